@@ -1,0 +1,20 @@
+//! Compiles the protos with `protox`, so that no `protoc` is needed on the machine.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(["zstdb.proto"], ["proto"])?;
+    std::fs::write(out.join("descriptors.bin"), prost_types_bytes(&descriptors))?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// The descriptor set in its wire form, for the reflection service.
+fn prost_types_bytes(descriptors: &prost_types::FileDescriptorSet) -> Vec<u8> {
+    use prost::Message as _;
+    descriptors.encode_to_vec()
+}

@@ -1,0 +1,3 @@
+//! raw file -> validated `Config`.
+mod value;
+pub use value::*;

@@ -1,0 +1,2 @@
+//! Room: gateway/grpc.
+pub mod zstdb;

@@ -1,0 +1,2 @@
+//! Room: gateway.
+pub mod grpc;

@@ -1,0 +1,3 @@
+//! The `shardkeep` binary: everything is in the library.
+
+fn main() {}

@@ -1,0 +1,138 @@
+//! What a shard can be told to do, and what it answers. A shard is reached by these values only.
+
+use super::{BlobRef, Digest, Key, SealedValue, Timestamp, ValueInfo, Version};
+
+/// What a put does when the key has a record already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Existing {
+    /// Any record stays: the put changes nothing.
+    Keep,
+    /// Any record is replaced, an equal one too.
+    Replace,
+    /// A record of the same content stays; anything else under the key is replaced. The rule of
+    /// content keys: a user may have stored something else under a key that looks like a digest.
+    KeepSameContent,
+}
+
+/// The value of a put, by where its bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutBody {
+    /// Below `dedup.min_size`: the bytes stand in the key's own record.
+    Small(SealedValue),
+    /// A blob whose home is this very shard: blob, reference and record in one commit.
+    Home {
+        /// The reference to make.
+        blob: BlobRef,
+        /// Length and checksum of the raw value.
+        info: ValueInfo,
+        /// The bytes; `None` when the blob was seen to be there.
+        value: Option<SealedValue>,
+    },
+    /// A blob in another shard, already stored there together with this reference.
+    Away {
+        /// The reference that was made.
+        blob: BlobRef,
+        /// Length and checksum of the raw value.
+        info: ValueInfo,
+    },
+}
+
+/// One command to one shard. All of a command's changes are in one commit, or none is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Stores a value under a key.
+    Put {
+        /// The key; it belongs to this shard.
+        key: Key,
+        /// The value.
+        body: PutBody,
+        /// What to do about a record that is there.
+        existing: Existing,
+        /// When the record expires.
+        expiry: Option<Timestamp>,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key; it belongs to this shard.
+        key: Key,
+    },
+    /// Stores a blob, unless it is there, and a reference to it: the first step of a put whose key
+    /// lives in another shard.
+    StoreBlob {
+        /// The reference to make; the digest belongs to this shard.
+        blob: BlobRef,
+        /// The key whose record will hold the reference.
+        owner: Key,
+        /// The bytes; `None` when the blob was seen to be there.
+        value: Option<SealedValue>,
+    },
+    /// Drops exactly one reference: the last step of a put or delete, or the sweep's verdict.
+    DropReference {
+        /// The reference.
+        blob: BlobRef,
+    },
+    /// Removes a blob that has been without references since `since`; the actor checks again.
+    ReclaimBlob {
+        /// The blob.
+        digest: Digest,
+    },
+    /// Takes over a record with its version, from a backup; what is newer here wins.
+    Merge {
+        /// The key; it belongs to this shard.
+        key: Key,
+        /// The record's version in the backup.
+        version: Version,
+        /// The value, or `None` for a delete.
+        body: Option<PutBody>,
+        /// When the record expires.
+        expiry: Option<Timestamp>,
+    },
+    /// Logs that tombstones up to this version may go.
+    PurgeTombstones {
+        /// The highest version whose tombstone may go.
+        horizon: Version,
+    },
+    /// Logs the version up to which a cut is complete, so that no version at or below it is ever
+    /// issued again.
+    Mark {
+        /// The counter at the cut.
+        version: Version,
+    },
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A record was written.
+    Put {
+        /// The version it took.
+        version: Version,
+        /// Whether bytes of the value were stored, rather than found.
+        stored: bool,
+        /// A reference that the replaced record held, whose blob lives in another shard.
+        replaced: Option<BlobRef>,
+    },
+    /// A record was there and stays.
+    Unchanged {
+        /// Its version.
+        version: Version,
+    },
+    /// A record was removed.
+    Deleted {
+        /// The version the delete took.
+        version: Version,
+        /// A reference that the removed record held, whose blob lives in another shard.
+        replaced: Option<BlobRef>,
+    },
+    /// There was nothing to remove.
+    Missing,
+    /// The blob is there and the reference made.
+    BlobStored {
+        /// Whether its bytes were stored, rather than found.
+        stored: bool,
+    },
+    /// The command came without bytes, and the blob is not (any more) there: send it with them.
+    BlobMissing,
+    /// A housekeeping command is done.
+    Done,
+}

@@ -1,0 +1,136 @@
+//! A newtype for every id, so that no two of them can be mistaken for each other.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The store-wide logical counter that every change takes one of. 0 means "none".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+/// The order of records within one shard: what was logged first has the lower number.
+/// A record that GC moves keeps it, which is how a moved record never overrides a newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+/// One of [`Slot::COUNT`] fixed parts of the key space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// Fixed for the life of a store, so shards can be added without rehashing keys.
+    pub const COUNT: usize = 1024;
+}
+
+/// A shard of this store, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:03}", self.0)
+    }
+}
+
+/// A segment of one shard's log. Never reused; the first is 1, and 0 means "none".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SegmentId(pub u64);
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08}", self.0)
+    }
+}
+
+/// Drawn at random when a store is made; written into every file that belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub u128);
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The name of one reference to a blob, drawn at random by the put that makes it. A drop names it,
+/// so that a late drop of an old reference can never take a newer one to the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefId(pub u128);
+
+/// A named reference to a blob: what a key's record holds when its value has a home of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobRef {
+    /// The content.
+    pub digest: Digest,
+    /// The name of this reference to it.
+    pub ref_id: RefId,
+}
+
+/// BLAKE3-256 of a raw value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; Digest::SIZE]);
+
+impl Digest {
+    /// Bytes of a digest.
+    pub const SIZE: usize = 32;
+    /// Bytes of its spelling in lower-case hex.
+    pub const HEX_SIZE: usize = 2 * Self::SIZE;
+
+    /// The digest that these 64 bytes spell in lower-case hex, if they do.
+    #[must_use]
+    pub fn parse_hex(text: &[u8]) -> Option<Self> {
+        if text.len() != Self::HEX_SIZE {
+            return None;
+        }
+        let mut bytes = [0; Self::SIZE];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The 64 lower-case hex digits that are this content's key.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; Self::HEX_SIZE] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; Self::HEX_SIZE];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::parse_hex(text.as_bytes()).ok_or(())
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,18 @@
+//! The words everyone speaks: keys, versions, digests, commands, replies, errors, the clock.
+//!
+//! This room knows no I/O and no other room. What is valid by construction is made here, once, so
+//! that nobody downstream checks a key's length or a digest's spelling again.
+
+mod clock;
+mod command;
+mod error;
+mod id;
+mod key;
+mod value;
+
+pub use clock::{Clock, Timestamp};
+pub use command::{Command, Existing, PutBody, Reply};
+pub use error::{Error, ErrorKind, Result};
+pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
+pub use key::{KEY_SIZE_MAX, Key};
+pub use value::{Codec, SealedValue, ValueInfo};
