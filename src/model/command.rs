@@ -37,6 +37,29 @@ pub enum PutBody {
     },
 }
 
+impl PutBody {
+    /// The digest of the value, where it was needed.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Small(value) => value.digest,
+            Self::Home { blob, .. } | Self::Away { blob, .. } => Some(blob.digest),
+        }
+    }
+
+    /// Bytes that it carries.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Small(value)
+            | Self::Home {
+                value: Some(value), ..
+            } => value.payload.len(),
+            Self::Home { value: None, .. } | Self::Away { .. } => 0,
+        }
+    }
+}
+
 /// One command to one shard. All of a command's changes are in one commit, or none is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -98,6 +121,50 @@ pub enum Command {
         /// The counter at the cut.
         version: Version,
     },
+}
+
+impl Command {
+    /// Bytes that it can add to a log at most, frame aside.
+    #[must_use]
+    pub fn log_size_max(&self) -> u64 {
+        /// Four records of bookkeeping around the key and the payload.
+        const OVERHEAD: usize = 4 * 128;
+        let (key, payload) = match self {
+            Self::Put { key, body, .. }
+            | Self::Merge {
+                key,
+                body: Some(body),
+                ..
+            } => (key.as_bytes().len(), body.payload_len()),
+            Self::StoreBlob { owner, value, .. } => (
+                owner.as_bytes().len(),
+                value.as_ref().map_or(0, |value| value.payload.len()),
+            ),
+            Self::Delete { key }
+            | Self::Merge {
+                key, body: None, ..
+            } => (key.as_bytes().len(), 0),
+            Self::DropReference { .. }
+            | Self::ReclaimBlob { .. }
+            | Self::PurgeTombstones { .. }
+            | Self::Mark { .. } => (0, 0),
+        };
+        (OVERHEAD + 2 * key + payload) as u64
+    }
+
+    /// Whether it leads out of a full disk: such a command may use the reserve.
+    #[must_use]
+    pub fn frees_space(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::StoreBlob { .. } => false,
+            Self::Merge { body, .. } => body.is_none(),
+            Self::Delete { .. }
+            | Self::DropReference { .. }
+            | Self::ReclaimBlob { .. }
+            | Self::PurgeTombstones { .. }
+            | Self::Mark { .. } => true,
+        }
+    }
 }
 
 /// What a command did.

@@ -5,6 +5,7 @@
 
 mod clock;
 mod command;
+mod counter;
 mod error;
 mod id;
 mod key;
@@ -12,6 +13,7 @@ mod value;
 
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Reply};
+pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};

@@ -1,1 +1,50 @@
-//! Room: shard.
+//! One shard: an actor that orders and commits its writes, and readers that never wait for it.
+//!
+//! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
+//! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
+//! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets.
+//!
+//! # Crash points of a put, and the fact that proves what survives
+//! | crash after | durable fact | after recovery |
+//! |---|---|---|
+//! | plan | none | nothing of it |
+//! | write, before the sync | a frame that no proof reaches | whole if the disk holds it whole, else nothing; nobody was answered |
+//! | sync, before the index | the frame, synced | replayed from the index's `applied`; visible |
+//! | index, before the answer | frame and row | visible |
+//!
+//! A put over two shards (a blob elsewhere) commits the blob with its reference first, then the
+//! record that names the reference, then the drop of a replaced reference. A crash between them
+//! leaves a reference that no record names; the sweep finds it by looking at its owner.
+//!
+//! # Crash points of GC
+//! Copies keep version and sequence number. A crash after some copies leaves two places for one
+//! record; the later one wins in replay as in the live index, and they are equal. A crash before
+//! the `purged` record leaves the whole old segment, which is then collected again. After it, the
+//! record is replayed: rows that still point into the segment are forgotten tombstones and go;
+//! then the file goes. A segment that is missing without that record is damage.
+//!
+//! # How a reader never sees half a batch
+//! One command's rows for one key are one row: a Get sees the old one or the new. A link's row is
+//! put behind its blob's row, in one batch, so who sees the link finds the blob. Scans read a
+//! snapshot.
+
+// mod actor;
+mod error;
+mod gc;
+// mod handle;
+mod ledger;
+// mod message;
+pub mod plan;
+mod reader;
+mod replay;
+// mod runtime;
+mod snapshot;
+mod store;
+mod view;
+
+// pub use handle::{ShardHandle, ShardHealth};
+// pub use message::GcOutcome;
+pub use reader::{Found, ShardReader};
+// pub use runtime::ActorRuntime;
+pub use snapshot::{CutGate, ShardSnapshot};
+pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};

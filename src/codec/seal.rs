@@ -1,0 +1,166 @@
+//! Sealing a raw value at the door, opening it on its way out.
+
+use super::{FormatError, payload_sum};
+use crate::model::{Codec, Digest, SealedValue, ValueInfo};
+use bytes::Bytes;
+use std::cell::RefCell;
+use zstd::bulk::{Compressor, Decompressor};
+
+/// How values are made smaller.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealer {
+    /// zstd level; 0 stores raw.
+    pub level: i32,
+    /// A longer value is judged by compressing this much of its middle first.
+    pub probe_size: usize,
+    /// Store raw when the gain is under this share.
+    pub min_gain: f64,
+}
+
+/// Shorter values never come out smaller than a zstd frame's own overhead.
+const COMPRESSIBLE_MIN: usize = 32;
+
+thread_local! {
+    /// A context is some hundred KiB of tables: one per thread and level, not one per value.
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+impl Sealer {
+    /// Compresses a value where that pays, and checksums what will be stored. `info` and `digest`
+    /// were computed by the caller, who needed them for its decisions.
+    #[must_use]
+    pub fn seal(&self, raw: Bytes, info: ValueInfo, digest: Option<Digest>) -> SealedValue {
+        let (codec, payload) = match self.compress(&raw) {
+            Some(smaller) => (Codec::Zstd, smaller),
+            None => (Codec::Raw, raw),
+        };
+        SealedValue {
+            info,
+            digest,
+            codec,
+            payload_sum: payload_sum(&payload),
+            payload,
+        }
+    }
+
+    fn compress(&self, raw: &[u8]) -> Option<Bytes> {
+        if self.level == 0 || raw.len() < COMPRESSIBLE_MIN {
+            return None;
+        }
+        if raw.len() > self.probe_size.saturating_mul(2) {
+            let start = (raw.len() - self.probe_size) / 2;
+            self.compress_if_smaller(&raw[start..start + self.probe_size])?;
+        }
+        self.compress_if_smaller(raw).map(Bytes::from)
+    }
+
+    /// The zstd frame, if it is smaller by `min_gain`. Its room is exactly what it may take, so
+    /// zstd itself gives up on a value that does not get there.
+    fn compress_if_smaller(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        let limit = (raw.len() as f64 * (1.0 - self.min_gain)) as usize;
+        COMPRESSOR.with_borrow_mut(|slot| {
+            if !matches!(slot, Some((level, _)) if *level == self.level) {
+                *slot = Some((self.level, Compressor::new(self.level).ok()?));
+            }
+            let (_, compressor) = slot.as_mut()?;
+            let mut out = Vec::with_capacity(limit.max(1));
+            compressor.compress_to_buffer(raw, &mut out).ok()?;
+            out.shrink_to_fit();
+            Some(out)
+        })
+    }
+}
+
+/// The raw value of a payload.
+///
+/// # Errors
+/// `Decompress` when zstd refuses the payload or it does not have the length it should.
+pub fn open_sealed(codec: Codec, payload: Bytes, raw_len: u64) -> Result<Bytes, FormatError> {
+    match codec {
+        Codec::Raw if payload.len() as u64 == raw_len => Ok(payload),
+        Codec::Raw => Err(FormatError::Field {
+            field: "raw length",
+            value: raw_len,
+        }),
+        Codec::Zstd => decompress(&payload, raw_len),
+    }
+}
+
+fn decompress(payload: &[u8], raw_len: u64) -> Result<Bytes, FormatError> {
+    let capacity = usize::try_from(raw_len).map_err(|_| FormatError::Field {
+        field: "raw length",
+        value: raw_len,
+    })?;
+    let failed = |error: std::io::Error| FormatError::Decompress(error.to_string());
+    let raw = DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = Some(Decompressor::new().map_err(failed)?);
+        }
+        let decompressor = slot.as_mut().expect("made just above");
+        decompressor.decompress(payload, capacity).map_err(failed)
+    })?;
+    if raw.len() == capacity {
+        Ok(Bytes::from(raw))
+    } else {
+        Err(FormatError::Decompress(format!(
+            "{} bytes instead of {raw_len}",
+            raw.len()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::sum64_of;
+    use proptest::prelude::*;
+
+    const SEALER: Sealer = Sealer {
+        level: 3,
+        probe_size: 1024,
+        min_gain: 0.05,
+    };
+
+    fn seal(raw: &[u8]) -> SealedValue {
+        let info = ValueInfo {
+            raw_len: raw.len() as u64,
+            sum64: sum64_of(raw),
+        };
+        SEALER.seal(Bytes::copy_from_slice(raw), info, None)
+    }
+
+    #[test]
+    fn text_is_compressed_and_noise_is_stored_raw() {
+        let text = b"the same words again and again. ".repeat(500);
+        let sealed = seal(&text);
+        assert_eq!(sealed.codec, Codec::Zstd);
+        assert!(sealed.payload.len() * 10 < text.len());
+        let mut state = 1u64;
+        let noise: Vec<u8> = (0..16_000)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        assert_eq!(seal(&noise).codec, Codec::Raw);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_to_the_same_bytes(raw in prop::collection::vec(0u8..4, 0..5000)) {
+            let sealed = seal(&raw);
+            let opened = open_sealed(sealed.codec, sealed.payload, sealed.info.raw_len).unwrap();
+            prop_assert_eq!(&opened[..], &raw[..]);
+        }
+    }
+
+    #[test]
+    fn a_payload_that_unfolds_to_another_length_is_refused() {
+        let sealed = seal(&vec![7; 10_000]);
+        assert!(open_sealed(Codec::Zstd, sealed.payload.clone(), 9_999).is_err());
+        assert!(open_sealed(Codec::Zstd, sealed.payload, 10_001).is_err());
+    }
+}

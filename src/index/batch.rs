@@ -1,0 +1,64 @@
+//! Changes that the index takes over all at once.
+
+use super::database::{STATE_ROW, USAGE_PREFIX, row_key};
+use super::{Index, IndexError, IndexState, Row, SegmentUsage};
+use crate::codec::Space;
+use crate::model::SegmentId;
+
+/// A batch. Readers without a snapshot see its rows in the order they were put, so what is pointed
+/// to is put before what points to it.
+pub struct IndexBatch<'a> {
+    index: &'a Index,
+    batch: fjall::OwnedWriteBatch,
+}
+
+impl<'a> IndexBatch<'a> {
+    pub(super) fn new(index: &'a Index) -> Self {
+        Self {
+            index,
+            batch: index.database.batch(),
+        }
+    }
+
+    /// Puts the row of an entity.
+    pub fn put(&mut self, space: Space, id: &[u8], row: &Row) {
+        self.batch
+            .insert(&self.index.rows, row_key(space, id), row.encode());
+    }
+
+    /// Removes the row of an entity.
+    pub fn remove(&mut self, space: Space, id: &[u8]) {
+        self.batch.remove(&self.index.rows, row_key(space, id));
+    }
+
+    /// Puts how full a segment is; `None` when it is gone.
+    pub fn put_usage(&mut self, segment: SegmentId, usage: Option<SegmentUsage>) {
+        let mut key = vec![USAGE_PREFIX];
+        key.extend_from_slice(&segment.0.to_be_bytes());
+        match usage {
+            Some(usage) => self.batch.insert(&self.index.rows, key, usage.encode()),
+            None => self.batch.remove(&self.index.rows, key),
+        }
+    }
+
+    /// Commits the batch together with the state that it leads to.
+    ///
+    /// # Errors
+    /// When the disk fails; the index must then be opened anew.
+    pub fn commit(mut self, state: &IndexState) -> Result<(), IndexError> {
+        fail::fail_point!("index::commit", |_| Err(IndexError::Database(
+            fjall::Error::Poisoned
+        )));
+        self.batch
+            .insert(&self.index.rows, STATE_ROW, state.encode());
+        Ok(self.batch.commit()?)
+    }
+}
+
+impl std::fmt::Debug for IndexBatch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexBatch")
+            .field("rows", &self.batch.len())
+            .finish()
+    }
+}

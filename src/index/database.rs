@@ -1,0 +1,217 @@
+//! The fjall database behind the index.
+
+use super::{IndexBatch, IndexState, Row, SegmentUsage};
+use crate::codec::{FormatError, Space};
+use crate::model::SegmentId;
+use bytes::Bytes;
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
+    config::CompressionPolicy,
+};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The row of [`IndexState`].
+pub(super) const STATE_ROW: &[u8] = b"z";
+/// Rows of [`SegmentUsage`]; the segment's id follows, big-endian.
+pub(super) const USAGE_PREFIX: u8 = b's';
+/// fjall's own floor.
+const JOURNAL_SIZE_MIN: u64 = 64 * 1024 * 1024;
+
+/// What the configuration says about one shard's index.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexOptions {
+    /// Bytes of its block cache.
+    pub cache_size: u64,
+    /// Bytes of its write buffer.
+    pub write_buffer_size: u64,
+}
+
+/// Why the index cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Another handle of the same database is open still.
+    #[error("the index is open elsewhere")]
+    Locked,
+    /// fjall refuses.
+    #[error("index: {0}")]
+    Database(fjall::Error),
+    /// A row is not what it should be.
+    #[error("index row: {0}")]
+    Row(#[from] FormatError),
+}
+
+impl From<fjall::Error> for IndexError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::Locked,
+            other => Self::Database(other),
+        }
+    }
+}
+
+/// The index of one shard.
+pub struct Index {
+    pub(super) database: Database,
+    pub(super) rows: Keyspace,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+impl Index {
+    /// Opens the index in a directory, or makes an empty one.
+    ///
+    /// # Errors
+    /// `Locked` while an old handle lives; anything else means that it must be rebuilt.
+    pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        let database = Database::builder(dir)
+            .cache_size(options.cache_size)
+            .max_cached_files(Some(64))
+            .max_journaling_size(JOURNAL_SIZE_MIN.max(options.write_buffer_size * 4))
+            .worker_threads(2)
+            .open()?;
+        let rows = database.keyspace("rows", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(options.write_buffer_size)
+                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+        })?;
+        Ok(Self { database, rows })
+    }
+
+    /// The newest row of an entity. Sees a batch while it is being applied, in the order of its
+    /// rows.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn get(&self, space: Space, id: &[u8]) -> Result<Option<Row>, IndexError> {
+        let found = self.rows.get(row_key(space, id))?;
+        found
+            .map(|bytes| Ok(Row::decode(&Bytes::from(bytes))?))
+            .transpose()
+    }
+
+    /// How far the index is; `None` for an empty one.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn state(&self) -> Result<Option<IndexState>, IndexError> {
+        let found = self.rows.get(STATE_ROW)?;
+        found
+            .map(|bytes| Ok(IndexState::decode(&bytes)?))
+            .transpose()
+    }
+
+    /// How full each segment is.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn usage(&self) -> Result<BTreeMap<SegmentId, SegmentUsage>, IndexError> {
+        let snapshot = self.snapshot();
+        let mut usage = BTreeMap::new();
+        for guard in snapshot.snapshot.prefix(&self.rows, [USAGE_PREFIX]) {
+            let (key, value) = guard.into_inner()?;
+            let id = <[u8; 8]>::try_from(&key[1..]).map_err(|_| FormatError::Short {
+                needed: 9,
+                got: key.len(),
+            })?;
+            usage.insert(
+                SegmentId(u64::from_be_bytes(id)),
+                SegmentUsage::decode(&value)?,
+            );
+        }
+        Ok(usage)
+    }
+
+    /// A batch of changes.
+    #[must_use]
+    pub fn batch(&self) -> IndexBatch<'_> {
+        IndexBatch::new(self)
+    }
+
+    /// A view of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> IndexSnapshot {
+        IndexSnapshot {
+            snapshot: self.database.snapshot(),
+            rows: self.rows.clone(),
+        }
+    }
+
+    /// Makes everything in the index durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn persist(&self) -> Result<(), IndexError> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+
+    /// Bytes on disk.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn disk_space(&self) -> Result<u64, IndexError> {
+        Ok(self.database.disk_space()?)
+    }
+}
+
+/// The index as it was at one moment.
+pub struct IndexSnapshot {
+    snapshot: Snapshot,
+    rows: Keyspace,
+}
+
+impl std::fmt::Debug for IndexSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IndexSnapshot")
+    }
+}
+
+impl IndexSnapshot {
+    /// The row of an entity at that moment.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn get(&self, space: Space, id: &[u8]) -> Result<Option<Row>, IndexError> {
+        let found = self.snapshot.get(&self.rows, row_key(space, id))?;
+        found
+            .map(|bytes| Ok(Row::decode(&Bytes::from(bytes))?))
+            .transpose()
+    }
+
+    /// All rows of a space whose id begins with `prefix`, from `start` on (inclusive), in byte
+    /// order of their ids.
+    pub fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        start: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Bytes, Row), IndexError>> + Send + use<> {
+        let first = row_key(space, start.map_or(prefix, |start| start.max(prefix)));
+        let whole_prefix = row_key(space, prefix);
+        self.snapshot
+            .range(&self.rows, first..)
+            .map(|guard| {
+                let (key, value) = guard.into_inner()?;
+                Ok((Bytes::from(key), Bytes::from(value)))
+            })
+            .take_while(move |pair: &Result<(Bytes, Bytes), IndexError>| {
+                pair.as_ref()
+                    .map_or(true, |(key, _)| key.starts_with(&whole_prefix))
+            })
+            .map(|pair| {
+                let (key, value) = pair?;
+                Ok((key.slice(1..), Row::decode(&value)?))
+            })
+    }
+}
+
+pub(super) fn row_key(space: Space, id: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + id.len());
+    key.push(space.prefix());
+    key.extend_from_slice(id);
+    key
+}

@@ -1,0 +1,190 @@
+//! What the index knows about an entity: its newest record without the payload, and where it is.
+
+use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, RecordHeader, put_varint};
+use crate::log::Position;
+use crate::model::{Codec, SegmentId, Seq, Timestamp, ValueInfo, Version};
+use bytes::Bytes;
+
+const CONTENT: u8 = 1;
+const INLINE: u8 = 2;
+const EXPIRES: u8 = 4;
+
+/// Where a record and its payload stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The record's header.
+    pub record: Position,
+    /// Its payload, in the same segment.
+    pub payload_offset: u64,
+    /// Bytes of its payload.
+    pub payload_len: u32,
+}
+
+/// The newest record of an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it says.
+    pub kind: Kind,
+    /// Whether the record stands under the content key of its value.
+    pub content: bool,
+    /// How the payload is stored.
+    pub codec: Codec,
+    /// The order in its shard.
+    pub seq: Seq,
+    /// The store-wide version.
+    pub version: Version,
+    /// When it expires.
+    pub expiry: Option<Timestamp>,
+    /// Length and checksum of the raw value.
+    pub info: ValueInfo,
+    /// XXH3-64 of the payload.
+    pub payload_sum: u64,
+    /// Where it stands.
+    pub place: Place,
+    /// The payload, where it is small or bookkeeping.
+    pub inline: Option<Bytes>,
+}
+
+impl Row {
+    /// The row of a record at a place. `inline` is its payload, if it should stand here too; it is
+    /// copied, so that no row keeps a network frame alive.
+    #[must_use]
+    pub fn new(record: &Record, place: Place, inline: Option<&[u8]>) -> Self {
+        Self {
+            kind: record.kind,
+            content: record.flags & FLAG_CONTENT != 0,
+            codec: record.codec,
+            seq: record.seq,
+            version: record.version,
+            expiry: record.expiry,
+            info: record.info,
+            payload_sum: record.payload_sum,
+            place,
+            inline: inline.map(Bytes::copy_from_slice),
+        }
+    }
+
+    /// Whether this row is of the record with this header at this place.
+    #[must_use]
+    pub fn is_of(&self, header: &RecordHeader, segment: SegmentId) -> bool {
+        self.seq == header.record.seq && self.place.record.segment == segment
+    }
+
+    /// The bytes of a row.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let inline = self.inline.as_deref().unwrap_or_default();
+        let mut out = Vec::with_capacity(64 + inline.len());
+        let flags = u8::from(self.content) * CONTENT
+            + u8::from(self.inline.is_some()) * INLINE
+            + u8::from(self.expiry.is_some()) * EXPIRES;
+        out.extend_from_slice(&[self.kind.byte(), self.codec.byte(), flags]);
+        for field in [
+            self.seq.0,
+            self.version.0,
+            self.place.record.segment.0,
+            self.place.record.offset,
+            self.place.payload_offset,
+            u64::from(self.place.payload_len),
+            self.info.raw_len,
+        ] {
+            put_varint(&mut out, field);
+        }
+        if let Some(expiry) = self.expiry {
+            put_varint(&mut out, expiry.0);
+        }
+        out.extend_from_slice(&self.info.sum64.to_le_bytes());
+        out.extend_from_slice(&self.payload_sum.to_le_bytes());
+        out.extend_from_slice(inline);
+        out
+    }
+
+    /// Reads a row. An inline payload is a slice of `bytes`.
+    ///
+    /// # Errors
+    /// When these bytes are not a row.
+    pub fn decode(bytes: &Bytes) -> Result<Self, FormatError> {
+        let mut cursor = Cursor::new(bytes);
+        let kind = Kind::parse(cursor.u8()?)?;
+        let codec = Codec::parse(cursor.u8()?)?;
+        let flags = cursor.u8()?;
+        let seq = Seq(cursor.varint()?);
+        let version = Version(cursor.varint()?);
+        let segment = SegmentId(cursor.varint()?);
+        let record = Position {
+            segment,
+            offset: cursor.varint()?,
+        };
+        let payload_offset = cursor.varint()?;
+        let payload_len = cursor.varint()?;
+        let payload_len = u32::try_from(payload_len).map_err(|_| FormatError::Field {
+            field: "payload length",
+            value: payload_len,
+        })?;
+        let raw_len = cursor.varint()?;
+        let expiry = match flags & EXPIRES {
+            0 => None,
+            _ => Some(Timestamp(cursor.varint()?)),
+        };
+        let info = ValueInfo {
+            raw_len,
+            sum64: cursor.u64()?,
+        };
+        let payload_sum = cursor.u64()?;
+        let inline = (flags & INLINE != 0).then(|| bytes.slice_ref(cursor.rest()));
+        Ok(Self {
+            kind,
+            content: flags & CONTENT != 0,
+            codec,
+            seq,
+            version,
+            expiry,
+            info,
+            payload_sum,
+            place: Place {
+                record,
+                payload_offset,
+                payload_len,
+            },
+            inline,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_comes_back_as_it_was() {
+        for (expiry, inline) in [
+            (None, None),
+            (Some(Timestamp(99)), Some(Bytes::from_static(b"payload"))),
+        ] {
+            let row = Row {
+                kind: Kind::Value,
+                content: true,
+                codec: Codec::Zstd,
+                seq: Seq(1 << 40),
+                version: Version(3),
+                expiry,
+                info: ValueInfo {
+                    raw_len: 1000,
+                    sum64: u64::MAX,
+                },
+                payload_sum: 7,
+                place: Place {
+                    record: Position {
+                        segment: SegmentId(2),
+                        offset: 4096,
+                    },
+                    payload_offset: 5000,
+                    payload_len: 7,
+                },
+                inline,
+            };
+            assert_eq!(Row::decode(&Bytes::from(row.encode())), Ok(row));
+        }
+        assert!(Row::decode(&Bytes::from_static(&[1, 0])).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! The rows about the index itself: how far it is, and how full each segment is.
+
+use crate::codec::{Cursor, FormatError};
+use crate::log::{OpenContext, Position};
+use crate::model::{SegmentId, Seq, Timestamp, Version};
+
+/// What a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Live keys.
+    pub keys: u64,
+    /// Raw bytes of all live keys' values, equal ones counted each time.
+    pub logical_bytes: u64,
+    /// Raw bytes of blobs and small values: each content once.
+    pub unique_bytes: u64,
+    /// Stored bytes of blobs and small values.
+    pub stored_bytes: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// References to blobs.
+    pub references: u64,
+}
+
+/// How far the index is, stored with every batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IndexState {
+    /// Everything in the log before this is in the index.
+    pub applied: Position,
+    /// The log was known to be synced up to here.
+    pub durable: Position,
+    /// The store-wide version counter.
+    pub counter: Version,
+    /// The last sequence number given.
+    pub last_seq: Seq,
+    /// The newest time logged.
+    pub now: Timestamp,
+    /// What the shard holds.
+    pub totals: Totals,
+}
+
+impl IndexState {
+    /// What the log wants to know when it is opened.
+    #[must_use]
+    pub fn open_context(&self) -> OpenContext {
+        OpenContext {
+            applied: Some(self.applied),
+            durable: self.durable,
+            counter: self.counter,
+            last_seq: self.last_seq,
+            now: self.now,
+        }
+    }
+
+    fn fields(&self) -> [u64; 13] {
+        [
+            self.applied.segment.0,
+            self.applied.offset,
+            self.durable.segment.0,
+            self.durable.offset,
+            self.counter.0,
+            self.last_seq.0,
+            self.now.0,
+            self.totals.keys,
+            self.totals.logical_bytes,
+            self.totals.unique_bytes,
+            self.totals.stored_bytes,
+            self.totals.blobs,
+            self.totals.references,
+        ]
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        self.fields()
+            .iter()
+            .flat_map(|field| field.to_le_bytes())
+            .collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut cursor = Cursor::new(bytes);
+        let mut position = || -> Result<Position, FormatError> {
+            Ok(Position {
+                segment: SegmentId(cursor.u64()?),
+                offset: cursor.u64()?,
+            })
+        };
+        let (applied, durable) = (position()?, position()?);
+        Ok(Self {
+            applied,
+            durable,
+            counter: Version(cursor.u64()?),
+            last_seq: Seq(cursor.u64()?),
+            now: Timestamp(cursor.u64()?),
+            totals: Totals {
+                keys: cursor.u64()?,
+                logical_bytes: cursor.u64()?,
+                unique_bytes: cursor.u64()?,
+                stored_bytes: cursor.u64()?,
+                blobs: cursor.u64()?,
+                references: cursor.u64()?,
+            },
+        })
+    }
+}
+
+/// How full a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SegmentUsage {
+    /// Bytes of records that some row points to.
+    pub live_bytes: u64,
+    /// Bytes of all records.
+    pub total_bytes: u64,
+}
+
+impl SegmentUsage {
+    /// The live share, 1 for an empty segment.
+    #[must_use]
+    pub fn live_share(&self) -> f64 {
+        if self.total_bytes == 0 {
+            return 1.0;
+        }
+        self.live_bytes as f64 / self.total_bytes as f64
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        [self.live_bytes, self.total_bytes]
+            .iter()
+            .flat_map(|field| field.to_le_bytes())
+            .collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut cursor = Cursor::new(bytes);
+        Ok(Self {
+            live_bytes: cursor.u64()?,
+            total_bytes: cursor.u64()?,
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! One segment file, and the map of a shard's segments that readers hold while they read.
+
+use super::{LogError, LogIdentity, Position, file};
+use crate::codec::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::model::SegmentId;
+use arc_swap::ArcSwap;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open segment. Whoever holds it can read it, even after GC has taken it out of the map:
+/// the file is unlinked only when nobody else holds it any more.
+#[derive(Debug)]
+pub struct Segment {
+    /// What its header says.
+    pub header: SegmentHeader,
+    path: PathBuf,
+    file: File,
+}
+
+/// All segments of a shard at one moment.
+pub type SegmentMap = BTreeMap<SegmentId, Arc<Segment>>;
+
+/// The current map, swapped whole by the writer. A reader loads it once, before it looks into the
+/// index, and thereby pins every segment that a row it finds can name.
+pub type SharedSegments = Arc<ArcSwap<SegmentMap>>;
+
+impl Segment {
+    /// The file name of a segment.
+    #[must_use]
+    pub fn file_name(id: SegmentId) -> String {
+        format!("{id}.seg")
+    }
+
+    /// Makes a new segment whose file and folder entry are durable before anything is in it.
+    pub(super) fn create(dir: &Path, header: SegmentHeader) -> Result<Self, LogError> {
+        let path = dir.join(Self::file_name(header.segment));
+        let temporary = path.with_extension("new");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)
+            .map_err(LogError::io("create", &temporary))?;
+        let made = file
+            .write_all_at(&header.encode(), 0)
+            .and_then(|()| file.sync_all());
+        if let Err(error) = made {
+            // Whatever it was, no half segment stays behind; the first error is the one that counts.
+            let _ = std::fs::remove_file(&temporary);
+            return Err(full_or_io("write", &path, SEGMENT_HEADER_SIZE as u64)(
+                error,
+            ));
+        }
+        file::rename_synced(&temporary, &path)?;
+        Ok(Self { header, path, file })
+    }
+
+    /// Opens a segment that should be there and belong here.
+    pub(super) fn open(path: PathBuf, id: SegmentId, owner: LogIdentity) -> Result<Self, LogError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(LogError::io("open", &path))?;
+        let mut block = vec![0; SEGMENT_HEADER_SIZE];
+        file.read_exact_at(&mut block, 0)
+            .map_err(|error| LogError::damaged(&path, 0, format!("segment header: {error}")))?;
+        let header = SegmentHeader::decode(&block).map_err(LogError::format(&path, 0))?;
+        if (header.store, header.shard, header.segment) != (owner.store, owner.shard, id) {
+            let what = format!(
+                "belongs to store {} shard {} segment {}, not to store {} shard {} segment {id}",
+                header.store, header.shard, header.segment, owner.store, owner.shard
+            );
+            return Err(LogError::damaged(&path, 0, what));
+        }
+        Ok(Self { header, path, file })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.header.segment
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn len(&self) -> Result<u64, LogError> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(LogError::io("stat", &self.path))?.len())
+    }
+
+    /// Whether the file holds no frame.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn is_empty(&self) -> Result<bool, LogError> {
+        Ok(self.len()? <= SEGMENT_HEADER_SIZE as u64)
+    }
+
+    /// Reads exactly `len` bytes.
+    ///
+    /// # Errors
+    /// `Damaged` when the file ends before, `Io` otherwise.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+        let mut bytes = vec![0; len];
+        match self.file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(LogError::damaged(
+                    &self.path,
+                    offset,
+                    format!("file ends before the {len} bytes here"),
+                ))
+            }
+            Err(error) => Err(LogError::io("read", &self.path)(error)),
+        }
+    }
+
+    /// Reads exactly `len` bytes if all of them are in the page cache: never waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub fn read_cached(&self, offset: u64, len: usize) -> Result<Option<Vec<u8>>, LogError> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            let slice = &mut [std::io::IoSliceMut::new(&mut bytes[filled..])];
+            match rustix::io::preadv2(
+                &self.file,
+                slice,
+                offset + filled as u64,
+                ReadWriteFlags::NOWAIT,
+            ) {
+                Ok(0) => return self.read(offset, len).map(Some),
+                Ok(count) => filled += count,
+                Err(Errno::AGAIN | Errno::OPNOTSUPP) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(LogError::io("read", &self.path)(error.into())),
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Cuts the file to what belongs to it, durably.
+    pub(super) fn truncate(&self, end: u64) -> Result<(), LogError> {
+        self.file
+            .set_len(end)
+            .and_then(|()| self.file.sync_all())
+            .map_err(LogError::io("truncate", &self.path))
+    }
+
+    /// The first position in it.
+    #[must_use]
+    pub fn start(&self) -> Position {
+        Position {
+            segment: self.id(),
+            offset: SEGMENT_HEADER_SIZE as u64,
+        }
+    }
+}
+
+/// `Full` for "no space left", `Io` for everything else.
+pub(super) fn full_or_io(
+    operation: &'static str,
+    path: &Path,
+    needed: u64,
+) -> impl FnOnce(std::io::Error) -> LogError {
+    let path = path.to_owned();
+    move |error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            LogError::Full { path, needed }
+        }
+        _ => LogError::Io {
+            operation,
+            path,
+            source: error,
+        },
+    }
+}

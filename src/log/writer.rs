@@ -1,0 +1,313 @@
+//! The one writer of a shard's log: prepare, write, sync; rotate; remove.
+
+use super::group::{self, PreparedGroup};
+use super::segment::full_or_io;
+use super::{LogError, LogIdentity, Position, Segment, SegmentMap, SharedSegments, file};
+use crate::codec::{FrameHeader, Record, Role, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::model::{SegmentId, Seq, Timestamp, Version};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Space is taken from the filesystem in steps of this many bytes, so that running out of it
+/// shows before a group is written, not in the middle.
+const PREALLOCATION_STEP: u64 = 4 * 1024 * 1024;
+
+/// What the configuration says about logs.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// A segment is closed when it would grow beyond this.
+    pub segment_size: u64,
+}
+
+/// What a frame says about the moment it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupContext {
+    /// The store-wide version counter.
+    pub counter: Version,
+    /// The highest sequence number, this group included.
+    pub last_seq: Seq,
+    /// The time at the door of the newest command.
+    pub now: Timestamp,
+}
+
+/// The log of one shard, open for appending.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) dir: PathBuf,
+    pub(super) owner: LogIdentity,
+    pub(super) options: LogOptions,
+    pub(super) segments: SharedSegments,
+    pub(super) active: Active,
+    /// Everything before this is on the disk.
+    pub(super) durable: Position,
+}
+
+/// The segment that groups are appended to.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub segment: Arc<Segment>,
+    pub offset: u64,
+    pub allocated: u64,
+    pub prev_sum: u64,
+}
+
+impl Log {
+    /// The segments, for readers.
+    #[must_use]
+    pub fn segments(&self) -> SharedSegments {
+        self.segments.clone()
+    }
+
+    /// Where the next group goes, unless it needs a new segment.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        Position {
+            segment: self.active.segment.id(),
+            offset: self.active.offset,
+        }
+    }
+
+    /// Everything before this is on the disk.
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Makes sure that a group of up to `bytes` can be written, starting a new segment if it does
+    /// not fit this one. After this, only a failing disk fails [`Log::write`].
+    ///
+    /// # Errors
+    /// `Full`, with nothing changed; `Io`, after which nothing may be written any more.
+    pub fn reserve(&mut self, bytes: u64, context: GroupContext) -> Result<(), LogError> {
+        let used = self.active.offset > SEGMENT_HEADER_SIZE as u64;
+        if used && self.active.offset + bytes > self.options.segment_size {
+            self.rotate(context)?;
+        }
+        let needed = self.active.offset + bytes;
+        if needed <= self.active.allocated {
+            return Ok(());
+        }
+        let path = self.active.segment.path();
+        fail::fail_point!("log::reserve", |_| Err(LogError::Full {
+            path: path.to_owned(),
+            needed: bytes
+        }));
+        let file = self.active.segment.file();
+        let stepped = needed.next_multiple_of(PREALLOCATION_STEP);
+        let len = stepped - self.active.allocated;
+        let taken = file::preallocate(file, self.active.allocated, len).or_else(|_| {
+            // Not a whole step, but perhaps just enough.
+            file::preallocate(file, self.active.allocated, needed - self.active.allocated)
+                .map(|_| false)
+        });
+        let whole_step = taken.map_err(full_or_io("preallocate", path, bytes))?;
+        self.active.allocated = if whole_step { stepped } else { needed };
+        Ok(())
+    }
+
+    /// Lays a group out at the end of the log, on paper only. [`Log::reserve`] came before.
+    #[must_use]
+    pub fn prepare(&self, records: &[Record], context: GroupContext) -> PreparedGroup {
+        let start = self.end();
+        let salt = self.active.segment.header.salt;
+        let (placed, meta_len, payload_len) = group::place(records, start);
+        let mut meta = Vec::with_capacity(usize::try_from(meta_len).unwrap_or(0));
+        for record in records {
+            record.encode_meta(salt, &mut meta);
+        }
+        let header = FrameHeader {
+            role: Role::Single,
+            participants: 0,
+            store: self.owner.store,
+            shard: self.owner.shard,
+            record_count: u32::try_from(records.len()).expect("groups are bounded by admission"),
+            segment: start.segment,
+            position: start.offset,
+            meta_len: u32::try_from(meta_len).expect("groups are bounded by admission"),
+            payload_len,
+            meta_sum: FrameHeader::meta_sum_of(&meta, salt),
+            prev_sum: self.active.prev_sum,
+            counter: context.counter,
+            last_seq: context.last_seq,
+            durable_segment: self.durable.segment,
+            durable_offset: self.durable.offset,
+            now: context.now,
+            transaction: 0,
+        };
+        let (header_bytes, header_sum) = header.encode(salt);
+        let end = Position {
+            offset: start.offset + header.frame_len(),
+            ..start
+        };
+        let pieces = group::pieces(&header_bytes, &meta, records);
+        PreparedGroup {
+            start,
+            end,
+            placed,
+            header_sum,
+            pieces,
+        }
+    }
+
+    /// Writes a group. It is not durable yet.
+    ///
+    /// # Errors
+    /// After any error the log must be opened anew before anything else is written: the tail is
+    /// no longer known.
+    pub fn write(&mut self, group: PreparedGroup) -> Result<(), LogError> {
+        fail::fail_point!("log::write", |_| Err(self.injected("write")));
+        debug_assert_eq!(
+            group.start,
+            self.end(),
+            "a group is written where it was laid out"
+        );
+        let slices: Vec<&[u8]> = group.pieces.iter().map(AsRef::as_ref).collect();
+        let file = self.active.segment.file();
+        file::write_all_at(file, &slices, group.start.offset)
+            .map_err(LogError::io("write", self.active.segment.path()))?;
+        self.active.offset = group.end.offset;
+        self.active.prev_sum = group.header_sum;
+        Ok(())
+    }
+
+    /// Makes everything written durable: one `fdatasync`, none when there is nothing to sync.
+    ///
+    /// # Errors
+    /// After any error the log must be opened anew, and the sync is never tried again: a second
+    /// one may answer "ok" for data that never reached the disk.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        if self.durable == self.end() {
+            return Ok(());
+        }
+        fail::fail_point!("log::sync", |_| Err(self.injected("sync")));
+        let segment = &self.active.segment;
+        segment
+            .file()
+            .sync_data()
+            .map_err(LogError::io("sync", segment.path()))?;
+        self.durable = self.end();
+        Ok(())
+    }
+
+    #[cfg(feature = "failpoints")]
+    fn injected(&self, operation: &'static str) -> LogError {
+        let source = std::io::Error::other("injected by a fail point");
+        LogError::Io {
+            operation,
+            path: self.active.segment.path().to_owned(),
+            source,
+        }
+    }
+
+    /// Closes the active segment and starts the next.
+    ///
+    /// # Errors
+    /// `Full`, with nothing changed; `Io`, after which nothing may be written any more.
+    pub fn rotate(&mut self, context: GroupContext) -> Result<(), LogError> {
+        self.sync()?;
+        let last = &self.active;
+        let header = SegmentHeader {
+            store: self.owner.store,
+            shard: self.owner.shard,
+            segment: SegmentId(last.segment.id().0 + 1),
+            salt: random_salt()?,
+            prev_segment: last.segment.id(),
+            prev_end: last.offset,
+            prev_sum: last.prev_sum,
+            counter: context.counter,
+            last_seq: context.last_seq.0,
+        };
+        let segment = Arc::new(Segment::create(&self.dir, header)?);
+        last.segment.truncate(last.offset)?;
+        let prev_sum = last.prev_sum;
+        self.publish(|map| {
+            map.insert(segment.id(), segment.clone());
+        });
+        self.start_segment(segment, prev_sum);
+        Ok(())
+    }
+
+    pub(super) fn start_segment(&mut self, segment: Arc<Segment>, prev_sum: u64) {
+        self.durable = segment.start();
+        let offset = SEGMENT_HEADER_SIZE as u64;
+        self.active = Active {
+            segment,
+            offset,
+            allocated: offset,
+            prev_sum,
+        };
+    }
+
+    /// Takes a segment out of the map, so that no new reader gets it. It is given back with all
+    /// its readers' pins on it.
+    pub fn retire(&mut self, id: SegmentId) -> Option<Arc<Segment>> {
+        debug_assert_ne!(
+            id,
+            self.active.segment.id(),
+            "the active segment is never retired"
+        );
+        let segment = self.segments.load().get(&id).cloned()?;
+        self.publish(|map| {
+            map.remove(&id);
+        });
+        Some(segment)
+    }
+
+    /// Cuts a segment to its end, durably, if that is not done: before the segment that names this
+    /// end goes.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn seal_end(&self, id: SegmentId, end: u64) -> Result<(), LogError> {
+        match self.segments.load().get(&id) {
+            Some(segment) if segment.len()? > end => segment.truncate(end),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a retired segment back.
+    pub fn reinstate(&mut self, segment: Arc<Segment>) {
+        self.publish(|map| {
+            map.insert(segment.id(), segment.clone());
+        });
+    }
+
+    /// Unlinks a retired segment's file. That it may go is logged and indexed by the caller.
+    ///
+    /// # Errors
+    /// What the operating system answers; a file that is gone already is fine.
+    pub fn unlink(&self, id: SegmentId) -> Result<(), LogError> {
+        let path = self.dir.join(Segment::file_name(id));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LogError::io("unlink", &path)(error))
+            }
+            _ => file::sync_dir(&self.dir),
+        }
+    }
+
+    /// Syncs and gives preallocated space back, for a clean end.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        self.active.segment.truncate(self.active.offset)?;
+        self.active.allocated = self.active.offset;
+        Ok(())
+    }
+
+    fn publish(&self, change: impl Fn(&mut SegmentMap)) {
+        let mut map = SegmentMap::clone(&self.segments.load());
+        change(&mut map);
+        self.segments.store(Arc::new(map));
+    }
+}
+
+pub(super) fn random_salt() -> Result<u64, LogError> {
+    getrandom::u64().map_err(|error| LogError::Io {
+        operation: "draw a salt from",
+        path: "the system's random source".into(),
+        source: std::io::Error::other(error),
+    })
+}

@@ -1,0 +1,63 @@
+//! Why a shard cannot do its work, and what its callers are told.
+
+use crate::index::IndexError;
+use crate::log::LogError;
+use crate::model::{Error, ErrorKind, ShardId};
+
+/// Why a shard operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The index says what the log does not: it must be rebuilt.
+    #[error("index row contradicts the log: {0}")]
+    Contradiction(String),
+}
+
+impl ShardError {
+    /// Whether a rebuild of the index from the log mends it.
+    #[must_use]
+    pub fn needs_rebuild(&self) -> bool {
+        match self {
+            Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
+            Self::Index(IndexError::Row(_) | IndexError::Database(_)) => true,
+            Self::Index(IndexError::Locked) => false,
+            Self::Log(LogError::Io { .. } | LogError::Full { .. } | LogError::Damaged { .. }) => {
+                false
+            }
+        }
+    }
+
+    /// What a reader is told.
+    #[must_use]
+    pub fn to_public(&self, shard: ShardId) -> Error {
+        let message = format!("shard {shard}: {self}");
+        match self {
+            Self::Log(LogError::Full { .. }) => {
+                Error::new(ErrorKind::DiskFull, "DISK_FULL", message)
+            }
+            Self::Log(LogError::Damaged { .. }) => Error::corrupt("DATA_DAMAGED", message),
+            Self::Log(LogError::Io { .. } | LogError::IndexStale(_))
+            | Self::Index(_)
+            | Self::Contradiction(_) => Error::unavailable("SHARD_FAILED", message),
+        }
+    }
+}
+
+/// What a writer is told whose command was in a group that failed after planning.
+pub(super) fn outcome_unknown(shard: ShardId, cause: &str) -> Error {
+    let message = format!(
+        "shard {shard}: the outcome of this write is unknown ({cause}); read the key before you retry"
+    );
+    Error::unavailable("OUTCOME_UNKNOWN", message)
+}
+
+/// What a writer is told whose command was not planned.
+pub(super) fn refused(shard: ShardId, cause: &str) -> Error {
+    let message = format!("shard {shard} takes no writes until it is reopened ({cause}); retry");
+    Error::unavailable("SHARD_POISONED", message)
+}

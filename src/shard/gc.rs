@@ -1,0 +1,240 @@
+//! Segment GC: what is live moves to the end of the log, then the segment goes.
+//!
+//! A record is dropped only on positive evidence: a row of its entity with a higher sequence
+//! number, or the same record at another place. No row, or a lower one, stops GC and starts a
+//! rebuild. A record that says "gone" stays as long as an older copy of its entity may stand in
+//! any segment: until its own is the oldest. A key's tombstone also stays until the horizon reaches
+//! it, or its age does, which then moves the horizon.
+
+use super::error::ShardError;
+use super::plan::horizon_record;
+use super::replay::purged_id;
+use super::store::{EntityId, Forget, ShardStore};
+use crate::codec::{
+    FLAG_MOVED, Kind, Record, SEGMENT_HEADER_SIZE, Space, TombstoneNote, payload_sum,
+};
+use crate::index::{IndexError, Row};
+use crate::log::{FrameScanner, LogError, Payloads, ScannedRecord, Segment};
+use crate::model::{SegmentId, Version};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A segment on its way out.
+#[derive(Debug)]
+pub(super) struct GcJob {
+    segment: Arc<Segment>,
+    offset: u64,
+    end: u64,
+    /// Records that stay behind and are forgotten with the segment.
+    forgotten: Vec<EntityId>,
+    /// The highest version of a forgotten tombstone.
+    horizon: Version,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GcStep {
+    /// There is more to move.
+    More,
+    /// Everything live is moved, but readers hold the segment still.
+    Pinned,
+    /// The segment is gone.
+    Done,
+}
+
+/// What becomes of a record.
+enum Verdict {
+    Dead,
+    Live,
+    Forgotten,
+}
+
+impl ShardStore {
+    /// Closed segments whose live share is under the threshold, the emptiest first.
+    #[must_use]
+    pub fn gc_candidates(&self, live_threshold: f64) -> Vec<SegmentId> {
+        let active = self.log.end().segment;
+        let segments = self.log.segments().load_full();
+        let share = |id: &SegmentId| {
+            self.usage()
+                .get(id)
+                .map_or(0.0, crate::index::SegmentUsage::live_share)
+        };
+        let mut found: Vec<SegmentId> = segments
+            .keys()
+            .copied()
+            .filter(|id| *id != active && share(id) < live_threshold)
+            .collect();
+        found.sort_by(|a, b| share(a).total_cmp(&share(b)));
+        found
+    }
+
+    pub(super) fn gc_start(&self, id: SegmentId) -> Result<Option<GcJob>, ShardError> {
+        let segments = self.log.segments().load_full();
+        let Some(segment) = segments.get(&id).cloned() else {
+            return Ok(None);
+        };
+        let next = segments
+            .values()
+            .find(|next| next.header.prev_segment == id);
+        let end = match next {
+            Some(next) => next.header.prev_end,
+            None => segment.len()?,
+        };
+        let offset = SEGMENT_HEADER_SIZE as u64;
+        Ok(Some(GcJob {
+            segment,
+            offset,
+            end,
+            forgotten: Vec::new(),
+            horizon: Version::default(),
+        }))
+    }
+
+    /// Moves up to about `budget` bytes, or takes the last step.
+    pub(super) fn gc_slice(&mut self, job: &mut GcJob, budget: u64) -> Result<GcStep, ShardError> {
+        let mut scanner =
+            FrameScanner::new(job.segment.clone(), job.offset, job.end, Payloads::Skip);
+        let mut moved: Vec<Record> = Vec::new();
+        let mut rows = HashMap::new();
+        let mut bytes = 0;
+        let mut scanned_bytes = 0;
+        while bytes < budget && scanned_bytes < budget * 16 {
+            let Some(frame) = scanner.next_frame()? else {
+                break;
+            };
+            for scanned in frame.records {
+                let entity = (scanned.record.kind.space(), scanned.record.id.clone());
+                let row = self.index.get(entity.0, &entity.1)?;
+                match self.verdict(&scanned, row.as_ref(), job)? {
+                    Verdict::Dead => {}
+                    Verdict::Forgotten => {
+                        job.horizon = job.horizon.max(scanned.record.version);
+                        job.forgotten.push(entity);
+                    }
+                    Verdict::Live => {
+                        bytes += scanned.log_size;
+                        moved.push(read_record(&job.segment, scanned)?);
+                        rows.insert(entity, row);
+                    }
+                }
+            }
+            scanned_bytes += frame.header.frame_len();
+            job.offset = frame.end.offset;
+        }
+        if !moved.is_empty() {
+            self.reserve(bytes, true)?;
+            self.commit(moved, rows, Forget::default(), self.group_context_now())?;
+        }
+        if job.offset < job.end {
+            return Ok(GcStep::More);
+        }
+        self.purge(job)
+    }
+
+    fn verdict(
+        &self,
+        scanned: &ScannedRecord,
+        row: Option<&Row>,
+        job: &GcJob,
+    ) -> Result<Verdict, ShardError> {
+        let record = &scanned.record;
+        let here = job.segment.id();
+        let Some(row) = row.filter(|row| row.seq >= record.seq) else {
+            let what = format!(
+                "no row says what became of the record at {} of segment {here}",
+                scanned.position.offset
+            );
+            return Err(ShardError::Contradiction(what));
+        };
+        if row.seq > record.seq || row.place.record != scanned.position {
+            return Ok(Verdict::Dead);
+        }
+        if record.kind.is_gone() && self.may_forget(record.kind, row, here)? {
+            return Ok(Verdict::Forgotten);
+        }
+        Ok(Verdict::Live)
+    }
+
+    /// Whether a record that says "gone" may go with this segment: no older segment can hold a copy
+    /// of its entity, and, for a key's tombstone, no incremental backup waits for it any more.
+    fn may_forget(&self, kind: Kind, row: &Row, here: SegmentId) -> Result<bool, ShardError> {
+        let oldest = self.log.segments().load().keys().next().copied();
+        if oldest != Some(here) {
+            return Ok(false);
+        }
+        if kind != Kind::Tombstone || row.version <= self.horizon {
+            return Ok(true);
+        }
+        let note = TombstoneNote::decode(row.inline.as_deref().unwrap_or_default())
+            .map_err(IndexError::from)?;
+        let retention =
+            u64::try_from(self.options.tombstone_retention.as_millis()).unwrap_or(u64::MAX);
+        Ok(note.at.0.saturating_add(retention) < self.options.clock.now().0)
+    }
+
+    /// The last step: no reader, predecessor cut, record, index, file, in this order.
+    fn purge(&mut self, job: &mut GcJob) -> Result<GcStep, ShardError> {
+        let id = job.segment.id();
+        let retired = self.log.retire(id);
+        // The job and `retired` hold it; anybody else is a reader.
+        if retired.is_some_and(|segment| Arc::strong_count(&segment) > 2) {
+            self.log.reinstate(job.segment.clone());
+            return Ok(GcStep::Pinned);
+        }
+        let header = job.segment.header;
+        self.log.seal_end(header.prev_segment, header.prev_end)?;
+        self.sync()?;
+        let mut records = vec![Record::bookkeeping(
+            Kind::Purged,
+            purged_id(id),
+            Bytes::new(),
+        )];
+        if job.horizon > self.horizon {
+            records.insert(0, horizon_record(job.horizon));
+        }
+        self.reserve(records.iter().map(Record::log_size).sum(), true)?;
+        let forget = Forget {
+            rows: std::mem::take(&mut job.forgotten),
+            segment: Some(id),
+        };
+        self.commit(records, HashMap::new(), forget, self.group_context_now())?;
+        self.sync()?;
+        self.index.persist()?;
+        self.log.unlink(id)?;
+        Ok(GcStep::Done)
+    }
+
+    fn group_context_now(&self) -> crate::model::Timestamp {
+        self.options.clock.now()
+    }
+
+    /// Whether any tombstone or mark stands in the index under an id, for tests.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn has_row(&self, space: Space, id: &[u8]) -> Result<bool, ShardError> {
+        Ok(self.index.get(space, id)?.is_some())
+    }
+}
+
+fn read_record(segment: &Segment, scanned: ScannedRecord) -> Result<Record, ShardError> {
+    let payload = segment.read(scanned.payload_offset, scanned.payload_len as usize)?;
+    if payload_sum(&payload) != scanned.record.payload_sum {
+        let what = "payload checksum does not match: the segment is kept as it is".to_owned();
+        let path = segment.path().to_owned();
+        return Err(LogError::Damaged {
+            path,
+            offset: scanned.payload_offset,
+            what,
+        }
+        .into());
+    }
+    let flags = scanned.record.flags | FLAG_MOVED;
+    Ok(Record {
+        payload: Bytes::from(payload),
+        flags,
+        ..scanned.record
+    })
+}

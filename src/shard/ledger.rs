@@ -1,0 +1,141 @@
+//! The books: which record of an entity wins, what that makes dead, what the shard holds.
+//!
+//! Live commits, replay and rebuild all go through [`Ledger::enter`], so they cannot disagree.
+
+use crate::codec::{Kind, RECORD_HEADER_SIZE};
+use crate::index::{Row, SegmentUsage, Totals};
+use crate::model::SegmentId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Totals of a shard and the usage of its segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ledger {
+    pub totals: Totals,
+    usage: BTreeMap<SegmentId, SegmentUsage>,
+    changed: BTreeSet<SegmentId>,
+}
+
+impl Ledger {
+    pub fn new(totals: Totals, usage: BTreeMap<SegmentId, SegmentUsage>) -> Self {
+        Self {
+            totals,
+            usage,
+            changed: BTreeSet::new(),
+        }
+    }
+
+    pub fn usage(&self) -> &BTreeMap<SegmentId, SegmentUsage> {
+        &self.usage
+    }
+
+    /// Enters a record that now stands in the log. `before` is the entity's row so far. Whether
+    /// the record wins, so that its row must be put: a higher sequence number wins, and of two
+    /// copies of one record the one entered later.
+    pub fn enter(&mut self, id_len: usize, before: Option<&Row>, row: &Row) -> bool {
+        let size = log_size(id_len, row);
+        let segment = row.place.record.segment;
+        self.touch(segment).total_bytes += size;
+        if before.is_some_and(|before| before.seq > row.seq) {
+            return false;
+        }
+        if let Some(before) = before {
+            self.leave(id_len, before);
+        }
+        self.touch(segment).live_bytes += size;
+        self.totals.add(row);
+        true
+    }
+
+    /// Takes an entity's row out of the books.
+    pub fn leave(&mut self, id_len: usize, row: &Row) {
+        let segment = row.place.record.segment;
+        if self.usage.contains_key(&segment) {
+            let size = log_size(id_len, row);
+            let usage = self.touch(segment);
+            usage.live_bytes = usage.live_bytes.saturating_sub(size);
+        }
+        self.totals.subtract(row);
+    }
+
+    /// A segment is gone.
+    pub fn forget_segment(&mut self, segment: SegmentId) {
+        self.usage.remove(&segment);
+        self.changed.insert(segment);
+    }
+
+    /// The usage rows that changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<(SegmentId, Option<SegmentUsage>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed
+            .into_iter()
+            .map(|id| (id, self.usage.get(&id).copied()))
+            .collect()
+    }
+
+    fn touch(&mut self, segment: SegmentId) -> &mut SegmentUsage {
+        self.changed.insert(segment);
+        self.usage.entry(segment).or_default()
+    }
+}
+
+fn log_size(id_len: usize, row: &Row) -> u64 {
+    (RECORD_HEADER_SIZE + id_len) as u64 + u64::from(row.place.payload_len)
+}
+
+impl Totals {
+    fn add(&mut self, row: &Row) {
+        let share = Self::share(row);
+        self.keys += share.keys;
+        self.logical_bytes += share.logical_bytes;
+        self.unique_bytes += share.unique_bytes;
+        self.stored_bytes += share.stored_bytes;
+        self.blobs += share.blobs;
+        self.references += share.references;
+    }
+
+    fn subtract(&mut self, row: &Row) {
+        let share = Self::share(row);
+        self.keys = self.keys.saturating_sub(share.keys);
+        self.logical_bytes = self.logical_bytes.saturating_sub(share.logical_bytes);
+        self.unique_bytes = self.unique_bytes.saturating_sub(share.unique_bytes);
+        self.stored_bytes = self.stored_bytes.saturating_sub(share.stored_bytes);
+        self.blobs = self.blobs.saturating_sub(share.blobs);
+        self.references = self.references.saturating_sub(share.references);
+    }
+
+    /// What one row adds to the totals.
+    fn share(row: &Row) -> Self {
+        let raw = row.info.raw_len;
+        let stored = u64::from(row.place.payload_len);
+        match row.kind {
+            Kind::Value => Self {
+                keys: 1,
+                logical_bytes: raw,
+                unique_bytes: raw,
+                stored_bytes: stored,
+                ..Self::default()
+            },
+            Kind::Link => Self {
+                keys: 1,
+                logical_bytes: raw,
+                ..Self::default()
+            },
+            Kind::Blob => Self {
+                blobs: 1,
+                unique_bytes: raw,
+                stored_bytes: stored,
+                ..Self::default()
+            },
+            Kind::Reference => Self {
+                references: 1,
+                ..Self::default()
+            },
+            Kind::Tombstone
+            | Kind::BlobGone
+            | Kind::ReferenceGone
+            | Kind::Purged
+            | Kind::Horizon
+            | Kind::Counter => Self::default(),
+        }
+    }
+}

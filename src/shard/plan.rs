@@ -1,0 +1,415 @@
+//! What a command does, decided without I/O: current records in, log records and an answer out.
+//!
+//! The same command on the same state gives the same plan on any machine, which is what recovery
+//! rests on and replication will.
+
+use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
+use crate::index::IndexError;
+use crate::model::{
+    BlobRef, Command, Digest, Existing, Key, PutBody, Reply, SealedValue, Timestamp, ValueInfo,
+    Version,
+};
+use bytes::Bytes;
+
+/// The id of the mark that names the tombstone horizon.
+pub const HORIZON_MARK: &[u8] = b"horizon";
+/// The id of the mark that names a version counter.
+pub const COUNTER_MARK: &[u8] = b"counter";
+
+/// What is known of an entity when a command is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What its newest record says.
+    pub kind: Kind,
+    /// Whether it stands under the content key of its value.
+    pub content: bool,
+    /// Its version.
+    pub version: Version,
+    /// When it expires.
+    pub expiry: Option<Timestamp>,
+    /// The blob it links to.
+    pub link: Option<BlobRef>,
+}
+
+impl Known {
+    /// Whether the entity is there at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        !self.kind.is_gone() && self.expiry.is_none_or(|expiry| expiry > now)
+    }
+}
+
+/// The current records: the index, and what was planned before this command and is not durable
+/// yet. An answer that rests on the latter is given only when that is durable.
+pub trait Current {
+    /// The newest record of a key.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn key(&mut self, key: &Key) -> Result<Option<Known>, IndexError>;
+    /// The newest record of a blob.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn blob(&mut self, digest: Digest) -> Result<Option<Known>, IndexError>;
+    /// The newest record of a reference.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn reference(&mut self, blob: BlobRef) -> Result<Option<Known>, IndexError>;
+    /// Whether any reference to a blob is there.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn is_referenced(&mut self, digest: Digest) -> Result<bool, IndexError>;
+    /// Whether a blob's home is this shard.
+    fn is_home(&self, digest: Digest) -> bool;
+}
+
+/// When a plan is made.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanContext {
+    /// The time at the door.
+    pub now: Timestamp,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The records to log, what is pointed to before what points to it; none when it changes
+    /// nothing.
+    pub records: Vec<Record>,
+    /// The answer, to be given when the records are durable.
+    pub reply: Reply,
+}
+
+impl Plan {
+    fn unchanged(reply: Reply) -> Self {
+        Self {
+            records: Vec::new(),
+            reply,
+        }
+    }
+}
+
+/// Plans one command. `draw` gives the next version and is called only for a change.
+///
+/// # Errors
+/// When the current records cannot be read.
+pub fn plan(
+    current: &mut dyn Current,
+    command: Command,
+    context: PlanContext,
+    draw: &mut dyn FnMut() -> Version,
+) -> Result<Plan, IndexError> {
+    match command {
+        Command::Put {
+            key,
+            body,
+            existing,
+            expiry,
+        } => plan_put(current, Put { key, body, expiry }, existing, context, draw),
+        Command::Delete { key } => plan_delete(current, &key, context, draw),
+        Command::StoreBlob { blob, owner, value } => {
+            plan_store_blob(current, blob, &owner, value, context)
+        }
+        Command::DropReference { blob } => {
+            let live = current
+                .reference(blob)?
+                .is_some_and(|known| known.is_live(context.now));
+            let records = if live {
+                vec![reference_gone(blob, context)]
+            } else {
+                Vec::new()
+            };
+            Ok(Plan {
+                records,
+                reply: Reply::Done,
+            })
+        }
+        Command::ReclaimBlob { digest } => plan_reclaim(current, digest, context),
+        Command::Merge {
+            key,
+            version,
+            body,
+            expiry,
+        } => plan_merge(
+            current,
+            key,
+            version,
+            body.map(|body| (body, expiry)),
+            context,
+        ),
+        Command::PurgeTombstones { horizon } => Ok(Plan {
+            records: vec![horizon_record(horizon)],
+            reply: Reply::Done,
+        }),
+        Command::Mark { version } => Ok(Plan {
+            records: vec![mark(Kind::Counter, COUNTER_MARK, version)],
+            reply: Reply::Done,
+        }),
+    }
+}
+
+struct Put {
+    key: Key,
+    body: PutBody,
+    expiry: Option<Timestamp>,
+}
+
+fn plan_put(
+    current: &mut dyn Current,
+    put: Put,
+    existing: Existing,
+    context: PlanContext,
+    draw: &mut dyn FnMut() -> Version,
+) -> Result<Plan, IndexError> {
+    let before = current
+        .key(&put.key)?
+        .filter(|known| known.is_live(context.now));
+    if let Some(known) = before
+        && stays(&known, existing, &put.body)
+    {
+        return Ok(Plan::unchanged(Reply::Unchanged {
+            version: known.version,
+        }));
+    }
+    if is_blob_missing(current, &put.body, context)? {
+        return Ok(Plan::unchanged(Reply::BlobMissing));
+    }
+    let version = draw();
+    write_key(current, put, version, before, context)
+}
+
+fn stays(known: &Known, existing: Existing, body: &PutBody) -> bool {
+    match existing {
+        Existing::Keep => true,
+        Existing::Replace => false,
+        Existing::KeepSameContent => match (known.link, body) {
+            (Some(link), PutBody::Home { blob, .. } | PutBody::Away { blob, .. }) => {
+                link.digest == blob.digest
+            }
+            _ => known.content,
+        },
+    }
+}
+
+fn is_blob_missing(
+    current: &mut dyn Current,
+    body: &PutBody,
+    context: PlanContext,
+) -> Result<bool, IndexError> {
+    match body {
+        PutBody::Home {
+            blob, value: None, ..
+        } => Ok(!current
+            .blob(blob.digest)?
+            .is_some_and(|known| known.is_live(context.now))),
+        _ => Ok(false),
+    }
+}
+
+/// The records of a key's new value: its blob and reference where they belong here, then the key's
+/// own, then the drop of a reference that it replaces.
+fn write_key(
+    current: &mut dyn Current,
+    put: Put,
+    version: Version,
+    before: Option<Known>,
+    context: PlanContext,
+) -> Result<Plan, IndexError> {
+    let mut records = Vec::with_capacity(4);
+    let mut stored = true;
+    let digest = put.body.digest();
+    let mut own = match put.body {
+        PutBody::Small(value) => Record::of_value(Kind::Value, put.key.to_bytes(), value),
+        PutBody::Home { blob, info, value } => {
+            stored = push_blob(current, &mut records, blob, &put.key, value, context)?;
+            link(&put.key, blob, info)
+        }
+        PutBody::Away { blob, info } => {
+            stored = false;
+            link(&put.key, blob, info)
+        }
+    };
+    own.version = version;
+    own.expiry = put.expiry;
+    if digest.is_some() && put.key.digest() == digest {
+        own.flags |= FLAG_CONTENT;
+    }
+    records.push(own);
+    let replaced = drop_replaced(current, &mut records, before, context);
+    Ok(Plan {
+        records,
+        reply: Reply::Put {
+            version,
+            stored,
+            replaced,
+        },
+    })
+}
+
+/// Adds the blob, unless it is there, and the reference. Whether bytes were added.
+fn push_blob(
+    current: &mut dyn Current,
+    records: &mut Vec<Record>,
+    blob: BlobRef,
+    owner: &Key,
+    value: Option<SealedValue>,
+    context: PlanContext,
+) -> Result<bool, IndexError> {
+    let there = current
+        .blob(blob.digest)?
+        .is_some_and(|known| known.is_live(context.now));
+    let new = value.filter(|_| !there);
+    let stored = new.is_some();
+    if let Some(value) = new {
+        let id = Bytes::copy_from_slice(&blob.digest.0);
+        records.push(Record::of_value(Kind::Blob, id, value));
+    }
+    records.push(Record::bookkeeping(
+        Kind::Reference,
+        encode_blob_ref(blob),
+        owner.to_bytes(),
+    ));
+    Ok(stored)
+}
+
+/// The reference of a replaced record is dropped here if its blob's home is here; otherwise the
+/// caller is told which one to drop.
+fn drop_replaced(
+    current: &dyn Current,
+    records: &mut Vec<Record>,
+    before: Option<Known>,
+    context: PlanContext,
+) -> Option<BlobRef> {
+    let replaced = before.and_then(|known| known.link)?;
+    if current.is_home(replaced.digest) {
+        records.push(reference_gone(replaced, context));
+        return None;
+    }
+    Some(replaced)
+}
+
+fn plan_delete(
+    current: &mut dyn Current,
+    key: &Key,
+    context: PlanContext,
+    draw: &mut dyn FnMut() -> Version,
+) -> Result<Plan, IndexError> {
+    let Some(before) = current.key(key)?.filter(|known| known.is_live(context.now)) else {
+        return Ok(Plan::unchanged(Reply::Missing));
+    };
+    Ok(write_tombstone(current, key, draw(), Some(before), context))
+}
+
+fn write_tombstone(
+    current: &dyn Current,
+    key: &Key,
+    version: Version,
+    before: Option<Known>,
+    context: PlanContext,
+) -> Plan {
+    let mut own = gone(Kind::Tombstone, key.to_bytes(), context);
+    own.version = version;
+    let mut records = vec![own];
+    let replaced = drop_replaced(current, &mut records, before, context);
+    Plan {
+        records,
+        reply: Reply::Deleted { version, replaced },
+    }
+}
+
+fn plan_store_blob(
+    current: &mut dyn Current,
+    blob: BlobRef,
+    owner: &Key,
+    value: Option<SealedValue>,
+    context: PlanContext,
+) -> Result<Plan, IndexError> {
+    let there = current
+        .blob(blob.digest)?
+        .is_some_and(|known| known.is_live(context.now));
+    if !there && value.is_none() {
+        return Ok(Plan::unchanged(Reply::BlobMissing));
+    }
+    let mut records = Vec::with_capacity(2);
+    let stored = push_blob(current, &mut records, blob, owner, value, context)?;
+    Ok(Plan {
+        records,
+        reply: Reply::BlobStored { stored },
+    })
+}
+
+fn plan_reclaim(
+    current: &mut dyn Current,
+    digest: Digest,
+    context: PlanContext,
+) -> Result<Plan, IndexError> {
+    let there = current
+        .blob(digest)?
+        .is_some_and(|known| known.is_live(context.now));
+    if !there || current.is_referenced(digest)? {
+        return Ok(Plan::unchanged(Reply::Done));
+    }
+    let record = gone(Kind::BlobGone, Bytes::copy_from_slice(&digest.0), context);
+    Ok(Plan {
+        records: vec![record],
+        reply: Reply::Done,
+    })
+}
+
+/// A record from a backup wins only over what is older; deletes count.
+fn plan_merge(
+    current: &mut dyn Current,
+    key: Key,
+    version: Version,
+    value: Option<(PutBody, Option<Timestamp>)>,
+    context: PlanContext,
+) -> Result<Plan, IndexError> {
+    let before = current.key(&key)?;
+    if let Some(known) = before
+        && known.version >= version
+    {
+        return Ok(Plan::unchanged(Reply::Unchanged {
+            version: known.version,
+        }));
+    }
+    let before = before.filter(|known| !known.kind.is_gone());
+    match value {
+        Some((body, _)) if is_blob_missing(current, &body, context)? => {
+            Ok(Plan::unchanged(Reply::BlobMissing))
+        }
+        Some((body, expiry)) => {
+            write_key(current, Put { key, body, expiry }, version, before, context)
+        }
+        None => Ok(write_tombstone(current, &key, version, before, context)),
+    }
+}
+
+/// The record that says up to which version tombstones may go.
+#[must_use]
+pub fn horizon_record(horizon: Version) -> Record {
+    mark(Kind::Horizon, HORIZON_MARK, horizon)
+}
+
+fn mark(kind: Kind, id: &'static [u8], version: Version) -> Record {
+    let record = Record::bookkeeping(kind, Bytes::from_static(id), Bytes::new());
+    Record { version, ..record }
+}
+
+fn link(key: &Key, blob: BlobRef, info: ValueInfo) -> Record {
+    Record {
+        info,
+        ..Record::bookkeeping(Kind::Link, key.to_bytes(), encode_blob_ref(blob))
+    }
+}
+
+fn gone(kind: Kind, id: Bytes, context: PlanContext) -> Record {
+    let note = TombstoneNote { at: context.now };
+    Record::bookkeeping(kind, id, note.encode())
+}
+
+fn reference_gone(blob: BlobRef, context: PlanContext) -> Record {
+    gone(Kind::ReferenceGone, encode_blob_ref(blob), context)
+}

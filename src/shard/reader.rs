@@ -1,0 +1,271 @@
+//! Reading: row, then payload, from the caller's own thread, never through the mailbox.
+
+use super::error::ShardError;
+use super::store::ShardStats;
+use crate::codec::{
+    Cursor, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref, open_sealed,
+    payload_sum,
+};
+use crate::index::{Index, IndexError, IndexSnapshot, Row};
+use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
+use crate::model::{BlobRef, Codec, Digest, Key, SealedValue, ShardId, Timestamp};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A shard's index and segments, for reading. Many may hold one; the shard is reopened only when
+/// none does.
+#[derive(Debug)]
+pub struct ShardReader {
+    id: ShardId,
+    index: Arc<Index>,
+    segments: SharedSegments,
+}
+
+/// A record and the segments pinned when its row was looked up: everything the row can name.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The row.
+    pub row: Row,
+    segments: Arc<SegmentMap>,
+}
+
+impl Found {
+    pub(super) fn new(row: Row, segments: Arc<SegmentMap>) -> Self {
+        Self { row, segments }
+    }
+
+    /// The blob that a link names.
+    #[must_use]
+    pub fn link(&self) -> Option<BlobRef> {
+        let inline = self
+            .row
+            .inline
+            .as_deref()
+            .filter(|_| self.row.kind == Kind::Link);
+        inline.and_then(|bytes| decode_blob_ref(bytes).ok())
+    }
+
+    /// The payload if it needs no disk: from the row or the page cache.
+    ///
+    /// # Errors
+    /// `Damaged` when the payload is not what was written, or the index is wrong about it.
+    pub fn payload_cached(&self) -> Result<Option<Bytes>, ShardError> {
+        if let Some(inline) = &self.row.inline {
+            return Ok(Some(inline.clone()));
+        }
+        let place = &self.row.place;
+        let read = self
+            .segment()?
+            .read_cached(place.payload_offset, place.payload_len as usize);
+        read?
+            .map(|bytes| self.checked(Bytes::from(bytes)))
+            .transpose()
+    }
+
+    /// The payload; may wait for the disk.
+    ///
+    /// # Errors
+    /// `Damaged` when the payload is not what was written, or the index is wrong about it.
+    pub fn payload(&self) -> Result<Bytes, ShardError> {
+        if let Some(inline) = &self.row.inline {
+            return Ok(inline.clone());
+        }
+        let place = &self.row.place;
+        match self
+            .segment()?
+            .read(place.payload_offset, place.payload_len as usize)
+        {
+            Ok(bytes) => self.checked(Bytes::from(bytes)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The stored value as it is.
+    ///
+    /// # Errors
+    /// As [`Found::payload`].
+    pub fn sealed(&self, digest: Option<Digest>) -> Result<SealedValue, ShardError> {
+        let payload = self.payload()?;
+        Ok(SealedValue {
+            info: self.row.info,
+            digest,
+            codec: self.row.codec,
+            payload_sum: self.row.payload_sum,
+            payload,
+        })
+    }
+
+    /// The raw value of a payload that was read.
+    ///
+    /// # Errors
+    /// `Damaged` when it does not decompress to what it was.
+    pub fn open(&self, payload: Bytes) -> Result<Bytes, ShardError> {
+        open_sealed(self.row.codec, payload, self.row.info.raw_len)
+            .map_err(|error| self.damaged(error.to_string()))
+    }
+
+    /// Whether opening the payload is work for the CPU.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.row.codec == Codec::Zstd
+    }
+
+    fn segment(&self) -> Result<&Arc<Segment>, ShardError> {
+        let id = self.row.place.record.segment;
+        let missing =
+            || ShardError::Contradiction(format!("a row names segment {id}, which is not there"));
+        self.segments.get(&id).ok_or_else(missing)
+    }
+
+    fn checked(&self, payload: Bytes) -> Result<Bytes, ShardError> {
+        if payload_sum(&payload) == self.row.payload_sum {
+            return Ok(payload);
+        }
+        Err(self.blame()?)
+    }
+
+    /// A payload does not match its row: is the log damaged, or does the index lie? The record's
+    /// own header says.
+    fn blame(&self) -> Result<ShardError, ShardError> {
+        let segment = self.segment()?;
+        let at = self.row.place.record.offset;
+        let id_max = crate::model::KEY_SIZE_MAX;
+        let len = (segment.len()?.saturating_sub(at)).min((RECORD_HEADER_SIZE + id_max) as u64);
+        let bytes = segment.read(at, usize::try_from(len).unwrap_or(0))?;
+        match RecordHeader::decode(&mut Cursor::new(&bytes), segment.header.salt) {
+            Ok(header) if header.record.seq != self.row.seq => {
+                Ok(ShardError::Contradiction(format!(
+                    "the record at {at} of {} is another one",
+                    segment.path().display()
+                )))
+            }
+            _ => Ok(self.damaged("payload checksum does not match".to_owned())),
+        }
+    }
+
+    fn damaged(&self, what: String) -> ShardError {
+        let id = self.row.place.record.segment;
+        let path = self
+            .segments
+            .get(&id)
+            .map_or_else(Default::default, |segment| segment.path().to_owned());
+        LogError::Damaged {
+            path,
+            offset: self.row.place.payload_offset,
+            what,
+        }
+        .into()
+    }
+}
+
+impl ShardReader {
+    pub(super) fn new(id: ShardId, index: Arc<Index>, segments: SharedSegments) -> Self {
+        Self {
+            id,
+            index,
+            segments,
+        }
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The live record of a key.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn key(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, ShardError> {
+        let found = self.find(Space::Key, key.as_bytes())?;
+        Ok(found.filter(|found| is_live(&found.row, now)))
+    }
+
+    /// A blob.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn blob(&self, digest: Digest) -> Result<Option<Found>, ShardError> {
+        let found = self.find(Space::Blob, &digest.0)?;
+        Ok(found.filter(|found| found.row.kind == Kind::Blob))
+    }
+
+    /// Pins, then looks up, so that the pinned segments hold whatever the row names; a row newer
+    /// than the pinned map is looked up again.
+    fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
+        let mut segments = self.segments.load_full();
+        let Some(mut row) = self.index.get(space, id)? else {
+            return Ok(None);
+        };
+        while !segments.contains_key(&row.place.record.segment) && row.inline.is_none() {
+            let newer = self.segments.load_full();
+            let again = self.index.get(space, id)?;
+            if Arc::ptr_eq(&newer, &segments) && again.as_ref() == Some(&row) {
+                break; // Nothing has changed: the row names a segment that is not there.
+            }
+            let Some(again) = again else { return Ok(None) };
+            (segments, row) = (newer, again);
+        }
+        Ok(Some(Found::new(row, segments)))
+    }
+
+    /// The index at this moment, for scans of this shard.
+    #[must_use]
+    pub fn snapshot(&self) -> IndexSnapshot {
+        self.index.snapshot()
+    }
+
+    /// What the shard holds and takes.
+    ///
+    /// # Errors
+    /// When the index is damaged or the disk fails.
+    pub fn stats(&self) -> Result<ShardStats, ShardError> {
+        let segments = self.segments.load_full();
+        let mut log_bytes = 0;
+        for segment in segments.values() {
+            log_bytes += segment.len()?;
+        }
+        let usage = self.index.usage()?;
+        Ok(ShardStats {
+            totals: self.index.state()?.unwrap_or_default().totals,
+            log_bytes,
+            index_bytes: self.index.disk_space()?,
+            segments: segments.len() as u64,
+            dead_bytes: usage
+                .values()
+                .map(|usage| usage.total_bytes - usage.live_bytes)
+                .sum(),
+        })
+    }
+
+    /// The segments at this moment, for the scrubber.
+    #[must_use]
+    pub fn segments(&self) -> Arc<SegmentMap> {
+        self.segments.load_full()
+    }
+
+    /// Who holds a reference, and whether it is there.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn references(
+        &self,
+    ) -> impl Iterator<Item = Result<(BlobRef, Key), IndexError>> + Send + use<> {
+        self.snapshot()
+            .scan(Space::Reference, &[], None)
+            .filter_map(|found| match found {
+                Ok((id, row)) if row.kind == Kind::Reference => {
+                    let owner = row.inline.as_deref().and_then(|bytes| Key::new(bytes).ok());
+                    Some(Ok((decode_blob_ref(&id).ok()?, owner?)))
+                }
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+    }
+}
+
+/// Whether a key's row is a value that is there at `now`.
+pub(super) fn is_live(row: &Row, now: Timestamp) -> bool {
+    !row.kind.is_gone() && row.expiry.is_none_or(|expiry| expiry > now)
+}

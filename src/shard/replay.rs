@@ -1,0 +1,274 @@
+//! From the log into the index: what a crash left out, or everything.
+
+use super::error::ShardError;
+use super::ledger::Ledger;
+use super::store::{EntityId, inline_payload};
+use crate::codec::{Kind, SEGMENT_HEADER_SIZE, Space};
+use crate::index::{Index, IndexState, Place, Row};
+use crate::log::{
+    Frame, FrameScanner, LogError, Opened, Payloads, Position, ScannedRecord, Segment,
+};
+use crate::model::SegmentId;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Rows are written in batches of about this many.
+const BATCH_ROWS: usize = 4096;
+
+/// The index after replay.
+pub(super) struct ReplayReport {
+    pub state: IndexState,
+    pub ledger: Ledger,
+    pub groups: u64,
+}
+
+/// A replay in progress.
+pub(super) struct Replay<'a> {
+    index: &'a Index,
+    state: IndexState,
+    ledger: Ledger,
+    inline_max: usize,
+    /// Rows changed since the last batch; `None` for a removed one.
+    changed: HashMap<EntityId, Option<Row>>,
+    /// Segments whose purge was logged and whose file is here still.
+    purged: Vec<SegmentId>,
+    rebuilding: bool,
+    groups: u64,
+}
+
+impl<'a> Replay<'a> {
+    /// Brings the index to the end of the log.
+    pub fn run(
+        index: &'a Index,
+        opened: &mut Opened,
+        state: Option<IndexState>,
+        inline_max: usize,
+    ) -> Result<ReplayReport, ShardError> {
+        let segments = opened.log.segments().load_full();
+        let ledger = Ledger::new(state.unwrap_or_default().totals, index.usage()?);
+        if let Some(stranger) = ledger.usage().keys().find(|id| !segments.contains_key(id))
+            && !opened.missing.contains(stranger)
+        {
+            return Err(LogError::IndexStale("of a segment that the log does not have").into());
+        }
+        let mut replay = Self {
+            index,
+            rebuilding: state.is_none(),
+            state: state.unwrap_or_default(),
+            ledger,
+            inline_max,
+            changed: HashMap::new(),
+            purged: Vec::new(),
+            groups: 0,
+        };
+        let from = replay.state.applied;
+        for (id, segment) in segments.range(from.segment..) {
+            let start = if *id == from.segment {
+                from.offset
+            } else {
+                SEGMENT_HEADER_SIZE as u64
+            };
+            replay.segment(segment, start, opened)?;
+        }
+        replay.finish(opened)
+    }
+
+    fn segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        start: u64,
+        opened: &mut Opened,
+    ) -> Result<(), ShardError> {
+        let end = opened.ends.get(&segment.id()).copied().unwrap_or(start);
+        let payloads = Payloads::Small(self.inline_max);
+        let mut scanner = FrameScanner::new(segment.clone(), start, end, payloads);
+        while let Some(frame) = scanner.next_frame()? {
+            opened.learn(&frame.header);
+            self.frame(frame, &opened.log.segments().load_full())?;
+        }
+        Ok(())
+    }
+
+    fn frame(
+        &mut self,
+        frame: Frame,
+        segments: &BTreeMap<SegmentId, Arc<Segment>>,
+    ) -> Result<(), ShardError> {
+        for scanned in &frame.records {
+            self.record(scanned)?;
+            if scanned.record.kind == Kind::Purged {
+                self.purge(parse_purged(&scanned.record.id), segments)?;
+            }
+        }
+        self.groups += 1;
+        self.state.applied = frame.end;
+        self.state.counter = self.state.counter.max(frame.header.counter);
+        self.state.last_seq = self.state.last_seq.max(frame.header.last_seq);
+        self.state.now = self.state.now.max(frame.header.now);
+        if self.changed.len() >= BATCH_ROWS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, scanned: &ScannedRecord) -> Result<(), ShardError> {
+        let record = &scanned.record;
+        let entity = (record.kind.space(), record.id.clone());
+        let before = self.row(&entity)?;
+        let place = Place {
+            record: scanned.position,
+            payload_offset: scanned.payload_offset,
+            payload_len: scanned.payload_len,
+        };
+        let inline = inline_payload(record, self.inline_max)
+            .filter(|payload| payload.len() == scanned.payload_len as usize);
+        let row = Row::new(record, place, inline);
+        if self.ledger.enter(entity.1.len(), before.as_ref(), &row) {
+            self.changed.insert(entity, Some(row));
+        }
+        Ok(())
+    }
+
+    fn row(&self, entity: &EntityId) -> Result<Option<Row>, ShardError> {
+        match self.changed.get(entity) {
+            Some(row) => Ok(row.clone()),
+            None => Ok(self.index.get(entity.0, &entity.1)?),
+        }
+    }
+
+    /// What the `purged` record did to the index when it was first applied.
+    fn purge(
+        &mut self,
+        id: SegmentId,
+        segments: &BTreeMap<SegmentId, Arc<Segment>>,
+    ) -> Result<(), ShardError> {
+        let Some(segment) = segments.get(&id) else {
+            if !self.rebuilding && self.ledger.usage().contains_key(&id) {
+                return Err(LogError::IndexStale("older than a purge").into());
+            }
+            return Ok(());
+        };
+        let end = segment.len()?;
+        let mut scanner = FrameScanner::new(
+            segment.clone(),
+            SEGMENT_HEADER_SIZE as u64,
+            end,
+            Payloads::Skip,
+        );
+        while let Some(frame) = scanner.next_frame()? {
+            for scanned in &frame.records {
+                let entity = (scanned.record.kind.space(), scanned.record.id.clone());
+                self.forget_if_in(entity, id)?;
+            }
+        }
+        self.ledger.forget_segment(id);
+        self.purged.push(id);
+        Ok(())
+    }
+
+    fn forget_if_in(&mut self, entity: EntityId, segment: SegmentId) -> Result<(), ShardError> {
+        let Some(row) = self
+            .row(&entity)?
+            .filter(|row| row.place.record.segment == segment)
+        else {
+            return Ok(());
+        };
+        if !row.kind.is_gone() {
+            let what =
+                format!("a live record stands only in segment {segment}, whose purge was logged");
+            return Err(ShardError::Contradiction(what));
+        }
+        self.ledger.leave(entity.1.len(), &row);
+        self.changed.insert(entity, None);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ShardError> {
+        let mut batch = self.index.batch();
+        for ((space, id), row) in self.changed.drain() {
+            match row {
+                Some(row) => batch.put(space, &id, &row),
+                None => batch.remove(space, &id),
+            }
+        }
+        for (segment, usage) in self.ledger.take_changed() {
+            batch.put_usage(segment, usage);
+        }
+        self.state.totals = self.ledger.totals;
+        Ok(batch.commit(&self.state)?)
+    }
+
+    fn finish(mut self, opened: &mut Opened) -> Result<ReplayReport, ShardError> {
+        self.state.applied = self.state.applied.max(Position {
+            segment: opened.log.end().segment,
+            offset: SEGMENT_HEADER_SIZE as u64,
+        });
+        self.state.durable = opened.log.durable();
+        self.flush()?;
+        for missing in &opened.missing {
+            if self
+                .index
+                .get(Space::Purged, &purged_id(*missing))?
+                .is_none()
+            {
+                let path = segment_path(opened, *missing);
+                let what =
+                    "the segment is missing, and no record says that it was purged".to_owned();
+                return Err(LogError::Damaged {
+                    path,
+                    offset: 0,
+                    what,
+                }
+                .into());
+            }
+        }
+        self.unlink_purged(opened)?;
+        Ok(ReplayReport {
+            state: self.state,
+            ledger: self.ledger,
+            groups: self.groups,
+        })
+    }
+
+    /// A crash between the purge's record and the unlink leaves a file behind.
+    fn unlink_purged(&mut self, opened: &mut Opened) -> Result<(), ShardError> {
+        let active = opened.log.end().segment;
+        let here: Vec<SegmentId> = opened.log.segments().load().keys().copied().collect();
+        for id in here.into_iter().filter(|id| *id != active) {
+            if self.index.get(Space::Purged, &purged_id(id))?.is_some()
+                && !self.purged.contains(&id)
+            {
+                self.purged.push(id);
+            }
+        }
+        if self.purged.is_empty() {
+            return Ok(());
+        }
+        self.index.persist()?;
+        for id in std::mem::take(&mut self.purged) {
+            opened.log.retire(id);
+            opened.log.unlink(id)?;
+        }
+        Ok(())
+    }
+}
+
+fn segment_path(opened: &Opened, id: SegmentId) -> std::path::PathBuf {
+    let segments = opened.log.segments().load_full();
+    let dir = segments
+        .values()
+        .next()
+        .and_then(|segment| segment.path().parent());
+    dir.unwrap_or(std::path::Path::new(""))
+        .join(Segment::file_name(id))
+}
+
+/// The id of a `purged` record.
+pub(super) fn purged_id(segment: SegmentId) -> Bytes {
+    Bytes::copy_from_slice(&segment.0.to_be_bytes())
+}
+
+fn parse_purged(id: &[u8]) -> SegmentId {
+    <[u8; 8]>::try_from(id).map_or(SegmentId(0), |bytes| SegmentId(u64::from_be_bytes(bytes)))
+}

@@ -1,0 +1,162 @@
+//! The cut: one moment across all shards.
+
+use super::reader::{Found, is_live};
+use super::{ShardReader, error::ShardError};
+use crate::codec::{Kind, Space};
+use crate::index::{IndexError, IndexSnapshot, Row};
+use crate::log::SegmentMap;
+use crate::model::{BlobRef, Digest, Key, ShardId, Timestamp};
+use bytes::Bytes;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Where the actors of all shards park between two groups, each with its snapshot taken, until
+/// the last has arrived.
+#[derive(Debug)]
+pub struct CutGate {
+    expected: usize,
+    deadline: Instant,
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    arrived: usize,
+    open: bool,
+}
+
+impl CutGate {
+    /// A gate for this many shards that nobody waits at longer than `patience`.
+    #[must_use]
+    pub fn new(expected: usize, patience: Duration) -> Arc<Self> {
+        let deadline = Instant::now() + patience;
+        Arc::new(Self {
+            expected,
+            deadline,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Parks the calling actor until the gate opens. `false` when it did not in time: the cut has
+    /// failed, and the shard goes on.
+    pub(super) fn park(&self) -> bool {
+        let mut state = self.lock();
+        state.arrived += 1;
+        self.changed.notify_all();
+        self.wait(state, |state| state.open)
+    }
+
+    /// Waits until every shard has parked, runs `at_the_cut` at that moment, and lets all go on.
+    pub fn hold<T>(&self, at_the_cut: impl FnOnce() -> T) -> Option<T> {
+        let all_here = self.wait(self.lock(), |state| state.arrived >= self.expected);
+        let result = all_here.then(at_the_cut);
+        self.lock().open = true;
+        self.changed.notify_all();
+        result
+    }
+
+    fn wait(
+        &self,
+        mut state: std::sync::MutexGuard<'_, GateState>,
+        done: impl Fn(&GateState) -> bool,
+    ) -> bool {
+        while !done(&state) {
+            let Some(left) = self.deadline.checked_duration_since(Instant::now()) else {
+                return false;
+            };
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.expect("no code panics while it holds this lock").0;
+        }
+        true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, GateState> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds this lock")
+    }
+}
+
+/// One shard at the cut: its index as it was, and every segment that it names.
+#[derive(Debug)]
+pub struct ShardSnapshot {
+    id: ShardId,
+    index: IndexSnapshot,
+    segments: Arc<SegmentMap>,
+}
+
+impl ShardSnapshot {
+    pub(super) fn take(reader: &ShardReader) -> Self {
+        Self {
+            id: reader.id(),
+            segments: reader.segments(),
+            index: reader.snapshot(),
+        }
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The newest record of a key, a tombstone too.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn record(&self, key: &Key) -> Result<Option<Found>, ShardError> {
+        let row = self.index.get(Space::Key, key.as_bytes())?;
+        Ok(row.map(|row| self.found(row)))
+    }
+
+    /// All records of keys, tombstones too, in byte order.
+    pub fn records(&self) -> impl Iterator<Item = Result<(Bytes, Found), IndexError>> + Send + '_ {
+        let rows = self.index.scan(Space::Key, &[], None);
+        rows.map(|found| found.map(|(id, row)| (id, self.found(row))))
+    }
+
+    /// All blobs that are there, in byte order.
+    pub fn blobs(&self) -> impl Iterator<Item = Result<(Digest, Found), IndexError>> + Send + '_ {
+        let rows = self.index.scan(Space::Blob, &[], None);
+        rows.filter_map(|found| match found {
+            Ok((id, row)) if row.kind == Kind::Blob => {
+                let digest = Digest(<[u8; Digest::SIZE]>::try_from(&id[..]).ok()?);
+                Some(Ok((digest, self.found(row))))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The references to a blob and their owners.
+    pub fn references_to(
+        &self,
+        digest: Digest,
+    ) -> impl Iterator<Item = Result<(BlobRef, Key), IndexError>> + Send + use<> {
+        self.index
+            .scan(Space::Reference, &digest.0, None)
+            .filter_map(|found| match found {
+                Ok((id, row)) if row.kind == Kind::Reference => {
+                    let owner = row
+                        .inline
+                        .as_deref()
+                        .and_then(|bytes| Key::new(bytes).ok())?;
+                    Some(Ok((crate::codec::decode_blob_ref(&id).ok()?, owner)))
+                }
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+    }
+
+    /// Whether a record is a value that is there at `now`.
+    #[must_use]
+    pub fn is_live(found: &Found, now: Timestamp) -> bool {
+        is_live(&found.row, now)
+    }
+
+    fn found(&self, row: Row) -> Found {
+        Found::new(row, self.segments.clone())
+    }
+}

@@ -1,0 +1,457 @@
+//! Log and index of one shard, opened together, changed together.
+
+use super::error::ShardError;
+use super::ledger::Ledger;
+use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
+use super::reader::ShardReader;
+use super::replay::{Replay, ReplayReport};
+use super::view::View;
+use crate::codec::{FRAME_HEADER_SIZE, Record, Space};
+use crate::config::Durability;
+use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
+use crate::log::{
+    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, free_space,
+};
+use crate::model::{
+    Clock, Command, Reply, SegmentId, Seq, ShardId, Slot, StoreId, Timestamp, Version,
+    VersionCounter,
+};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which shard each slot belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Homes(Vec<ShardId>);
+
+impl Homes {
+    /// All slots spread evenly over `shards`.
+    #[must_use]
+    pub fn even(shards: u16) -> Self {
+        let count = u16::try_from(Slot::COUNT).expect("1024 fits u16");
+        Self(
+            (0..count)
+                .map(|slot| ShardId(slot % shards.max(1)))
+                .collect(),
+        )
+    }
+
+    /// A table of exactly [`Slot::COUNT`] entries.
+    #[must_use]
+    pub fn from_table(table: Vec<ShardId>) -> Option<Self> {
+        (table.len() == Slot::COUNT).then_some(Self(table))
+    }
+
+    /// The shard of a slot.
+    #[must_use]
+    pub fn shard_of(&self, slot: Slot) -> ShardId {
+        self.0[usize::from(slot.0)]
+    }
+
+    /// Every slot's shard.
+    #[must_use]
+    pub fn table(&self) -> &[ShardId] {
+        &self.0
+    }
+}
+
+/// Everything that opening a shard needs.
+#[derive(Debug, Clone)]
+pub struct ShardOptions {
+    /// Its folder, with `log/` and `index/` in it.
+    pub dir: PathBuf,
+    /// The store.
+    pub store: StoreId,
+    /// The shard.
+    pub id: ShardId,
+    /// When a write is acknowledged.
+    pub durability: Durability,
+    /// Its log.
+    pub log: LogOptions,
+    /// Its index.
+    pub index: IndexOptions,
+    /// Stored values up to this many bytes stand in the index row too.
+    pub inline_max: usize,
+    /// Tombstones are kept this long for incremental backups.
+    pub tombstone_retention: Duration,
+    /// The index is made durable after this many bytes of log.
+    pub checkpoint_bytes: u64,
+    /// Writes are refused below this many free bytes: what the index may still owe to the disk.
+    pub space_floor: u64,
+    /// Which shard each slot belongs to.
+    pub homes: Arc<Homes>,
+    /// The reserve for a full disk.
+    pub ballast: Arc<Ballast>,
+    /// The process's clock.
+    pub clock: Arc<Clock>,
+    /// The store's version counter.
+    pub counter: Arc<VersionCounter>,
+}
+
+/// What opening a shard found.
+#[derive(Debug, Clone, Default)]
+pub struct OpenReport {
+    /// Why the index was rebuilt, if it was.
+    pub rebuilt: Option<String>,
+    /// Groups read from the log into the index.
+    pub replayed_groups: u64,
+    /// Bytes of a torn, never acknowledged tail that were cut.
+    pub torn_bytes: u64,
+    /// Groups of unproven durability that were copied and synced.
+    pub adopted_groups: usize,
+}
+
+/// What a shard holds and takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Keys, bytes, blobs.
+    pub totals: Totals,
+    /// Bytes of the segments.
+    pub log_bytes: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes in segments that no row points to.
+    pub dead_bytes: u64,
+}
+
+pub(super) type EntityId = (Space, Bytes);
+
+/// Log and index of one shard. One owner at a time: the actor, or an offline command.
+#[derive(Debug)]
+pub struct ShardStore {
+    pub(super) options: ShardOptions,
+    pub(super) log: Log,
+    pub(super) index: Arc<Index>,
+    pub(super) ledger: Ledger,
+    last_seq: Seq,
+    now: Timestamp,
+    unpersisted: u64,
+    /// Tombstones up to this version may go.
+    pub(super) horizon: Version,
+}
+
+/// Changes of one group that no record of it says.
+#[derive(Debug, Default)]
+pub(super) struct Forget {
+    /// Rows to remove.
+    pub rows: Vec<EntityId>,
+    /// A segment to take out of the books.
+    pub segment: Option<SegmentId>,
+}
+
+impl ShardStore {
+    /// Opens a shard: index, log, replay. An index that cannot be used is rebuilt.
+    ///
+    /// # Errors
+    /// Damage in the log, a failing or full disk, an index that is still open elsewhere.
+    pub fn open(
+        options: ShardOptions,
+        force_rebuild: Option<&str>,
+    ) -> Result<(Self, OpenReport), ShardError> {
+        crate::log::create_dir_synced(&options.dir)?;
+        let mut reason = force_rebuild.map(str::to_owned);
+        if reason.is_none() {
+            match Self::try_open(&options) {
+                Err(error) if error.needs_rebuild() => reason = Some(error.to_string()),
+                done => return done,
+            }
+        }
+        let reason = reason.unwrap_or_default();
+        tracing::error!(shard = %options.id, %reason, "rebuilding the index from the log");
+        set_index_aside(&options.dir)?;
+        let (store, report) = Self::try_open(&options)?;
+        Ok((
+            store,
+            OpenReport {
+                rebuilt: Some(reason),
+                ..report
+            },
+        ))
+    }
+
+    fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
+        let index = Index::open(&options.dir.join("index"), options.index)?;
+        let state = index.state()?;
+        let context = state.map_or_else(OpenContext::default, |state| state.open_context());
+        let owner = LogIdentity {
+            store: options.store,
+            shard: options.id,
+        };
+        let mut opened = Log::open(&options.dir.join("log"), owner, options.log, context)?;
+        let replayed = Replay::run(&index, &mut opened, state, options.inline_max)?;
+        let ReplayReport {
+            state,
+            ledger,
+            groups,
+        } = replayed;
+        options.counter.raise(state.counter.max(opened.counter));
+        options.clock.raise(state.now);
+        let report = OpenReport {
+            rebuilt: None,
+            replayed_groups: groups,
+            torn_bytes: opened.torn_bytes,
+            adopted_groups: opened.adopted_groups,
+        };
+        let horizon = index
+            .get(Space::Mark, HORIZON_MARK)?
+            .map_or(Version(0), |row| row.version);
+        let store = Self {
+            options: options.clone(),
+            log: opened.log,
+            index: Arc::new(index),
+            ledger,
+            last_seq: state.last_seq.max(opened.last_seq),
+            now: state.now.max(opened.now),
+            unpersisted: 0,
+            horizon,
+        };
+        Ok((store, report))
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.options.id
+    }
+
+    /// A reader of this shard, for as long as it is open.
+    #[must_use]
+    pub fn reader(&self) -> ShardReader {
+        ShardReader::new(self.options.id, self.index.clone(), self.log.segments())
+    }
+
+    /// What the shard holds.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals
+    }
+
+    /// Makes room for commands of up to `bytes`. `essential`: whether they lead out of a full disk
+    /// and may use the reserve.
+    ///
+    /// # Errors
+    /// `Full` with nothing changed; anything else means that the shard must be reopened.
+    pub fn reserve(&mut self, bytes: u64, essential: bool) -> Result<(), ShardError> {
+        if !essential {
+            let free = free_space(&self.options.dir)?;
+            if free < self.options.space_floor {
+                let path = self.options.dir.clone();
+                return Err(LogError::Full {
+                    path,
+                    needed: self.options.space_floor - free,
+                }
+                .into());
+            }
+        }
+        let needed = bytes + FRAME_HEADER_SIZE as u64;
+        let context = self.group_context(self.now);
+        match self.log.reserve(needed, context) {
+            Err(LogError::Full { .. }) if essential && self.options.ballast.release() => {
+                Ok(self.log.reserve(needed, context)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Plans and commits commands as one group, in their order. Space was reserved before.
+    ///
+    /// # Errors
+    /// The outcome of every command is then unknown, and the shard must be reopened.
+    pub fn execute(
+        &mut self,
+        commands: Vec<Command>,
+        now: Timestamp,
+    ) -> Result<Vec<Reply>, ShardError> {
+        let now = now.max(self.now);
+        let index = self.index.clone();
+        let homes = self.options.homes.clone();
+        let counter = self.options.counter.clone();
+        let mut view = View::new(&index, &homes, self.options.id);
+        let context = PlanContext { now };
+        let mut replies = Vec::with_capacity(commands.len());
+        let mut records = Vec::with_capacity(commands.len());
+        for command in commands {
+            let Plan {
+                records: planned,
+                reply,
+            } = plan(&mut view, command, context, &mut || counter.draw())?;
+            view.note(&planned);
+            records.extend(planned);
+            replies.push(reply);
+        }
+        if !records.is_empty() {
+            let rows = view.into_rows();
+            self.commit(records, rows, Forget::default(), now)?;
+        }
+        Ok(replies)
+    }
+
+    /// The commit: rows on paper, append, one sync, index.
+    pub(super) fn commit(
+        &mut self,
+        mut records: Vec<Record>,
+        mut rows: HashMap<EntityId, Option<Row>>,
+        forget: Forget,
+        now: Timestamp,
+    ) -> Result<(), ShardError> {
+        self.number(&mut records);
+        self.now = self.now.max(now);
+        let prepared = self.log.prepare(&records, self.group_context(now));
+        let end = prepared.end;
+        let index = self.index.clone();
+        let mut batch = index.batch();
+        for (record, placed) in records.iter().zip(&prepared.placed) {
+            let entity = (record.kind.space(), record.id.clone());
+            let before = match rows.remove(&entity) {
+                Some(before) => before,
+                None => self.index.get(entity.0, &entity.1)?,
+            };
+            let place = Place {
+                record: placed.record,
+                payload_offset: placed.payload_offset,
+                payload_len: u32::try_from(record.payload.len()).expect("values end at 1 GiB"),
+            };
+            let row = Row::new(
+                record,
+                place,
+                inline_payload(record, self.options.inline_max),
+            );
+            if self.ledger.enter(entity.1.len(), before.as_ref(), &row) {
+                batch.put(entity.0, &entity.1, &row);
+                rows.insert(entity, Some(row));
+            } else {
+                rows.insert(entity, before);
+            }
+        }
+        for (space, id) in forget.rows {
+            // A newer record may have come since GC looked at this one.
+            let row = self.index.get(space, &id)?;
+            if let Some(row) = row.filter(|row| Some(row.place.record.segment) == forget.segment) {
+                self.ledger.leave(id.len(), &row);
+                batch.remove(space, &id);
+            }
+        }
+        if let Some(segment) = forget.segment {
+            self.ledger.forget_segment(segment);
+        }
+        for (segment, usage) in self.ledger.take_changed() {
+            batch.put_usage(segment, usage);
+        }
+        let written = end.offset - prepared.start.offset;
+        self.log.write(prepared)?;
+        if self.options.durability == Durability::Sync {
+            self.log.sync()?;
+        }
+        batch.commit(&self.state())?;
+        self.note_marks(&records);
+        self.checkpoint_after(written)
+    }
+
+    fn note_marks(&mut self, records: &[Record]) {
+        for record in records.iter().filter(|record| record.id == HORIZON_MARK) {
+            self.horizon = self.horizon.max(record.version);
+        }
+    }
+
+    /// Gives sequence numbers to records that have none; a moved record keeps its own.
+    fn number(&mut self, records: &mut [Record]) {
+        for record in records.iter_mut().filter(|record| record.seq == Seq(0)) {
+            self.last_seq.0 += 1;
+            record.seq = self.last_seq;
+        }
+    }
+
+    fn checkpoint_after(&mut self, written: u64) -> Result<(), ShardError> {
+        self.unpersisted += written;
+        if self.unpersisted >= self.options.checkpoint_bytes {
+            self.index.persist()?;
+            self.unpersisted = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> IndexState {
+        IndexState {
+            applied: self.log.end(),
+            durable: self.log.durable(),
+            counter: self.options.counter.current(),
+            last_seq: self.last_seq,
+            now: self.now,
+            totals: self.ledger.totals,
+        }
+    }
+
+    pub(super) fn group_context(&self, now: Timestamp) -> GroupContext {
+        let counter = self.options.counter.current();
+        GroupContext {
+            counter,
+            last_seq: self.last_seq,
+            now: self.now.max(now),
+        }
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// The shard must then be reopened.
+    pub fn sync(&mut self) -> Result<(), ShardError> {
+        Ok(self.log.sync()?)
+    }
+
+    /// Syncs, and makes the next open a quick one.
+    ///
+    /// # Errors
+    /// What the disk answers; the next open then replays more.
+    pub fn close(mut self) -> Result<(), ShardError> {
+        self.log.close()?;
+        self.index.batch().commit(&self.state())?;
+        Ok(self.index.persist()?)
+    }
+
+    /// What each segment holds.
+    #[must_use]
+    pub fn usage(&self) -> &BTreeMap<SegmentId, crate::index::SegmentUsage> {
+        self.ledger.usage()
+    }
+
+    /// What is known of a key, for tests of whole stores.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn known(&self, key: &crate::model::Key) -> Result<Option<Known>, IndexError> {
+        use super::plan::Current as _;
+        View::new(&self.index, &self.options.homes, self.options.id).key(key)
+    }
+}
+
+/// The payload as it should stand in the row too, if it should.
+pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]> {
+    let inline = !record.kind.holds_value() || record.payload.len() <= inline_max;
+    inline.then_some(&record.payload[..])
+}
+
+/// Moves an unusable index out of the way. One old copy is kept for whoever wants to know what
+/// happened to it.
+fn set_index_aside(dir: &Path) -> Result<(), LogError> {
+    let index = dir.join("index");
+    let aside = dir.join("index.set-aside");
+    let io = |operation, path: &Path| {
+        let path = path.to_owned();
+        move |source| LogError::Io {
+            operation,
+            path,
+            source,
+        }
+    };
+    if !index.exists() {
+        return Ok(());
+    }
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
+    }
+    crate::log::rename_synced(&index, &aside)
+}
