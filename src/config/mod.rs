@@ -23,5 +23,5 @@ mod value;
 
 pub use error::{ConfigError, Problem};
 pub use layers::{Entry, Layers, Loaded, environment};
-pub use units::{format_size, parse_size};
+pub use units::{format_size, parse_size, parse_switch};
 pub use value::*;

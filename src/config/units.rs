@@ -52,7 +52,7 @@ pub fn format_size(bytes: u64) -> String {
     let (unit, factor) = UNITS
         .iter()
         .filter(|(name, factor)| {
-            (name.ends_with("iB") || *factor == 1) && bytes > 0 && bytes % factor == 0
+            (name.ends_with("iB") || *factor == 1) && bytes > 0 && bytes.is_multiple_of(*factor)
         })
         .max_by_key(|(_, factor)| *factor)
         .unwrap_or(&UNITS[0]);
@@ -66,6 +66,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
     }
     humantime::parse_duration(text)
         .map_err(|error| Fault::new(format!("not a time: {error}"), REMEDY))
+}
+
+/// Reads a switch: `true`, `false`, and what else Go's flag package takes for them.
+pub fn parse_switch(text: &str) -> Option<bool> {
+    switch(text).ok()
 }
 
 /// Reads a switch in all of the spellings that Go's flag package takes, since zstdb is written in Go.
