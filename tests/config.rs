@@ -245,6 +245,17 @@ fn impossible_values_are_refused() {
 }
 
 #[test]
+fn every_key_of_the_default_file_is_read_and_checked() {
+    let defaults = Layers::new().load().unwrap().entries();
+    assert!(defaults.len() > 50);
+    for key in defaults.iter().map(|it| it.key.as_str()) {
+        let variable = format!("SHARDKEEP__{}", key.to_uppercase().replace('.', "__"));
+        let refused = load("", &[(&variable, "\0")]).is_err();
+        assert_eq!(refused, key != "admin.password", "{key}");
+    }
+}
+
+#[test]
 fn contradictions_name_both_sides() {
     let message = problem("[storage]\nsegment_size = \"8 MiB\"");
     assert!(

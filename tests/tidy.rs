@@ -345,6 +345,10 @@ fn files_of_tests_alone_are_known_by_their_declaration() {
     let sources = [
         ("src/log/mod.rs", "#[cfg(test)] mod tests; mod scan;"),
         ("src/log/scan.rs", "#[cfg(test)]\nmod oracle;"),
+        (
+            "src/log/tail.rs",
+            "#[cfg(test)] #[path = \"tail_tests.rs\"] mod tests;",
+        ),
     ];
     let sources = sources.map(|(path, text)| (path.to_owned(), text.to_owned()));
     let expected = [
@@ -352,6 +356,7 @@ fn files_of_tests_alone_are_known_by_their_declaration() {
         "src/log/tests/",
         "src/log/scan/oracle.rs",
         "src/log/scan/oracle/",
+        "src/log/tail_tests.rs",
     ];
     assert_eq!(test_only_files(&sources), expected);
 }

@@ -83,6 +83,30 @@ mod tests {
         ]
     }
 
+    #[derive(clap::Parser)]
+    enum Program {
+        Config(ConfigCommand),
+    }
+
+    fn run(arguments: &[&str]) -> Result<String, ConfigError> {
+        let words = ["shardkeep", "config"].iter().chain(arguments);
+        let Program::Config(command) = clap::Parser::try_parse_from(words).unwrap();
+        command.run(false)
+    }
+
+    #[test]
+    fn show_and_check_take_the_flags_of_serve() {
+        let table = run(&["show", "--port", "9"]).unwrap();
+        let line = table
+            .lines()
+            .find(|it| it.starts_with("server.port"))
+            .unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words, ["server.port", "9", "flag", "--port"]);
+        assert_eq!(run(&["check"]).unwrap(), "the configuration is valid\n");
+        assert!(run(&["check", "--shards", "0"]).is_err());
+    }
+
     #[test]
     fn the_table_lines_up() {
         let lines = "log.dir      (none)  default\nserver.port  8282    flag --port\n";

@@ -30,7 +30,7 @@ pub struct ServeFlags {
     /// Listen port; 0 takes a free one [default: 8282]
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// Directory that holds all backups [default: <data-dir>/backups]
+    /// Directory that holds all backups [default: backups, in the data directory]
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<String>,
     /// Shards of a new store, 1 to 1024, or auto [default: auto]

@@ -58,7 +58,7 @@ pub fn faults_of(path: &str, source: &str) -> Vec<Fault> {
     finder.faults
 }
 
-/// The files and folders that `#[cfg(test)] mod name;` declares.
+/// The files and folders that `#[cfg(test)] mod name;` declares, by `#[path]` too.
 pub fn test_only_files(sources: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, source) in sources {
@@ -77,6 +77,10 @@ pub fn test_only_files(sources: &[(String, String)]) -> Vec<String> {
                 && module.content.is_none()
                 && is_test(&module.attrs)
             {
+                if let Some(named) = path_attribute(&module.attrs) {
+                    found.push(parent.with_file_name(named).display().to_string());
+                    continue;
+                }
                 let name = folder.join(module.ident.to_string());
                 found.push(format!("{}.rs", name.display()));
                 found.push(format!("{}/", name.display()));
@@ -84,6 +88,18 @@ pub fn test_only_files(sources: &[(String, String)]) -> Vec<String> {
         }
     }
     found
+}
+
+/// The file that `#[path = "..."]` names.
+fn path_attribute(attributes: &[Attribute]) -> Option<String> {
+    let attribute = attributes.iter().find(|it| it.path().is_ident("path"))?;
+    match &attribute.meta.require_name_value().ok()?.value {
+        syn::Expr::Lit(syn::ExprLit {
+            lit: syn::Lit::Str(name),
+            ..
+        }) => Some(name.value()),
+        _ => None,
+    }
 }
 
 /// `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ...))]`.
