@@ -1,1 +1,3 @@
 //! Room: cli.
+pub mod config_command;
+pub mod serve_flags;

@@ -1,6 +1,7 @@
 //! The configuration after validation: every value in here is possible and none contradicts
 //! another, so no other room checks one again.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,10 +89,20 @@ pub struct Server {
 }
 
 /// `[admin]`
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admin {
     /// Without one, admin calls are answered to loopback peers only.
     pub password: Option<String>,
+}
+
+/// Says only whether there is a password, so that none ends up in a log.
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = self.password.as_ref().map(|_| "********");
+        f.debug_struct("Admin")
+            .field("password", &password)
+            .finish()
+    }
 }
 
 /// `[storage]`
@@ -204,7 +215,7 @@ pub struct Gc {
 pub struct Backup {
     /// Everything that backup and restore touch lies in here. Default: `<data-dir>/backups`.
     pub dir: PathBuf,
-    /// Where scheduled backups go, under `dir` or absolute inside it; none without.
+    /// Where scheduled backups go: always relative to `dir`; none without.
     pub auto_dir: Option<PathBuf>,
     /// When: a cron expression or `@every 1h30m`.
     pub auto_every: Option<Schedule>,
