@@ -32,6 +32,12 @@ pub(super) struct GcJob {
     horizon: Version,
 }
 
+impl GcJob {
+    pub fn id(&self) -> SegmentId {
+        self.segment.id()
+    }
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GcStep {

@@ -28,23 +28,23 @@
 //! put behind its blob's row, in one batch, so who sees the link finds the blob. Scans read a
 //! snapshot.
 
-// mod actor;
+mod actor;
 mod error;
 mod gc;
-// mod handle;
+mod handle;
 mod ledger;
-// mod message;
+mod message;
 pub mod plan;
 mod reader;
 mod replay;
-// mod runtime;
+mod runtime;
 mod snapshot;
 mod store;
 mod view;
 
-// pub use handle::{ShardHandle, ShardHealth};
-// pub use message::GcOutcome;
+pub use handle::{ShardHandle, ShardHealth};
+pub use message::GcOutcome;
 pub use reader::{Found, ShardReader};
-// pub use runtime::ActorRuntime;
+pub use runtime::ActorRuntime;
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};

@@ -1,0 +1,399 @@
+//! The actor: one thread that orders a shard's writes and commits them in groups.
+//!
+//! Shape: a `Write` is pushed to `pending` and, for the first, the actor notifies itself with
+//! `Commit`; what arrives while a group is synced forms the next one. No timers.
+
+use super::error::{ShardError, outcome_unknown, refused};
+use super::gc::{GcJob, GcStep};
+use super::handle::ShardHealth;
+use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, Write};
+use super::snapshot::ShardSnapshot;
+use super::store::ShardStore;
+use crate::log::LogError;
+use crate::model::{Command, Error, ErrorKind, Reply, SegmentId, ShardId};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use std::collections::VecDeque;
+use tokio::sync::watch;
+
+/// A group is closed at this many commands ...
+const GROUP_COMMANDS_MAX: usize = 1024;
+/// ... or this many bytes, whichever comes first; one command may be larger.
+const GROUP_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Waiting commands; admission keeps it far below.
+const MAILBOX_CAPACITY: usize = 16 * 1024;
+
+/// Owns the shard's store. Private to this room: others hold a handle, whose actor can change.
+pub(super) struct ShardActor {
+    id: ShardId,
+    /// `None` once closed.
+    store: Option<ShardStore>,
+    pending: VecDeque<Write>,
+    health: watch::Sender<ShardHealth>,
+    /// Why the shard takes no writes, once it does not.
+    poison: Option<String>,
+    gc: Option<GcRound>,
+}
+
+/// A round of GC in progress.
+struct GcRound {
+    queue: VecDeque<SegmentId>,
+    job: Option<GcJob>,
+    slice_bytes: u64,
+    outcome: GcOutcome,
+    reply: ReplyTo<GcOutcome>,
+}
+
+impl ShardActor {
+    pub fn new(store: ShardStore, health: watch::Sender<ShardHealth>) -> Self {
+        Self {
+            id: store.id(),
+            store: Some(store),
+            pending: VecDeque::new(),
+            health,
+            poison: None,
+            gc: None,
+        }
+    }
+
+    /// After this, the shard refuses writes and keeps reading until the supervisor reopens it.
+    fn poison(&mut self, error: &ShardError) {
+        let cause = error.to_string();
+        tracing::error!(shard = %self.id, %cause, "shard is poisoned: it takes no writes until it is reopened");
+        let rebuild = error.needs_rebuild().then(|| cause.clone());
+        self.health.send_replace(ShardHealth::Failed {
+            cause: cause.clone(),
+            rebuild,
+        });
+        self.poison = Some(cause);
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        match (&self.poison, &self.store) {
+            (Some(cause), _) => Some(refused(self.id, cause)),
+            (None, None) => Some(refused(self.id, "it is closed")),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Takes the next group off the queue.
+    fn next_group(&mut self) -> Vec<Write> {
+        let mut bytes = 0;
+        let mut group = Vec::new();
+        while let Some(write) = self.pending.front() {
+            bytes += write.command.log_size_max();
+            let full = group.len() >= GROUP_COMMANDS_MAX || bytes > GROUP_BYTES_MAX;
+            if full && !group.is_empty() {
+                break;
+            }
+            group.extend(self.pending.pop_front());
+        }
+        group
+    }
+
+    fn commit_group(&mut self, group: Vec<Write>) {
+        let group = match self.admit(group) {
+            Ok(group) => group,
+            Err(error) => return self.poison(&error),
+        };
+        let Some(store) = self.store.as_mut().filter(|_| !group.is_empty()) else {
+            return;
+        };
+        let now = group
+            .iter()
+            .map(|write| write.now)
+            .max()
+            .unwrap_or_default();
+        let (commands, replies): (Vec<Command>, Vec<ReplyTo<Reply>>) = group
+            .into_iter()
+            .map(|write| (write.command, write.reply))
+            .unzip();
+        match store.execute(commands, now) {
+            Ok(answers) => {
+                for (reply, answer) in replies.into_iter().zip(answers) {
+                    let _ = reply.send(Ok(answer)); // Nobody waits for a cancelled request.
+                }
+            }
+            Err(error) => {
+                let unknown = outcome_unknown(self.id, &error.to_string());
+                self.poison(&error);
+                for reply in replies {
+                    let _ = reply.send(Err(unknown.clone()));
+                }
+            }
+        }
+    }
+
+    /// Reserves space for the whole group; on a full disk, for what leads out of it.
+    fn admit(&mut self, group: Vec<Write>) -> Result<Vec<Write>, ShardError> {
+        if let Some(refusal) = self.refusal() {
+            refuse(group, &refusal);
+            return Ok(Vec::new());
+        }
+        let Some(store) = self.store.as_mut() else {
+            return Ok(Vec::new());
+        };
+        let size = |group: &[Write]| group.iter().map(|write| write.command.log_size_max()).sum();
+        let essential_only = group.iter().all(|write| write.command.frees_space());
+        let (mut group, mut full) = (group, None);
+        match store.reserve(size(&group), essential_only) {
+            Ok(()) => return Ok(group),
+            Err(error @ ShardError::Log(LogError::Full { .. })) => full = full.or(Some(error)),
+            Err(error) => return fail(group, error, self.id),
+        }
+        let refusal = full.map_or_else(
+            || refused(self.id, "disk full"),
+            |error| disk_full(self.id, &error),
+        );
+        if !essential_only {
+            let (essential, others) = group
+                .into_iter()
+                .partition(|write| write.command.frees_space());
+            refuse(others, &refusal);
+            group = essential;
+            if group.is_empty() {
+                return Ok(group);
+            }
+            match store.reserve(size(&group), true) {
+                Ok(()) => return Ok(group),
+                Err(ShardError::Log(LogError::Full { .. })) => {}
+                Err(error) => return fail(group, error, self.id),
+            }
+        }
+        refuse(group, &refusal);
+        Ok(Vec::new())
+    }
+
+    /// One slice of GC; whether there is more to do.
+    fn gc_slice(&mut self) -> bool {
+        let (Some(round), Some(store)) = (self.gc.as_mut(), self.store.as_mut()) else {
+            return false;
+        };
+        let stepped = step(round, store);
+        match stepped {
+            Ok(true) => return true,
+            Ok(false) => {
+                if let Some(round) = self.gc.take() {
+                    let _ = round.reply.send(Ok(round.outcome));
+                }
+            }
+            Err(error) => {
+                let public = error.to_public(self.id);
+                if let Some(round) = self.gc.take() {
+                    let _ = round.reply.send(Err(public));
+                }
+                // A full disk or a damaged record stops this round; the shard itself is well.
+                let harmless = matches!(
+                    error,
+                    ShardError::Log(LogError::Full { .. } | LogError::Damaged { .. })
+                );
+                if harmless {
+                    tracing::error!(shard = %self.id, %error, "segment gc stopped");
+                } else {
+                    self.poison(&error);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Goes on with the current segment or starts the next; whether there is more to do.
+fn step(round: &mut GcRound, store: &mut ShardStore) -> Result<bool, ShardError> {
+    fail::fail_point!("shard::gc", |_| Err(ShardError::Contradiction(
+        "injected by a fail point".into()
+    )));
+    let Some(job) = round.job.as_mut() else {
+        let Some(id) = round.queue.pop_front() else {
+            return Ok(false);
+        };
+        round.job = store.gc_start(id)?;
+        return Ok(true);
+    };
+    match store.gc_slice(job, round.slice_bytes)? {
+        GcStep::More => return Ok(true),
+        GcStep::Pinned => round.outcome.pinned.push(job.id()),
+        GcStep::Done => round.outcome.removed.push(job.id()),
+    }
+    round.job = None;
+    Ok(true)
+}
+
+fn refuse(group: Vec<Write>, error: &Error) {
+    for write in group {
+        let _ = write.reply.send(Err(error.clone()));
+    }
+}
+
+/// Nothing of the group was written, but the shard is no longer sound.
+fn fail(group: Vec<Write>, error: ShardError, id: ShardId) -> Result<Vec<Write>, ShardError> {
+    refuse(group, &refused(id, &error.to_string()));
+    Err(error)
+}
+
+fn disk_full(id: ShardId, error: &ShardError) -> Error {
+    let message = format!(
+        "shard {id}: {error}; writes return by themselves when there is room, deletes work"
+    );
+    Error::new(ErrorKind::DiskFull, "DISK_FULL", message)
+}
+
+impl Actor for ShardActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
+        self.health.send_replace(ShardHealth::Serving);
+    }
+}
+
+/// A panic drops the actor without closing it: that is how the supervisor learns of it.
+impl Drop for ShardActor {
+    fn drop(&mut self) {
+        if self.store.is_some() && self.poison.is_none() {
+            let cause = "its actor panicked".to_owned();
+            tracing::error!(shard = %self.id, "shard actor panicked");
+            self.health.send_replace(ShardHealth::Failed {
+                cause,
+                rebuild: None,
+            });
+        }
+        if let Some(arbiter) = actix_rt::Arbiter::try_current() {
+            arbiter.stop(); // The thread is this actor's own.
+        }
+    }
+}
+
+impl Handler<Write> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, write: Write, ctx: &mut Self::Context) {
+        if self.pending.is_empty() {
+            ctx.notify(Commit);
+        }
+        self.pending.push_back(write);
+    }
+}
+
+impl Handler<Commit> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
+        fail::fail_point!("shard::commit");
+        let group = self.next_group();
+        self.commit_group(group);
+        if !self.pending.is_empty() {
+            ctx.notify(Commit);
+        }
+    }
+}
+
+impl Handler<Cut> for ShardActor {
+    type Result = ();
+
+    /// A shard that waits to be reopened still reads, but a cut promises that what it shows is
+    /// durable, so it takes no part.
+    fn handle(&mut self, cut: Cut, _: &mut Self::Context) {
+        if let Some(refusal) = self.refusal() {
+            let _ = cut.reply.send(Err(refusal));
+            return;
+        }
+        let Some(store) = self.store.as_mut() else {
+            return;
+        };
+        if let Err(error) = store.sync() {
+            let _ = cut.reply.send(Err(error.to_public(self.id)));
+            return self.poison(&error);
+        }
+        let snapshot = ShardSnapshot::take(&store.reader());
+        let answer = if cut.gate.park() {
+            Ok(snapshot)
+        } else {
+            let message = "a consistent cut needs every shard, and one did not come in time; retry";
+            Err(Error::unavailable("CUT_FAILED", message))
+        };
+        let _ = cut.reply.send(answer);
+    }
+}
+
+impl Handler<Sync> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Sync, _: &mut Self::Context) {
+        let answer = match (self.refusal(), self.store.as_mut()) {
+            (None, Some(store)) => store.sync(),
+            (refusal, _) => {
+                let _ = message.reply.send(Err(
+                    refusal.unwrap_or_else(|| refused(self.id, "it is closed"))
+                ));
+                return;
+            }
+        };
+        let _ = message.reply.send(
+            answer
+                .as_ref()
+                .copied()
+                .map_err(|error| error.to_public(self.id)),
+        );
+        if let Err(error) = answer {
+            self.poison(&error);
+        }
+    }
+}
+
+impl Handler<Gc> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Gc, ctx: &mut Self::Context) {
+        let (None, Some(store), None) = (self.refusal(), self.store.as_ref(), self.gc.as_ref())
+        else {
+            let busy = Error::unavailable(
+                "GC_BUSY",
+                "segment gc cannot run now: one is running, or the shard takes no writes",
+            );
+            let _ = message.reply.send(Err(busy));
+            return;
+        };
+        self.gc = Some(GcRound {
+            queue: store.gc_candidates(message.live_threshold).into(),
+            job: None,
+            slice_bytes: message.slice_bytes,
+            outcome: GcOutcome::default(),
+            reply: message.reply,
+        });
+        ctx.notify(GcSlice);
+    }
+}
+
+impl Handler<GcSlice> for ShardActor {
+    type Result = ();
+
+    /// One slice, then back into the queue behind whatever users have sent meanwhile.
+    fn handle(&mut self, _: GcSlice, ctx: &mut Self::Context) {
+        if self.gc_slice() {
+            ctx.notify(GcSlice);
+        }
+    }
+}
+
+impl Handler<Close> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Close, ctx: &mut Self::Context) {
+        while self.poison.is_none() && !self.pending.is_empty() {
+            let group = self.next_group();
+            self.commit_group(group);
+        }
+        refuse(
+            std::mem::take(&mut self.pending).into(),
+            &refused(self.id, "it is closing"),
+        );
+        self.gc = None;
+        let closed = match (self.store.take(), &self.poison) {
+            (Some(store), None) => store.close().map_err(|error| error.to_public(self.id)),
+            _ => Ok(()),
+        };
+        self.health.send_replace(ShardHealth::Closed);
+        let _ = message.reply.send(closed);
+        ctx.stop();
+    }
+}

@@ -1,0 +1,197 @@
+//! What others hold of a shard: admission, the address of whoever is its actor now, its reader.
+
+use super::actor::ShardActor;
+use super::error::outcome_unknown;
+use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
+use super::reader::ShardReader;
+use super::runtime::ActorRuntime;
+use super::snapshot::{CutGate, ShardSnapshot};
+use super::store::ShardStore;
+use crate::model::{Command, Error, ErrorKind, Reply, Result, ShardId, Timestamp};
+use actix::Addr;
+use arc_swap::ArcSwapOption;
+use std::sync::{Arc, Weak};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+/// How a shard is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardHealth {
+    /// It is being opened.
+    Opening,
+    /// It reads and writes.
+    Serving,
+    /// It takes no writes; the supervisor will reopen it.
+    Failed {
+        /// What happened.
+        cause: String,
+        /// Why its index must be rebuilt, if it must.
+        rebuild: Option<String>,
+    },
+    /// It stays down until an operator has looked at it.
+    Down {
+        /// What happened, as callers are told.
+        error: String,
+        /// Whether its data is damaged.
+        damaged: bool,
+    },
+    /// It was closed in order.
+    Closed,
+}
+
+/// A shard, reached by commands and queries only.
+#[derive(Debug)]
+pub struct ShardHandle {
+    id: ShardId,
+    permits: Semaphore,
+    live: ArcSwapOption<Live>,
+    health: watch::Sender<ShardHealth>,
+}
+
+#[derive(Debug)]
+struct Live {
+    address: Addr<ShardActor>,
+    reader: Arc<ShardReader>,
+}
+
+impl ShardHandle {
+    /// A handle of a shard that is not open yet.
+    #[must_use]
+    pub fn new(id: ShardId, requests_max: usize) -> Self {
+        let health = watch::Sender::new(ShardHealth::Opening);
+        Self {
+            id,
+            permits: Semaphore::new(requests_max),
+            live: ArcSwapOption::empty(),
+            health,
+        }
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// How the shard is, and every change of it.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<ShardHealth> {
+        self.health.subscribe()
+    }
+
+    /// Says how the shard is, for the supervisor, who alone knows while no actor lives.
+    pub fn set_health(&self, health: ShardHealth) {
+        self.health.send_replace(health);
+    }
+
+    /// Gives an opened store to a new actor and lets callers in.
+    pub fn start(&self, store: ShardStore, runtime: &ActorRuntime) {
+        let reader = Arc::new(store.reader());
+        let health = self.health.clone();
+        let address = runtime.spawn(move || ShardActor::new(store, health));
+        self.live.store(Some(Arc::new(Live { address, reader })));
+    }
+
+    /// Sends callers away and closes the actor. What is returned is dead when nobody reads from
+    /// the old store any more; only then may it be opened again.
+    ///
+    /// # Errors
+    /// When the last sync failed; the store is closed all the same.
+    pub async fn close(&self) -> (Result<()>, Option<Weak<ShardReader>>) {
+        let Some(live) = self.live.swap(None) else {
+            return (Ok(()), None);
+        };
+        let (reply, answer) = oneshot::channel();
+        live.address.do_send(Close { reply });
+        // An actor that panicked has no answer, and nothing that could still be closed.
+        let closed = answer.await.unwrap_or(Ok(()));
+        (closed, Some(Arc::downgrade(&live.reader)))
+    }
+
+    /// Runs a command: admission, the actor's next group, its answer.
+    ///
+    /// # Errors
+    /// `Unavailable` (`SHARD_*`, `OUTCOME_UNKNOWN`), `DiskFull`.
+    pub async fn write(&self, command: Command, now: Timestamp) -> Result<Reply> {
+        let _permit = self.permits.acquire().await.map_err(|_| self.not_open())?;
+        let write = |reply| Write {
+            command,
+            now,
+            reply,
+        };
+        self.ask(write).await
+    }
+
+    /// A reader. Hold it only as long as a request lasts: the shard cannot be reopened before.
+    ///
+    /// # Errors
+    /// `Unavailable` while the shard is being reopened, `Corrupt` when it is down by damage.
+    pub fn reader(&self) -> Result<Arc<ShardReader>> {
+        self.live
+            .load()
+            .as_ref()
+            .map(|live| live.reader.clone())
+            .ok_or_else(|| self.not_open())
+    }
+
+    /// Parks the shard at a gate; its snapshot is of that moment.
+    ///
+    /// # Errors
+    /// `Unavailable` when the shard does not serve or the cut failed.
+    pub async fn cut(&self, gate: Arc<CutGate>) -> Result<ShardSnapshot> {
+        self.ask(|reply| Cut { gate, reply }).await
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn sync(&self) -> Result<()> {
+        self.ask(|reply| Sync { reply }).await
+    }
+
+    /// Collects segments whose live share is under the threshold, in slices of about this size.
+    ///
+    /// # Errors
+    /// `Unavailable` when one is running; what stopped it.
+    pub async fn gc(&self, live_threshold: f64, slice_bytes: u64) -> Result<GcOutcome> {
+        self.ask(|reply| Gc {
+            live_threshold,
+            slice_bytes,
+            reply,
+        })
+        .await
+    }
+
+    async fn ask<M, T>(&self, message: impl FnOnce(ReplyTo<T>) -> M) -> Result<T>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        ShardActor: actix::Handler<M>,
+    {
+        let (reply, answer) = oneshot::channel();
+        {
+            let live = self.live.load();
+            let live = live.as_ref().ok_or_else(|| self.not_open())?;
+            live.address.do_send(message(reply));
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Err(outcome_unknown(self.id, "its actor died")))
+    }
+
+    fn not_open(&self) -> Error {
+        match &*self.health.borrow() {
+            ShardHealth::Down {
+                error,
+                damaged: true,
+            } => Error::corrupt("SHARD_DAMAGED", error.clone()),
+            ShardHealth::Down {
+                error,
+                damaged: false,
+            } => Error::new(ErrorKind::Unavailable, "SHARD_DOWN", error.clone()),
+            _ => {
+                let message = format!("shard {} is being opened; retry", self.id);
+                Error::unavailable("SHARD_OPENING", message)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the actor's mailbox takes. No other room sees these.
+
+use super::snapshot::{CutGate, ShardSnapshot};
+use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
+use actix::Message;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Where an answer goes. A dropped one tells the caller that the actor died.
+pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, Error>>;
+
+/// One command, to be committed with the next group.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Write {
+    pub command: Command,
+    pub now: Timestamp,
+    pub reply: ReplyTo<Reply>,
+}
+
+/// The actor tells itself: commit what is pending.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Commit;
+
+/// Park at the gate with a snapshot taken.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Cut {
+    pub gate: Arc<CutGate>,
+    pub reply: ReplyTo<ShardSnapshot>,
+}
+
+/// Make everything written durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Sync {
+    pub reply: ReplyTo<()>,
+}
+
+/// Collect segments whose live share is under the threshold.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Gc {
+    pub live_threshold: f64,
+    pub slice_bytes: u64,
+    pub reply: ReplyTo<GcOutcome>,
+}
+
+/// The actor tells itself: the next slice of GC.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct GcSlice;
+
+/// Sync, close log and index, stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Close {
+    pub reply: ReplyTo<()>,
+}
+
+/// What a round of GC did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcOutcome {
+    /// Segments that are gone.
+    pub removed: Vec<SegmentId>,
+    /// Segments that have nothing live any more but are still being read.
+    pub pinned: Vec<SegmentId>,
+}
