@@ -191,6 +191,11 @@ async fn limited<F: Future>(
     let Some(until) = started.checked_add(within) else {
         return Ok(future.await);
     };
+    if Instant::now() >= until {
+        return Err(Status::deadline_exceeded(format!(
+            "request came with a deadline of {within:?}, which passed before it was looked at"
+        )));
+    }
     tokio::time::timeout_at(until, future)
         .await
         .map_err(|_elapsed| {

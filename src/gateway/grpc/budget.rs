@@ -54,14 +54,16 @@ pub(super) enum Shed {
     },
 }
 
+/// So many bytes, first come, first served.
 #[derive(Debug)]
-struct Lane {
+pub(super) struct Lane {
     free: Arc<Semaphore>,
     capacity: usize,
 }
 
 impl Lane {
-    fn new(capacity: usize) -> Self {
+    /// A lane of `capacity` bytes, at least one.
+    pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             free: Arc::new(Semaphore::new(capacity)),
@@ -73,6 +75,20 @@ impl Lane {
     fn permits(&self, bytes: usize) -> u32 {
         let permits = bytes.clamp(1, self.capacity).min(TAKE_MAX);
         u32::try_from(permits).unwrap_or(u32::MAX)
+    }
+
+    /// Takes bytes that are free now.
+    pub(super) fn try_take(&self, bytes: usize) -> Option<BytesInFlight> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(self.permits(bytes));
+        permit.ok().map(|permit| BytesInFlight { _permit: permit })
+    }
+
+    /// Takes bytes, for as long as that needs.
+    pub(super) async fn take(&self, bytes: usize) -> BytesInFlight {
+        let permit = Arc::clone(&self.free).acquire_many_owned(self.permits(bytes));
+        BytesInFlight {
+            _permit: permit.await.expect("no lane is ever closed"),
+        }
     }
 }
 
@@ -93,32 +109,34 @@ impl ByteBudget {
     /// Takes `bytes`, waiting for them if need be. `held` is what the caller holds in memory
     /// meanwhile.
     pub(super) async fn take(&self, bytes: usize, held: usize) -> Result<BytesInFlight, Shed> {
-        let lane = if bytes <= SMALL_MAX {
-            &self.small
-        } else {
-            &self.bulk
-        };
-        let permits = lane.permits(bytes);
-        if let Ok(permit) = Arc::clone(&lane.free).try_acquire_many_owned(permits) {
-            return Ok(BytesInFlight { _permit: permit });
+        let lane = self.lane(bytes);
+        if let Some(taken) = lane.try_take(bytes) {
+            return Ok(taken);
         }
-        let parked = self.waiting.permits(held.max(PARKED_MIN));
-        let Ok(_parked) = self.waiting.free.try_acquire_many(parked) else {
+        let Some(_parked) = self.waiting.try_take(held.max(PARKED_MIN)) else {
             return Err(Shed::QueueFull {
                 bytes,
                 capacity: lane.capacity,
             });
         };
-        let acquired = Arc::clone(&lane.free).acquire_many_owned(permits);
-        match tokio::time::timeout(self.wait_max, acquired).await {
-            Ok(permit) => Ok(BytesInFlight {
-                _permit: permit.expect("no lane is ever closed"),
-            }),
-            Err(_elapsed) => Err(Shed::WaitedTooLong {
-                bytes,
-                capacity: lane.capacity,
-                waited: self.wait_max,
-            }),
+        let taken = tokio::time::timeout(self.wait_max, lane.take(bytes)).await;
+        taken.map_err(|_elapsed| Shed::WaitedTooLong {
+            bytes,
+            capacity: lane.capacity,
+            waited: self.wait_max,
+        })
+    }
+
+    /// Takes bytes that are free now.
+    pub(super) fn try_take(&self, bytes: usize) -> Option<BytesInFlight> {
+        self.lane(bytes).try_take(bytes)
+    }
+
+    fn lane(&self, bytes: usize) -> &Lane {
+        if bytes <= SMALL_MAX {
+            &self.small
+        } else {
+            &self.bulk
         }
     }
 }

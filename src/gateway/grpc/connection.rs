@@ -4,6 +4,7 @@
 //! The switch exists because HTTP/2 keepalive finds dead peers, but not one that answers pings and
 //! takes no data; and because a drain has to end.
 
+use super::budget::Lane;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -32,13 +33,39 @@ pub(super) struct Peer {
     wire: Arc<Wire>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Wire {
     written: AtomicU64,
     cut: Notify,
+    owed: Lane,
+}
+
+/// What every connection gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    /// The time for its first bytes.
+    pub(super) preface_timeout: Duration,
+    /// Bytes of large replies that may be on their way to it at once.
+    pub(super) reply_share: usize,
 }
 
 impl Peer {
+    fn new(address: SocketAddr, reply_share: usize) -> Self {
+        Self {
+            address: Some(address),
+            wire: Arc::new(Wire {
+                written: AtomicU64::new(0),
+                cut: Notify::new(),
+                owed: Lane::new(reply_share),
+            }),
+        }
+    }
+
+    /// This connection's share of the large replies that are on their way.
+    pub(super) fn owed(&self) -> &Lane {
+        &self.wire.owed
+    }
+
     /// Whether the peer is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.address
@@ -55,13 +82,16 @@ impl Peer {
         self.wire.cut.notify_one();
     }
 
+    /// Resolves when the connection is cut.
+    #[cfg(test)]
+    pub(super) async fn is_cut(&self) {
+        self.wire.cut.notified().await;
+    }
+
     /// A peer without a connection.
     #[cfg(test)]
     pub(super) fn at(address: SocketAddr) -> Self {
-        Self {
-            address: Some(address),
-            wire: Arc::default(),
-        }
+        Self::new(address, 1 << 20)
     }
 }
 
@@ -69,7 +99,7 @@ impl Peer {
 pub(super) struct Incoming {
     listener: TcpListener,
     slots: Arc<Semaphore>,
-    preface_timeout: Duration,
+    allowance: Allowance,
     cut_all: watch::Receiver<bool>,
     pause: Option<Pin<Box<Sleep>>>,
     refusing: bool,
@@ -81,13 +111,13 @@ impl Incoming {
     pub(super) fn new(
         listener: TcpListener,
         slots: Arc<Semaphore>,
-        preface_timeout: Duration,
+        allowance: Allowance,
         cut_all: watch::Receiver<bool>,
     ) -> Self {
         Self {
             listener,
             slots,
-            preface_timeout,
+            allowance,
             cut_all,
             pause: None,
             refusing: false,
@@ -110,15 +140,12 @@ impl Incoming {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(peer = %address, %error, "cannot set TCP_NODELAY");
         }
-        let peer = Peer {
-            address: Some(address),
-            wire: Arc::default(),
-        };
+        let peer = Peer::new(address, self.allowance.reply_share);
         Some(Connection {
             cut: Box::pin(cut(Arc::clone(&peer.wire), self.cut_all.clone())),
             is_cut: false,
             preface: Some(Preface {
-                deadline: Box::pin(tokio::time::sleep(self.preface_timeout)),
+                deadline: Box::pin(tokio::time::sleep(self.allowance.preface_timeout)),
                 missing: PREFACE_SIZE,
             }),
             stream,
@@ -276,8 +303,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (cut_all, cut) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(slots));
+        let allowance = Allowance {
+            preface_timeout,
+            reply_share: 1 << 20,
+        };
         (
-            Incoming::new(listener, slots, preface_timeout, cut),
+            Incoming::new(listener, slots, allowance, cut),
             address,
             cut_all,
         )

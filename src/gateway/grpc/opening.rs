@@ -28,9 +28,9 @@ impl Opening {
     /// What the connection says when it breaks.
     pub(super) async fn read(mut body: Body) -> Result<Self, Status> {
         let mut head = VecDeque::with_capacity(1);
-        let mut prefix = Vec::with_capacity(PREFIX_SIZE);
+        let mut prefix = [0; PREFIX_SIZE];
         let mut head_len = 0;
-        while prefix.len() < PREFIX_SIZE {
+        while head_len < PREFIX_SIZE {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
             let Some(frame) = frame.transpose()? else {
                 break;
@@ -39,8 +39,8 @@ impl Opening {
             if data.is_empty() {
                 continue;
             }
-            let missing = PREFIX_SIZE - prefix.len();
-            prefix.extend_from_slice(&data[..missing.min(data.len())]);
+            let known = data.len().min(PREFIX_SIZE - head_len);
+            prefix[head_len..head_len + known].copy_from_slice(&data[..known]);
             head_len += data.len();
             head.push_back(data);
         }
@@ -48,7 +48,7 @@ impl Opening {
             head,
             head_len,
             rest: body,
-            message_len: message_len(&prefix),
+            message_len: (head_len >= PREFIX_SIZE).then(|| message_len(prefix)),
         })
     }
 
@@ -65,7 +65,7 @@ impl Opening {
     /// The whole body again, which ends in an error if it is longer than its one message.
     pub(super) fn into_body(self) -> Body {
         let left = match self.message_len {
-            Some(len) => PREFIX_SIZE + len,
+            Some(len) => len.saturating_add(PREFIX_SIZE),
             None => self.head_len,
         };
         Body::new(OneMessage {
@@ -76,9 +76,8 @@ impl Opening {
     }
 }
 
-fn message_len(prefix: &[u8]) -> Option<usize> {
-    let [_flag, length @ ..] = <[u8; PREFIX_SIZE]>::try_from(prefix).ok()?;
-    usize::try_from(u32::from_be_bytes(length)).ok()
+fn message_len([_flag, length @ ..]: [u8; PREFIX_SIZE]) -> usize {
+    usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
 }
 
 struct OneMessage {

@@ -2,7 +2,7 @@
 
 use super::admission::{Admitted, Gate};
 use super::budget::ByteBudget;
-use super::connection::Incoming;
+use super::connection::{Allowance, Incoming};
 use super::delivery::Delivery;
 use super::health::Health;
 use super::zstdb;
@@ -28,6 +28,9 @@ const MESSAGE_MARGIN: u64 = 1 << 20;
 /// A reflection request is a name.
 const REFLECTION_MESSAGE_SIZE_MAX: usize = 64 * 1024;
 
+/// Fewer connections than this cannot fill the budget of replies.
+const CONNECTIONS_TO_FILL: u64 = 8;
+
 /// How long cut connections get to close.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,7 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// checks ("not serving") and tells everyone else that the store is recovering.
 pub struct Gateway {
     config: config::Server,
-    gate: Arc<Gate>,
+    reply_share: usize,
     routes: Routes,
     handle: GatewayHandle,
 }
@@ -74,11 +77,12 @@ impl Gateway {
             health,
         };
         let gate = Arc::new(gate(server, admission));
-        let badger = zstdb::Badger::new(Arc::clone(&handle.service), admin);
+        let badger = zstdb::Badger::new(Arc::clone(&handle.service), gate.delivery.clone(), admin);
         Self {
             config: server.clone(),
             routes: routes(badger, &gate, health_server),
-            gate,
+            reply_share: usize::try_from(admission.bytes_in_flight / CONNECTIONS_TO_FILL)
+                .unwrap_or(usize::MAX),
             handle,
         }
     }
@@ -101,12 +105,11 @@ impl Gateway {
     ) -> Result<(), tonic::transport::Error> {
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
         let (cut_all, cut) = watch::channel(false);
-        let incoming = Incoming::new(
-            listener,
-            Arc::clone(&slots),
-            self.config.keepalive_timeout,
-            cut,
-        );
+        let allowance = Allowance {
+            preface_timeout: self.config.keepalive_timeout,
+            reply_share: self.reply_share,
+        };
+        let incoming = Incoming::new(listener, Arc::clone(&slots), allowance, cut);
         let (draining, drain_started) = oneshot::channel();
         let handle = self.handle.clone();
         let signal = async move {
@@ -127,7 +130,6 @@ impl Gateway {
             }
         }
         close_connections(&cut_all, &slots, self.config.max_connections).await;
-        drop(self.gate);
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ mod set_get;
 
 pub(super) use reply::set_too_large;
 
+use super::connection::Peer;
+use super::delivery::Delivery;
 use crate::config;
 use crate::proto::zstdb::badger_server::{self, BadgerServer};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter, ListFilterReply};
@@ -41,14 +43,20 @@ pub(super) mod path {
 /// The service `Badger`.
 pub struct Badger {
     service: Arc<OnceLock<Service>>,
+    delivery: Delivery,
     access: Access,
 }
 
 impl Badger {
     /// Answers from `service` once it is set; until then everyone is told that it is recovering.
-    pub(super) fn new(service: Arc<OnceLock<Service>>, admin: &config::Admin) -> Self {
+    pub(super) fn new(
+        service: Arc<OnceLock<Service>>,
+        delivery: Delivery,
+        admin: &config::Admin,
+    ) -> Self {
         Self {
             service,
+            delivery,
             access: Access::new(admin),
         }
     }
@@ -75,8 +83,19 @@ impl badger_server::Badger for Badger {
     }
 
     async fn get(&self, request: Request<Item>) -> Answer {
-        let reply = set_get::get(self.service()?, request.into_inner()).await;
-        Ok(Response::new(reply))
+        let service = self.service()?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let item = request.into_inner();
+        let room = match self.delivery.usual_room(peer.as_ref()) {
+            Some(room) => room,
+            None => {
+                let size = set_get::size(service, &item.key).await;
+                self.delivery.room(peer.as_ref(), size).await?
+            }
+        };
+        let mut reply = Response::new(set_get::get(service, item).await);
+        reply.extensions_mut().insert(room);
+        Ok(reply)
     }
 
     async fn delete(&self, request: Request<Item>) -> Answer {
