@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod index;
 pub mod log;
 pub mod model;
+pub mod proto;
 pub mod router;
 pub mod service;
 pub mod shard;

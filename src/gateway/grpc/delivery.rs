@@ -1,0 +1,333 @@
+//! Large replies on their way out: counted until their last byte has left for the socket.
+//!
+//! The count travels inside the reply's [`Bytes`], so it lives exactly as long as the memory does,
+//! in HTTP/2's send buffers too. A watch beside each large reply cuts a connection that stops taking
+//! data: keepalive alone would not see a peer that answers pings and grants no window.
+//!
+//! Room is taken before a value is read, so that who must wait holds nothing meanwhile: at a guess,
+//! the usual size, while there is room; by the value's real size once there is not. A connection has
+//! a share of its own, so that a few that do not read cannot take the room of all others.
+
+use super::budget::{ByteBudget, BytesInFlight, SMALL_MAX};
+use super::connection::Peer;
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as _, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tonic::Status;
+use tonic::body::Body;
+
+/// What a reply's message has beside its value: its key and a few numbers.
+const FRAMING_MAX: usize = 128 * 1024;
+
+/// A falling size of usual replies comes down by this share of the difference a reply.
+const DECAY: usize = 64;
+
+/// Counts replies against a budget of their own, so that uploads and downloads do not starve each
+/// other.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    budget: Arc<ByteBudget>,
+    /// In this time a connection takes at least [`SMALL_MAX`] bytes of what it is owed.
+    stall_timeout: Duration,
+    /// What a reply has lately been, at most.
+    usual_size: Arc<AtomicUsize>,
+}
+
+/// Room for a reply, in the budget and in its connection's share. It is held until the reply has
+/// left; clones are the same room.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    size: usize,
+    _held: Arc<(Option<BytesInFlight>, Option<BytesInFlight>)>,
+}
+
+impl Room {
+    fn new(size: usize, own: Option<BytesInFlight>, shared: Option<BytesInFlight>) -> Self {
+        Self {
+            size,
+            _held: Arc::new((own, shared)),
+        }
+    }
+}
+
+impl Delivery {
+    /// Replies take from `budget`.
+    pub(super) fn new(budget: Arc<ByteBudget>, stall_timeout: Duration) -> Self {
+        Self {
+            budget,
+            stall_timeout,
+            usual_size: Arc::default(),
+        }
+    }
+
+    /// Room for a reply of the usual size, if it is there now. It spares a look at the value's size
+    /// while nobody has to wait.
+    pub(super) fn usual_room(&self, peer: Option<&Peer>) -> Option<Room> {
+        let size = self.usual_size.load(Ordering::Relaxed);
+        if size <= SMALL_MAX {
+            return Some(Room::new(0, None, None));
+        }
+        let own = match peer {
+            Some(peer) => Some(peer.owed().try_take(size)?),
+            None => None,
+        };
+        let shared = self.budget.try_take(size)?;
+        Some(Room::new(size, own, Some(shared)))
+    }
+
+    /// Room for a reply of this size, waited for before the value is read. A small reply needs none.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when the budget has no room in time.
+    pub(super) async fn room(&self, peer: Option<&Peer>, size: usize) -> Result<Room, Status> {
+        self.room_beside(peer, size, 0).await
+    }
+
+    async fn room_beside(
+        &self,
+        peer: Option<&Peer>,
+        size: usize,
+        held: usize,
+    ) -> Result<Room, Status> {
+        if size <= SMALL_MAX {
+            return Ok(Room::new(0, None, None));
+        }
+        let own = match peer {
+            Some(peer) => Some(peer.owed().take(size).await),
+            None => None,
+        };
+        let shared = self.budget.take(size, held).await;
+        let shared = shared.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
+        Ok(Room::new(size, own, Some(shared)))
+    }
+
+    /// The reply, counted when it is large. Its [`Room`] is in its extensions, if it has one.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when the budget has no room in time; the reply is dropped then.
+    pub(super) async fn charge(
+        &self,
+        reply: Response<Body>,
+        peer: Option<Peer>,
+    ) -> Result<Response<Body>, Status> {
+        let (mut parts, mut body) = reply.into_parts();
+        let room = parts.extensions.remove::<Room>();
+        let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let first = match first.transpose()?.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                self.learn(data.len());
+                let counted = self.counted(data, room, peer).await?;
+                Some(Frame::data(counted))
+            }
+            Some(Err(trailers)) => Some(trailers),
+            None => None,
+        };
+        let body = Body::new(Delivered { first, rest: body });
+        Ok(Response::from_parts(parts, body))
+    }
+
+    fn learn(&self, size: usize) {
+        let usual = self.usual_size.load(Ordering::Relaxed);
+        let next = match usual.checked_sub(size) {
+            Some(less) => usual - less.div_ceil(DECAY),
+            None => size,
+        };
+        if next != usual {
+            // A lost update is one lesson less.
+            self.usual_size.store(next, Ordering::Relaxed);
+        }
+    }
+
+    async fn counted(
+        &self,
+        data: Bytes,
+        room: Option<Room>,
+        peer: Option<Peer>,
+    ) -> Result<Bytes, Status> {
+        if data.len() <= SMALL_MAX {
+            return Ok(data);
+        }
+        let room = match room {
+            Some(room) if room.size + FRAMING_MAX >= data.len() => room,
+            // Never hold some while waiting for more.
+            too_small => {
+                drop(too_small);
+                self.room_beside(peer.as_ref(), data.len(), data.len())
+                    .await?
+            }
+        };
+        let (delivered, outcome) = oneshot::channel();
+        if let Some(peer) = peer {
+            tokio::spawn(watch_delivery(peer, outcome, self.stall_timeout));
+        }
+        Ok(Bytes::from_owner(Counted {
+            data,
+            _room: room,
+            _delivered: delivered,
+        }))
+    }
+}
+
+/// Ends with the reply or the connection, whichever is first.
+async fn watch_delivery(peer: Peer, mut delivered: oneshot::Receiver<()>, stall_timeout: Duration) {
+    let taken_min = u64::try_from(SMALL_MAX).unwrap_or(u64::MAX);
+    loop {
+        let before = peer.written();
+        // Nothing is ever sent: the sender's drop says that the bytes are gone.
+        if tokio::time::timeout(stall_timeout, &mut delivered)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        if peer.written() - before < taken_min {
+            tracing::info!(
+                ?peer,
+                "connection cut: it took less than {taken_min} bytes of a large reply in {stall_timeout:?}"
+            );
+            peer.cut();
+            return;
+        }
+    }
+}
+
+struct Counted {
+    data: Bytes,
+    _room: Room,
+    _delivered: oneshot::Sender<()>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+struct Delivered {
+    first: Option<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl http_body::Body for Delivered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        Pin::new(&mut self.rest).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, Full};
+    use std::future::Future as _;
+
+    const MIB: usize = 1 << 20;
+
+    fn reply_of(len: usize) -> Response<Body> {
+        Response::new(Body::new(
+            Full::new(Bytes::from(vec![7; len])).map_err(|never| match never {}),
+        ))
+    }
+
+    fn delivery(wait_max: Duration) -> Delivery {
+        Delivery::new(ByteBudget::new(8 * MIB as u64, wait_max), Duration::MAX)
+    }
+
+    #[tokio::test]
+    async fn a_large_reply_is_counted_until_its_bytes_are_dropped() {
+        let delivery = delivery(Duration::from_millis(20));
+        let reply = delivery.charge(reply_of(7 * MIB), None).await.unwrap();
+        let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(bytes.len(), 7 * MIB);
+        let refused = delivery.charge(reply_of(MIB), None).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        drop(bytes);
+        assert!(delivery.charge(reply_of(MIB), None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn room_that_was_taken_before_the_read_is_not_taken_again() {
+        let delivery = delivery(Duration::from_millis(20));
+        let room = delivery.room(None, 5 * MIB).await.unwrap();
+        let mut reply = reply_of(5 * MIB + 100);
+        reply.extensions_mut().insert(room);
+        let reply = delivery.charge(reply, None).await.unwrap();
+        assert!(delivery.room(None, 5 * MIB).await.is_err());
+        drop(reply);
+        assert!(delivery.room(None, 5 * MIB).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_connection_cannot_take_it_all() {
+        let delivery = delivery(Duration::from_secs(600));
+        let greedy = Peer::at(([127, 0, 0, 1], 1).into());
+        let _owed = delivery.room(Some(&greedy), MIB).await.unwrap();
+        let mut more = std::pin::pin!(delivery.room(Some(&greedy), MIB));
+        let waited = std::future::poll_fn(|cx| Poll::Ready(more.as_mut().poll(cx).is_pending()));
+        assert!(waited.await);
+        let other = Peer::at(([127, 0, 0, 1], 2).into());
+        assert!(delivery.room(Some(&other), 4 * MIB).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_of_what_it_is_owed_is_cut() {
+        let budget = ByteBudget::new(8 * MIB as u64, Duration::from_millis(20));
+        let delivery = Delivery::new(budget, Duration::from_millis(20));
+        let peer = Peer::at(([127, 0, 0, 1], 1).into());
+        let reply = delivery.charge(reply_of(MIB), Some(peer.clone())).await;
+        let _owed = reply.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), peer.is_cut())
+            .await
+            .unwrap();
+    }
+
+    #[test]
+    fn the_usual_size_rises_at_once_and_falls_slowly() {
+        let delivery = delivery(Duration::from_millis(20));
+        assert_eq!(delivery.usual_room(None).unwrap().size, 0);
+        delivery.learn(4 * MIB);
+        assert_eq!(delivery.usual_room(None).unwrap().size, 4 * MIB);
+        delivery.learn(0);
+        assert_eq!(
+            delivery.usual_room(None).unwrap().size,
+            4 * MIB - 4 * MIB / DECAY
+        );
+        for _ in 0..1000 {
+            delivery.learn(0);
+        }
+        assert_eq!(delivery.usual_room(None).unwrap().size, 0);
+    }
+
+    #[tokio::test]
+    async fn a_small_reply_passes_a_full_budget() {
+        let delivery = delivery(Duration::from_millis(20));
+        let _full = delivery.charge(reply_of(7 * MIB), None).await.unwrap();
+        let reply = delivery.charge(reply_of(1000), None).await.unwrap();
+        assert_eq!(
+            reply.into_body().collect().await.unwrap().to_bytes().len(),
+            1000
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! What the admission must know of a method before its message is there.
+
+use super::zstdb;
+
+/// How a method is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method {
+    /// Whether it runs as long as it takes (a backup) when the request brings no deadline.
+    pub(super) unhurried: bool,
+    /// Whether its reply can be large.
+    pub(super) bulk_reply: bool,
+    /// The largest message it takes in bytes.
+    pub(super) message_size_max: usize,
+}
+
+impl Method {
+    /// The method at an HTTP path. Unknown paths get the narrow rules; the router refuses them.
+    pub(super) fn of_path(path: &str, value_message_size_max: usize) -> Self {
+        let narrow = Self {
+            unhurried: false,
+            bulk_reply: false,
+            message_size_max: value_message_size_max,
+        };
+        match path {
+            zstdb::path::GET | zstdb::path::LIST => Self {
+                bulk_reply: true,
+                ..narrow
+            },
+            zstdb::path::ADMIN | zstdb::path::STATUS => Self {
+                unhurried: true,
+                message_size_max: zstdb::ADMIN_MESSAGE_SIZE_MAX,
+                ..narrow
+            },
+            _ => narrow,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The gRPC server: its limits, its services, and how it stops.
+
+use super::admission::{Admitted, Gate};
+use super::budget::ByteBudget;
+use super::connection::{Allowance, Incoming};
+use super::delivery::Delivery;
+use super::health::Health;
+use super::zstdb;
+use crate::config;
+use crate::proto;
+use crate::service::Service;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
+
+/// Frames a peer may send; large ones make large values cheap.
+const FRAME_SIZE: u32 = 1 << 20;
+
+/// A message is a value, a key and a few bytes of framing. A value that is a little too large still
+/// reaches the service, which answers in the words of the protocol.
+const MESSAGE_MARGIN: u64 = 1 << 20;
+
+/// A reflection request is a name.
+const REFLECTION_MESSAGE_SIZE_MAX: usize = 64 * 1024;
+
+/// Fewer connections than this cannot fill the budget of replies.
+const CONNECTIONS_TO_FILL: u64 = 8;
+
+/// How long cut connections get to close.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The gRPC front, ready to listen. Until [`GatewayHandle::open`] gives it a store it answers health
+/// checks ("not serving") and tells everyone else that the store is recovering.
+pub struct Gateway {
+    config: config::Server,
+    reply_share: usize,
+    routes: Routes,
+    handle: GatewayHandle,
+}
+
+/// What the rest of the program holds of a running [`Gateway`].
+#[derive(Clone)]
+pub struct GatewayHandle {
+    service: Arc<OnceLock<Service>>,
+    health: Health,
+}
+
+impl GatewayHandle {
+    /// Starts to serve requests from a recovered store. Only the first call counts.
+    pub async fn open(&self, service: Service) {
+        if self.service.set(service).is_ok() {
+            self.health.serving().await;
+        }
+    }
+
+    /// Tells health checks that this server is about to stop; requests are still answered.
+    pub async fn drain(&self) {
+        self.health.not_serving().await;
+    }
+}
+
+impl Gateway {
+    /// A front with these limits.
+    pub async fn new(
+        server: &config::Server,
+        admission: &config::Admission,
+        admin: &config::Admin,
+    ) -> Self {
+        let (health, health_server) = Health::new().await;
+        let handle = GatewayHandle {
+            service: Arc::default(),
+            health,
+        };
+        let gate = Arc::new(gate(server, admission));
+        let badger = zstdb::Badger::new(Arc::clone(&handle.service), gate.delivery.clone(), admin);
+        Self {
+            config: server.clone(),
+            routes: routes(badger, &gate, health_server),
+            reply_share: usize::try_from(admission.bytes_in_flight / CONNECTIONS_TO_FILL)
+                .unwrap_or(usize::MAX),
+            handle,
+        }
+    }
+
+    /// A handle on this front; it stays good while [`serve`](Self::serve) runs.
+    #[must_use]
+    pub fn handle(&self) -> GatewayHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until `shutdown` resolves; then takes no more connections, finishes what was accepted,
+    /// and after `server.drain_timeout` cuts what is left.
+    ///
+    /// # Errors
+    /// What the transport says when it cannot serve at all.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let slots = Arc::new(Semaphore::new(self.config.max_connections));
+        let (cut_all, cut) = watch::channel(false);
+        let allowance = Allowance {
+            preface_timeout: self.config.keepalive_timeout,
+            reply_share: self.reply_share,
+        };
+        let incoming = Incoming::new(listener, Arc::clone(&slots), allowance, cut);
+        let (draining, drain_started) = oneshot::channel();
+        let handle = self.handle.clone();
+        let signal = async move {
+            shutdown.await;
+            handle.drain().await;
+            // Fails only if nobody waits any more, and then nobody needs to know.
+            let _ = draining.send(());
+        };
+        let router = builder(&self.config).add_routes(self.routes);
+        tokio::select! {
+            served = router.serve_with_incoming_shutdown(incoming, signal) => served?,
+            () = elapsed_after(drain_started, self.config.drain_timeout) => {
+                tracing::warn!(
+                    open = self.config.max_connections - slots.available_permits(),
+                    "connections cut: they were not done in server.drain_timeout={:?}",
+                    self.config.drain_timeout
+                );
+            }
+        }
+        close_connections(&cut_all, &slots, self.config.max_connections).await;
+        Ok(())
+    }
+}
+
+/// Resolves `timeout` after the signal, and never without one.
+async fn elapsed_after(signal: oneshot::Receiver<()>, timeout: Duration) {
+    match signal.await {
+        Ok(()) => tokio::time::sleep(timeout).await,
+        Err(_dropped) => std::future::pending().await,
+    }
+}
+
+async fn close_connections(cut_all: &watch::Sender<bool>, slots: &Semaphore, max: usize) {
+    cut_all.send_replace(true);
+    let all = u32::try_from(max).unwrap_or(u32::MAX);
+    if tokio::time::timeout(CUT_TIMEOUT, slots.acquire_many(all))
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections did not close in {CUT_TIMEOUT:?} after they were cut");
+    }
+}
+
+fn gate(server: &config::Server, admission: &config::Admission) -> Gate {
+    // Half of the time may be spent waiting, so that the other half is left for the work.
+    let budget = || ByteBudget::new(admission.bytes_in_flight, server.request_timeout / 2);
+    Gate {
+        requests: budget(),
+        delivery: Delivery::new(budget(), server.keepalive_timeout),
+        request_timeout: server.request_timeout,
+        value_size_max: server.max_upload_size,
+        message_size_max: usize::try_from(server.max_upload_size + MESSAGE_MARGIN)
+            .unwrap_or(usize::MAX),
+    }
+}
+
+fn routes(badger: zstdb::Badger, gate: &Arc<Gate>, health: HealthServer<impl HealthApi>) -> Routes {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    const COMPILED_IN: &str = "these descriptors were checked when they were compiled in";
+    let reflection_v1 = reflection().build_v1().expect(COMPILED_IN);
+    let reflection_v1alpha = reflection().build_v1alpha().expect(COMPILED_IN);
+    let badger = badger.into_server(gate.message_size_max);
+    Routes::new(Admitted::new(badger, Arc::clone(gate)))
+        .add_service(health)
+        .add_service(reflection_v1.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))
+        .add_service(reflection_v1alpha.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))
+}
+
+/// Every limit is set on purpose; see the room's documentation for what each one bounds.
+fn builder(config: &config::Server) -> Server {
+    Server::builder()
+        .max_concurrent_streams(config.max_streams_per_connection)
+        .http2_max_header_list_size(config.max_header_list_size)
+        .initial_stream_window_size(config.stream_window)
+        .initial_connection_window_size(config.connection_window)
+        .max_frame_size(FRAME_SIZE)
+        .http2_keepalive_interval(Some(config.keepalive_interval))
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! What the wire speaks: the code that `build.rs` generates from `proto/`, and its descriptors.
+//!
+//! Servers and clients share it. Nothing is added here; rules about messages live with who uses
+//! them.
+
+/// zstdb's protocol: service `Badger`, which has no package.
+#[allow(missing_docs, clippy::pedantic)]
+pub mod zstdb {
+    tonic::include_proto!("_");
+}
+
+/// The compiled `FileDescriptorSet` of everything in `proto/`, for reflection.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");

@@ -1,0 +1,244 @@
+//! A server process that ends with the test.
+
+use super::{PATIENCE, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use shardkeep::proto::zstdb::Item;
+use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tonic::transport::{Channel, Endpoint};
+
+/// The password that every server of the tests is started with, unless it says otherwise.
+pub const ADMIN_PASSWORD: &str = "123";
+
+/// Messages that the tests' clients take.
+const MESSAGE_SIZE_MAX: usize = 1 << 30;
+
+/// How a server is started.
+pub struct Builder {
+    flags: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    data_dir: Option<PathBuf>,
+    password: bool,
+}
+
+impl Builder {
+    /// One more flag.
+    pub fn flag(mut self, flag: impl AsRef<OsStr>) -> Self {
+        self.flags.push(flag.as_ref().to_owned());
+        self
+    }
+
+    /// More flags.
+    pub fn flags<S: AsRef<OsStr>>(self, flags: impl IntoIterator<Item = S>) -> Self {
+        flags.into_iter().fold(self, Self::flag)
+    }
+
+    /// A variable of the environment.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let pair = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.environment.push(pair);
+        self
+    }
+
+    /// The data directory; without one, the server has its own, which goes with it.
+    pub fn data_dir(mut self, data_dir: impl AsRef<Path>) -> Self {
+        self.data_dir = Some(data_dir.as_ref().to_owned());
+        self
+    }
+
+    /// Starts without an administrator's password.
+    pub fn without_password(mut self) -> Self {
+        self.password = false;
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    pub async fn start(self) -> Server {
+        let server = self.spawn().await;
+        let mut client = server.client().await;
+        let pong = client.ping(Item::default()).await;
+        let pong = pong.unwrap_or_else(|status| panic!("ping failed: {status}\n{}", server.log()));
+        assert_eq!(pong.into_inner().data.as_ref(), b"ok");
+        server
+    }
+
+    async fn spawn(self) -> Server {
+        let own_dir = TempDir::new().unwrap();
+        let data_dir = self.data_dir.unwrap_or_else(|| own_dir.path().join("data"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
+        command.arg("serve").arg("--data-dir").arg(&data_dir);
+        command.args(["--host", "127.0.0.1", "--port", "0"]);
+        // The machine's own disk is not what is tested.
+        command.args(["--min-free-disk-space-mb", "1"]);
+        if self.password {
+            command.args(["--admin-password", ADMIN_PASSWORD]);
+        }
+        command.args(self.flags).envs(self.environment);
+        command.current_dir(own_dir.path());
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        follow(child.stderr.take().unwrap(), Arc::clone(&log), |_line| ());
+        let (ready, is_ready) = oneshot::channel();
+        let mut ready = Some(ready);
+        follow(
+            child.stdout.take().unwrap(),
+            Arc::clone(&log),
+            move |line| {
+                if let (Some(address), Some(ready)) = (ready_address(line), ready.take()) {
+                    let _ = ready.send(address);
+                }
+            },
+        );
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir,
+            log,
+            _own_dir: own_dir,
+        };
+        let address = tokio::time::timeout(PATIENCE, is_ready).await;
+        server.address = match address {
+            Ok(Ok(address)) => address,
+            _ended_or_late => panic!("the server did not get ready:\n{}", server.log()),
+        };
+        server
+    }
+}
+
+/// A running server; dropped, it is killed.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    data_dir: PathBuf,
+    log: Arc<Mutex<String>>,
+    _own_dir: TempDir,
+}
+
+impl Server {
+    /// A server to be started.
+    pub fn builder() -> Builder {
+        Builder {
+            flags: Vec::new(),
+            environment: Vec::new(),
+            data_dir: None,
+            password: true,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// What it printed so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// A connection of its own.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        let endpoint = endpoint
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20);
+        let connected = endpoint.connect().await;
+        connected.unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
+    }
+
+    /// A client with a connection of its own.
+    pub async fn client(&self) -> BadgerClient<Channel> {
+        client_on(self.channel().await)
+    }
+
+    /// Fails the test unless the server answers, on a new connection.
+    pub async fn assert_answers(&self) {
+        let mut client = self.client().await;
+        let pong = tokio::time::timeout(PATIENCE, client.ping(Item::default())).await;
+        let pong = pong.expect("no answer to a ping");
+        let pong = pong.unwrap_or_else(|status| panic!("ping failed: {status}\n{}", self.log()));
+        assert_eq!(pong.into_inner().data.as_ref(), b"ok");
+    }
+
+    /// `kill -9`; returns when the process is gone.
+    pub fn kill(&mut self) {
+        let _already_gone = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn exited(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the end of the process", || child.try_wait().unwrap()).await
+    }
+
+    /// SIGTERM, and the exit code must be 0.
+    pub async fn stop(mut self) {
+        self.terminate();
+        let status = self.exited().await;
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the server's output\n{}---", self.log());
+        }
+    }
+}
+
+/// A client on an open connection.
+pub fn client_on(channel: Channel) -> BadgerClient<Channel> {
+    BadgerClient::new(channel)
+        .max_decoding_message_size(MESSAGE_SIZE_MAX)
+        .max_encoding_message_size(MESSAGE_SIZE_MAX)
+}
+
+/// Copies lines into the log as they come; the thread ends with the process.
+fn follow(
+    output: impl Read + Send + 'static,
+    log: Arc<Mutex<String>>,
+    mut line_came: impl FnMut(&str) + Send + 'static,
+) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let Ok(line) = line else { break };
+            line_came(&line);
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+fn ready_address(line: &str) -> Option<SocketAddr> {
+    let rest = line.strip_prefix("shardkeep ready on ")?;
+    let (address, _pid) = rest.split_once(" pid=")?;
+    address.parse().ok()
+}
