@@ -155,7 +155,10 @@ impl Log {
     /// After any error the log must be opened anew before anything else is written: the tail is
     /// no longer known.
     pub fn write(&mut self, group: PreparedGroup) -> Result<(), LogError> {
-        fail::fail_point!("log::write", |_| Err(self.injected("write")));
+        fail::fail_point!("log::write", |_| Err(LogError::io(
+            "write",
+            self.active.segment.path()
+        )(injected())));
         debug_assert_eq!(
             group.start,
             self.end(),
@@ -179,7 +182,10 @@ impl Log {
         if self.durable == self.end() {
             return Ok(());
         }
-        fail::fail_point!("log::sync", |_| Err(self.injected("sync")));
+        fail::fail_point!("log::sync", |_| Err(LogError::io(
+            "sync",
+            self.active.segment.path()
+        )(injected())));
         let segment = &self.active.segment;
         segment
             .file()
@@ -187,16 +193,6 @@ impl Log {
             .map_err(LogError::io("sync", segment.path()))?;
         self.durable = self.end();
         Ok(())
-    }
-
-    #[cfg(feature = "failpoints")]
-    fn injected(&self, operation: &'static str) -> LogError {
-        let source = std::io::Error::other("injected by a fail point");
-        LogError::Io {
-            operation,
-            path: self.active.segment.path().to_owned(),
-            source,
-        }
     }
 
     /// Closes the active segment and starts the next.
@@ -302,6 +298,12 @@ impl Log {
         change(&mut map);
         self.segments.store(Arc::new(map));
     }
+}
+
+/// The error of a fail point.
+#[allow(dead_code, reason = "used where fail points are compiled in")]
+fn injected() -> std::io::Error {
+    std::io::Error::other("injected by a fail point")
 }
 
 pub(super) fn random_salt() -> Result<u64, LogError> {

@@ -7,18 +7,20 @@
 //! it, or its age does, which then moves the horizon.
 
 use super::error::ShardError;
+use super::message::GcOutcome;
 use super::plan::horizon_record;
 use super::replay::purged_id;
 use super::store::{EntityId, Forget, ShardStore};
-use crate::codec::{
-    FLAG_MOVED, Kind, Record, SEGMENT_HEADER_SIZE, Space, TombstoneNote, payload_sum,
-};
+use crate::codec::{FLAG_MOVED, Kind, Record, SEGMENT_HEADER_SIZE, TombstoneNote, payload_sum};
 use crate::index::{IndexError, Row};
 use crate::log::{FrameScanner, LogError, Payloads, ScannedRecord, Segment};
 use crate::model::{SegmentId, Version};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Bytes of a slice when nobody waits for the shard.
+const COLLECT_SLICE: u64 = 4 * 1024 * 1024;
 
 /// A segment on its way out.
 #[derive(Debug)]
@@ -74,6 +76,27 @@ impl ShardStore {
             .collect();
         found.sort_by(|a, b| share(a).total_cmp(&share(b)));
         found
+    }
+
+    /// A whole round of GC at once, for an owner who has nothing else to do.
+    ///
+    /// # Errors
+    /// What stopped it; the shard must then be reopened, unless the disk is only full.
+    pub fn collect(&mut self, live_threshold: f64) -> Result<GcOutcome, ShardError> {
+        let mut outcome = GcOutcome::default();
+        for id in self.gc_candidates(live_threshold) {
+            let Some(mut job) = self.gc_start(id)? else {
+                continue;
+            };
+            loop {
+                match self.gc_slice(&mut job, COLLECT_SLICE)? {
+                    GcStep::More => {}
+                    GcStep::Pinned => break outcome.pinned.push(id),
+                    GcStep::Done => break outcome.removed.push(id),
+                }
+            }
+        }
+        Ok(outcome)
     }
 
     pub(super) fn gc_start(&self, id: SegmentId) -> Result<Option<GcJob>, ShardError> {
@@ -207,6 +230,9 @@ impl ShardStore {
         };
         self.commit(records, HashMap::new(), forget, self.group_context_now())?;
         self.sync()?;
+        fail::fail_point!("gc::purged", |_| Err(ShardError::Contradiction(
+            "injected".into()
+        )));
         self.index.persist()?;
         self.log.unlink(id)?;
         Ok(GcStep::Done)
@@ -214,14 +240,6 @@ impl ShardStore {
 
     fn group_context_now(&self) -> crate::model::Timestamp {
         self.options.clock.now()
-    }
-
-    /// Whether any tombstone or mark stands in the index under an id, for tests.
-    ///
-    /// # Errors
-    /// When the index is damaged.
-    pub fn has_row(&self, space: Space, id: &[u8]) -> Result<bool, ShardError> {
-        Ok(self.index.get(space, id)?.is_some())
     }
 }
 

@@ -153,17 +153,17 @@ impl ShardStore {
         force_rebuild: Option<&str>,
     ) -> Result<(Self, OpenReport), ShardError> {
         crate::log::create_dir_synced(&options.dir)?;
-        let mut reason = force_rebuild.map(str::to_owned);
-        if reason.is_none() {
-            match Self::try_open(&options) {
-                Err(error) if error.needs_rebuild() => reason = Some(error.to_string()),
+        let reason = match force_rebuild {
+            Some(reason) => reason.to_owned(),
+            None => match Self::try_open(&options, OpenContext::default()) {
+                Err(error) if error.needs_rebuild() => error.to_string(),
                 done => return done,
-            }
-        }
-        let reason = reason.unwrap_or_default();
+            },
+        };
         tracing::error!(shard = %options.id, %reason, "rebuilding the index from the log");
+        let evidence = evidence(&options);
         set_index_aside(&options.dir)?;
-        let (store, report) = Self::try_open(&options)?;
+        let (store, report) = Self::try_open(&options, evidence)?;
         Ok((
             store,
             OpenReport {
@@ -173,10 +173,14 @@ impl ShardStore {
         ))
     }
 
-    fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
+    /// `evidence` is what is known about the log when the index is empty.
+    fn try_open(
+        options: &ShardOptions,
+        evidence: OpenContext,
+    ) -> Result<(Self, OpenReport), ShardError> {
         let index = Index::open(&options.dir.join("index"), options.index)?;
         let state = index.state()?;
-        let context = state.map_or_else(OpenContext::default, |state| state.open_context());
+        let context = state.map_or(evidence, |state| state.open_context());
         let owner = LogIdentity {
             store: options.store,
             shard: options.id,
@@ -343,9 +347,11 @@ impl ShardStore {
         }
         let written = end.offset - prepared.start.offset;
         self.log.write(prepared)?;
+        fail::fail_point!("shard::written", |_| Err(crashed("write")));
         if self.options.durability == Durability::Sync {
             self.log.sync()?;
         }
+        fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
         batch.commit(&self.state())?;
         self.note_marks(&records);
         self.checkpoint_after(written)
@@ -428,10 +434,27 @@ impl ShardStore {
     }
 }
 
+/// The error of a fail point that stands for a crash after a step.
+#[allow(dead_code, reason = "used where fail points are compiled in")]
+fn crashed(step: &str) -> ShardError {
+    ShardError::Contradiction(format!("injected by a fail point after {step}"))
+}
+
 /// The payload as it should stand in the row too, if it should.
 pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]> {
     let inline = !record.kind.holds_value() || record.payload.len() <= inline_max;
     inline.then_some(&record.payload[..])
+}
+
+/// What the index to be set aside still says about the log: how far it was synced, so that the
+/// rebuild can tell a torn tail from a damaged one. Nothing, if it does not open.
+fn evidence(options: &ShardOptions) -> OpenContext {
+    let index = Index::open(&options.dir.join("index"), options.index);
+    let state = index.ok().and_then(|index| index.state().ok().flatten());
+    state.map_or_else(OpenContext::default, |state| OpenContext {
+        applied: None,
+        ..state.open_context()
+    })
 }
 
 /// Moves an unusable index out of the way. One old copy is kept for whoever wants to know what

@@ -1,0 +1,621 @@
+//! A shard against a map: random commands, crashes between any two steps, reopens, rebuilds, GC.
+//! After each, the shard holds what the map holds, its books equal a recount, and an index rebuilt
+//! from the log equals the one that lived.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use shardkeep::codec::{self, Kind, Sealer, Space};
+use shardkeep::config::Durability;
+use shardkeep::index::{IndexOptions, Place, Row, Totals};
+use shardkeep::log::{Ballast, LogOptions, Position};
+use shardkeep::model::*;
+use shardkeep::shard::{Homes, ShardOptions, ShardStore};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put {
+        key: u8,
+        value: Recipe,
+        existing: u8,
+    },
+    Content {
+        value: Recipe,
+    },
+    Delete {
+        key: u8,
+    },
+    DeleteContent {
+        pick: u8,
+    },
+    Merge {
+        key: u8,
+        ahead: u8,
+        value: Option<Recipe>,
+    },
+    Reclaim,
+    Purge,
+    Gc {
+        threshold: f64,
+    },
+    Crash,
+    Close,
+    Rebuild,
+    Fail {
+        point: &'static str,
+    },
+}
+
+const POINTS: [&str; 6] = [
+    "log::write",
+    "log::sync",
+    "shard::written",
+    "shard::synced",
+    "index::commit",
+    "gc::purged",
+];
+
+/// A value by its recipe, so that a failing history is short enough to read.
+#[derive(Debug, Clone, Copy)]
+struct Recipe(u8, usize);
+
+impl Recipe {
+    fn bytes(self) -> Vec<u8> {
+        if self.1 < 1000 {
+            vec![self.0; self.1]
+        } else {
+            noise(self.0, self.1)
+        }
+    }
+}
+
+fn value() -> impl Strategy<Value = Recipe> {
+    prop_oneof![
+        (any::<u8>(), 1usize..300).prop_map(|(byte, len)| Recipe(byte, len)),
+        (0u8..6, 2000usize..2004).prop_map(|(byte, len)| Recipe(byte, len)),
+        (0u8..3, 20_000usize..20_002).prop_map(|(byte, len)| Recipe(byte, len)),
+    ]
+}
+
+fn noise(seed: u8, len: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        30 => (0u8..12, value(), 0u8..2).prop_map(|(key, value, existing)| Op::Put { key, value, existing }),
+        15 => value().prop_map(|value| Op::Content { value }),
+        12 => (0u8..12).prop_map(|key| Op::Delete { key }),
+        6 => any::<u8>().prop_map(|pick| Op::DeleteContent { pick }),
+        5 => (0u8..12, 0u8..6, prop::option::of(value())).prop_map(|(key, ahead, value)| Op::Merge { key, ahead, value }),
+        6 => Just(Op::Reclaim),
+        3 => Just(Op::Purge),
+        10 => (0.0f64..1.1).prop_map(|threshold| Op::Gc { threshold }),
+        6 => Just(Op::Crash),
+        3 => Just(Op::Close),
+        5 => Just(Op::Rebuild),
+        8 => (0usize..POINTS.len()).prop_map(|point| Op::Fail { point: POINTS[point] }),
+    ]
+}
+
+/// The shard and the map it is compared with.
+struct Bench {
+    dir: tempfile::TempDir,
+    durability: Durability,
+    counter: Arc<VersionCounter>,
+    store: Option<ShardStore>,
+    model: BTreeMap<Key, (Version, Option<Vec<u8>>)>,
+    /// What a write of unknown outcome may have left.
+    unsure: Option<(Key, Option<Vec<u8>>)>,
+    fail: bool,
+    refs: u128,
+}
+
+fn options(dir: &Path, durability: Durability, counter: Arc<VersionCounter>) -> ShardOptions {
+    ShardOptions {
+        dir: dir.join("shards/000"),
+        store: StoreId(1),
+        id: ShardId(0),
+        durability,
+        log: LogOptions {
+            segment_size: 64 * 1024,
+        },
+        index: IndexOptions {
+            cache_size: 1 << 20,
+            write_buffer_size: 1 << 20,
+        },
+        inline_max: 128,
+        tombstone_retention: Duration::from_secs(3600),
+        checkpoint_bytes: 256 * 1024,
+        space_floor: 0,
+        homes: Arc::new(Homes::even(1)),
+        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
+        clock: Arc::new(Clock::default()),
+        counter,
+    }
+}
+
+fn seal(raw: &[u8]) -> SealedValue {
+    let info = ValueInfo {
+        raw_len: raw.len() as u64,
+        sum64: codec::sum64_of(raw),
+    };
+    let sealer = Sealer {
+        level: 1,
+        probe_size: 1024,
+        min_gain: 0.05,
+    };
+    sealer.seal(
+        Bytes::copy_from_slice(raw),
+        info,
+        Some(codec::digest_of(raw)),
+    )
+}
+
+impl Bench {
+    fn new(durability: Durability) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = Self {
+            dir,
+            durability,
+            counter: Arc::default(),
+            store: None,
+            model: BTreeMap::new(),
+            unsure: None,
+            fail: false,
+            refs: 0,
+        };
+        bench.open(None);
+        bench
+    }
+
+    fn open(&mut self, rebuild: Option<&str>) {
+        self.store = None;
+        self.fail = false;
+        for point in POINTS {
+            fail::remove(point);
+        }
+        let before = self.counter.current();
+        self.counter = Arc::default();
+        let options = options(self.dir.path(), self.durability, self.counter.clone());
+        let (store, _) = ShardStore::open(options, rebuild).expect("the shard opens");
+        self.store = Some(store);
+        let highest = self
+            .model
+            .values()
+            .map(|(version, _)| *version)
+            .max()
+            .unwrap_or_default();
+        assert!(
+            self.counter.current() >= highest,
+            "a version would be issued twice"
+        );
+        assert!(self.counter.current() <= before.max(highest).max(Version(before.0 + 1)));
+        self.settle();
+        self.check();
+    }
+
+    /// After a failure, the key of the failed write holds the old value or the new one.
+    fn settle(&mut self) {
+        let Some((key, new)) = self.unsure.take() else {
+            return;
+        };
+        let (version, found) = self.read(&key);
+        let old = self.model.get(&key).and_then(|(_, value)| value.clone());
+        assert!(
+            found == new || found == old,
+            "{key}: neither the old value nor the new one"
+        );
+        if found == new && found != old {
+            self.model.insert(key, (version, new));
+        } else if let (Some(entry), true) = (self.model.get_mut(&key), version != Version(0)) {
+            entry.0 = version;
+        }
+    }
+
+    fn read(&self, key: &Key) -> (Version, Option<Vec<u8>>) {
+        let reader = self.store.as_ref().unwrap().reader();
+        let Some(found) = reader.key(key, Timestamp(0)).unwrap() else {
+            return (Version(0), None);
+        };
+        let version = found.row.version;
+        let found = match found.link() {
+            Some(link) => reader
+                .blob(link.digest)
+                .unwrap()
+                .expect("a linked blob is there"),
+            None => found,
+        };
+        let raw = found.open(found.payload().unwrap()).unwrap();
+        (version, Some(raw.to_vec()))
+    }
+
+    fn run(&mut self, command: Command, key: Option<(Key, Option<Vec<u8>>)>) -> Option<Reply> {
+        let store = self.store.as_mut().unwrap();
+        let reserved = store.reserve(command.log_size_max(), command.frees_space());
+        let done = reserved.and_then(|()| store.execute(vec![command], Timestamp(1)));
+        match done {
+            Ok(mut replies) => replies.pop(),
+            Err(error) => {
+                assert!(self.fail, "only an injected fault fails a command: {error}");
+                self.unsure = key;
+                self.recover();
+                None
+            }
+        }
+    }
+
+    fn recover(&mut self) {
+        self.open(None);
+    }
+
+    fn body(&mut self, raw: &[u8]) -> PutBody {
+        let value = seal(raw);
+        if raw.len() < 1000 {
+            return PutBody::Small(value);
+        }
+        self.refs += 1;
+        let blob = BlobRef {
+            digest: value.digest.unwrap(),
+            ref_id: RefId(self.refs),
+        };
+        PutBody::Home {
+            blob,
+            info: value.info,
+            value: Some(value),
+        }
+    }
+
+    fn put(&mut self, key: Key, raw: Vec<u8>, existing: Existing) {
+        let body = self.body(&raw);
+        let unsure = Some((key.clone(), Some(raw.clone())));
+        let live = self.model.get(&key).and_then(|(_, value)| value.clone());
+        let command = Command::Put {
+            key: key.clone(),
+            body,
+            existing,
+            expiry: None,
+        };
+        match self.run(command, unsure) {
+            Some(Reply::Put { version, .. }) => {
+                assert!(
+                    existing == Existing::Replace
+                        || live.as_ref() != Some(&raw)
+                        || existing == Existing::Keep && live.is_none()
+                );
+                assert_eq!(version, self.counter.current());
+                self.model.insert(key, (version, Some(raw)));
+            }
+            Some(Reply::Unchanged { version }) => {
+                assert_ne!(existing, Existing::Replace);
+                assert_eq!(version, self.model[&key].0);
+                assert!(live.is_some());
+            }
+            None => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn delete(&mut self, key: Key) {
+        let live = self
+            .model
+            .get(&key)
+            .is_some_and(|(_, value)| value.is_some());
+        match self.run(
+            Command::Delete { key: key.clone() },
+            Some((key.clone(), None)),
+        ) {
+            Some(Reply::Deleted { version, replaced }) => {
+                assert!(live && replaced.is_none());
+                self.model.insert(key, (version, None));
+            }
+            Some(Reply::Missing) => assert!(!live),
+            None => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn merge(&mut self, key: Key, ahead: u8, raw: Option<Vec<u8>>) {
+        let version = Version(self.counter.current().0.saturating_sub(3) + u64::from(ahead));
+        if version.0 == 0 {
+            return;
+        }
+        self.counter.raise(version);
+        let known = self.store.as_ref().unwrap().known(&key).unwrap();
+        let body = raw.as_ref().map(|raw| self.body(raw));
+        let command = Command::Merge {
+            key: key.clone(),
+            version,
+            body,
+            expiry: None,
+        };
+        match self.run(command, Some((key.clone(), raw.clone()))) {
+            Some(Reply::Unchanged { .. }) => assert!(known.unwrap().version >= version),
+            Some(_) => {
+                assert!(known.is_none_or(|known| known.version < version));
+                self.model.insert(key, (version, raw));
+            }
+            None => {}
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        let user = |key: u8| Key::new(format!("key-{key}").as_bytes()).unwrap();
+        match op {
+            Op::Put {
+                key,
+                value,
+                existing,
+            } => {
+                let existing = if existing == 0 {
+                    Existing::Replace
+                } else {
+                    Existing::Keep
+                };
+                self.put(user(key), value.bytes(), existing);
+            }
+            Op::Content { value } => {
+                let value = value.bytes();
+                let key = Key::of_digest(codec::digest_of(&value));
+                self.put(key, value, Existing::KeepSameContent);
+            }
+            Op::Delete { key } => self.delete(user(key)),
+            Op::DeleteContent { pick } => {
+                let keys: Vec<Key> = self
+                    .model
+                    .keys()
+                    .filter(|key| key.digest().is_some())
+                    .cloned()
+                    .collect();
+                if !keys.is_empty() {
+                    self.delete(keys[usize::from(pick) % keys.len()].clone());
+                }
+            }
+            Op::Merge { key, ahead, value } => {
+                self.merge(user(key), ahead, value.map(Recipe::bytes))
+            }
+            Op::Reclaim => self.reclaim(),
+            Op::Purge => {
+                let horizon = Version(self.counter.current().0 / 2);
+                self.run(Command::PurgeTombstones { horizon }, None);
+            }
+            Op::Gc { threshold } => {
+                if let Err(error) = self.store.as_mut().unwrap().collect(threshold) {
+                    assert!(self.fail, "only an injected fault stops gc: {error}");
+                    self.recover();
+                }
+            }
+            Op::Crash => self.recover(),
+            Op::Close => {
+                let closed = self.store.take().unwrap().close();
+                assert!(self.fail || closed.is_ok());
+                self.recover();
+            }
+            Op::Rebuild => {
+                let before = self.dump();
+                self.open(Some("the test wants it"));
+                self.compare(before);
+            }
+            Op::Fail { point } => {
+                self.fail = true;
+                fail::cfg(point, "1*return").unwrap();
+            }
+        }
+    }
+
+    fn reclaim(&mut self) {
+        let snapshot = self.store.as_ref().unwrap().reader().snapshot();
+        let rows: Vec<_> = snapshot.scan(Space::Blob, &[], None).collect();
+        drop(snapshot);
+        for row in rows {
+            let (id, row) = row.unwrap();
+            if row.kind == Kind::Blob {
+                let digest = Digest(id[..].try_into().unwrap());
+                self.run(Command::ReclaimBlob { digest }, None);
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let keys: Vec<Key> = self.model.keys().cloned().collect();
+        for key in &keys {
+            let (version, found) = self.read(key);
+            let (expected_version, expected) = &self.model[key];
+            assert_eq!(&found, expected, "{key}");
+            if expected.is_some() {
+                assert_eq!(version, *expected_version, "{key}");
+            }
+        }
+        self.recount();
+    }
+
+    /// The books against what the rows say.
+    fn recount(&self) {
+        let store = self.store.as_ref().unwrap();
+        let snapshot = store.reader().snapshot();
+        let live = |space| -> Vec<(Bytes, Row)> {
+            let rows = snapshot.scan(space, &[], None).map(Result::unwrap);
+            rows.filter(|(_, row): &(Bytes, Row)| !row.kind.is_gone())
+                .collect()
+        };
+        let (keys, blobs, references) =
+            (live(Space::Key), live(Space::Blob), live(Space::Reference));
+        let links: Vec<&Row> = keys
+            .iter()
+            .map(|(_, row)| row)
+            .filter(|row| row.kind == Kind::Link)
+            .collect();
+        let values: Vec<&Row> = keys
+            .iter()
+            .map(|(_, row)| row)
+            .filter(|row| row.kind == Kind::Value)
+            .collect();
+        assert_eq!(
+            keys.len(),
+            self.model
+                .values()
+                .filter(|(_, value)| value.is_some())
+                .count()
+        );
+        assert_eq!(
+            links.len(),
+            references.len(),
+            "references equal a recount of the records"
+        );
+        for link in &links {
+            let id = link.inline.clone().unwrap();
+            assert!(
+                references.iter().any(|(reference, _)| *reference == id),
+                "a dangling link"
+            );
+        }
+        let raw = |rows: &[&Row]| rows.iter().map(|row| row.info.raw_len).sum::<u64>();
+        let stored = |rows: &[&Row]| {
+            rows.iter()
+                .map(|row| u64::from(row.place.payload_len))
+                .sum::<u64>()
+        };
+        let blob_rows: Vec<&Row> = blobs.iter().map(|(_, row)| row).collect();
+        let expected = Totals {
+            keys: keys.len() as u64,
+            logical_bytes: raw(&links) + raw(&values),
+            unique_bytes: raw(&blob_rows) + raw(&values),
+            stored_bytes: stored(&blob_rows) + stored(&values),
+            blobs: blobs.len() as u64,
+            references: references.len() as u64,
+        };
+        assert_eq!(store.totals(), expected);
+        let mut sizes: HashMap<SegmentId, u64> = HashMap::new();
+        for space in [
+            Space::Key,
+            Space::Blob,
+            Space::Reference,
+            Space::Purged,
+            Space::Mark,
+        ] {
+            for found in snapshot.scan(space, &[], None) {
+                let (id, row) = found.unwrap();
+                let size = (codec::RECORD_HEADER_SIZE + id.len()) as u64
+                    + u64::from(row.place.payload_len);
+                *sizes.entry(row.place.record.segment).or_default() += size;
+            }
+        }
+        for (segment, usage) in store.usage() {
+            assert_eq!(
+                usage.live_bytes,
+                sizes.remove(segment).unwrap_or(0),
+                "segment {segment}"
+            );
+        }
+        assert!(
+            sizes.is_empty(),
+            "rows point into segments without books: {sizes:?}"
+        );
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn dump(
+        &self,
+    ) -> (
+        Vec<(Bytes, Row)>,
+        Totals,
+        Vec<(SegmentId, shardkeep::index::SegmentUsage)>,
+    ) {
+        let store = self.store.as_ref().unwrap();
+        let snapshot = store.reader().snapshot();
+        let mut rows = Vec::new();
+        for space in [
+            Space::Key,
+            Space::Blob,
+            Space::Reference,
+            Space::Purged,
+            Space::Mark,
+        ] {
+            rows.extend(snapshot.scan(space, &[], None).map(Result::unwrap));
+        }
+        let usage = store
+            .usage()
+            .iter()
+            .map(|(id, usage)| (*id, *usage))
+            .collect();
+        (rows, store.totals(), usage)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn compare(
+        &self,
+        before: (
+            Vec<(Bytes, Row)>,
+            Totals,
+            Vec<(SegmentId, shardkeep::index::SegmentUsage)>,
+        ),
+    ) {
+        let after = self.dump();
+        assert_eq!(before.1, after.1, "totals of a rebuilt index");
+        if self.durability == Durability::Sync {
+            assert_eq!(before.0, after.0, "rows of a rebuilt index");
+            assert_eq!(before.2, after.2, "usage of a rebuilt index");
+            return;
+        }
+        // Groups that were never synced are copied into a new segment: same rows, other places.
+        let nowhere = |rows: Vec<(Bytes, Row)>| -> Vec<(Bytes, Row)> {
+            let place = Place {
+                record: Position::default(),
+                payload_offset: 0,
+                payload_len: 0,
+            };
+            rows.into_iter()
+                .map(|(id, row)| (id, Row { place, ..row }))
+                .collect()
+        };
+        assert_eq!(
+            nowhere(before.0),
+            nowhere(after.0),
+            "rows of a rebuilt index"
+        );
+    }
+}
+
+fn drive(ops: Vec<Op>, durability: Durability) {
+    let scenario = fail::FailScenario::setup();
+    let mut bench = Bench::new(durability);
+    for op in ops {
+        bench.apply(op);
+    }
+    bench.recover();
+    let before = bench.dump();
+    bench.open(Some("the test wants it"));
+    bench.compare(before);
+    scenario.teardown();
+}
+
+fn cases() -> u32 {
+    std::env::var("SHARDKEEP_MODEL_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(32)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(), max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_shard_holds_what_a_map_holds_through_crashes(ops in prop::collection::vec(op(), 1..80)) {
+        drive(ops, Durability::Sync);
+    }
+
+    #[test]
+    fn a_shard_holds_what_a_map_holds_without_syncs(ops in prop::collection::vec(op(), 1..60)) {
+        drive(ops, Durability::Os);
+    }
+}
