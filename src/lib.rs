@@ -1,6 +1,7 @@
 //! shardkeep: an actor-based, sharded storage server.
 #![forbid(unsafe_code)]
 
+pub mod actor;
 pub mod backup;
 pub mod cli;
 pub mod client;

@@ -1,6 +1,6 @@
 //! What the index knows about an entity: its newest record without the payload, and where it is.
 
-use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, RecordHeader, put_varint};
+use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, put_varint};
 use crate::log::Position;
 use crate::model::{Codec, SegmentId, Seq, Timestamp, ValueInfo, Version};
 use bytes::Bytes;
@@ -64,10 +64,10 @@ impl Row {
         }
     }
 
-    /// Whether this row is of the record with this header at this place.
+    /// Whether the record says that its entity is there at `now`.
     #[must_use]
-    pub fn is_of(&self, header: &RecordHeader, segment: SegmentId) -> bool {
-        self.seq == header.record.seq && self.place.record.segment == segment
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        !self.kind.is_gone() && self.expiry.is_none_or(|expiry| expiry > now)
     }
 
     /// The bytes of a row.

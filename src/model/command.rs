@@ -167,6 +167,16 @@ impl Command {
     }
 }
 
+/// A reference whose record is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaced {
+    /// The reference.
+    pub blob: BlobRef,
+    /// Whether it was dropped in the same commit; if not, its blob lives in another shard, and the
+    /// caller drops it there.
+    pub dropped: bool,
+}
+
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -176,8 +186,8 @@ pub enum Reply {
         version: Version,
         /// Whether bytes of the value were stored, rather than found.
         stored: bool,
-        /// A reference that the replaced record held, whose blob lives in another shard.
-        replaced: Option<BlobRef>,
+        /// The reference that the replaced record held.
+        replaced: Option<Replaced>,
     },
     /// A record was there and stays.
     Unchanged {
@@ -188,8 +198,8 @@ pub enum Reply {
     Deleted {
         /// The version the delete took.
         version: Version,
-        /// A reference that the removed record held, whose blob lives in another shard.
-        replaced: Option<BlobRef>,
+        /// The reference that the removed record held.
+        replaced: Option<Replaced>,
     },
     /// There was nothing to remove.
     Missing,

@@ -12,7 +12,7 @@ mod key;
 mod value;
 
 pub use clock::{Clock, Timestamp};
-pub use command::{Command, Existing, PutBody, Reply};
+pub use command::{Command, Existing, PutBody, Replaced, Reply};
 pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};

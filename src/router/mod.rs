@@ -1,1 +1,219 @@
-//! Room: router.
+//! From key to shard: the seam behind which an engine is a local thread today and may be another
+//! machine tomorrow. Nothing above assumes that a shard is local; nothing below knows who asked.
+//!
+//! This room splits what concerns several shards and merges what comes back. It decides nothing
+//! about values.
+
+mod content;
+mod cut;
+mod scan;
+
+pub use cut::Cut;
+
+use crate::codec::slot_of;
+use crate::model::{
+    BlobRef, Clock, Command, Digest, Error, Key, Reply, Result, ShardId, Timestamp, VersionCounter,
+};
+use crate::shard::{Found, GcOutcome, Homes, ShardError, ShardHandle, ShardReader, ShardStats};
+use std::sync::Arc;
+
+/// All shards of a store.
+#[derive(Debug, Clone)]
+pub struct Router {
+    shards: Arc<[Arc<ShardHandle>]>,
+    homes: Arc<Homes>,
+    clock: Arc<Clock>,
+    counter: Arc<VersionCounter>,
+}
+
+/// A value that was found: its key's record, and the record that holds its bytes.
+#[derive(Debug)]
+pub struct FoundValue {
+    /// The key's record.
+    pub record: Found,
+    /// The record with the bytes: the blob's for a link, else the key's own.
+    pub body: Found,
+    /// The shard of `body`.
+    pub shard: ShardId,
+}
+
+impl Router {
+    /// A router over all shards, in the order of their ids.
+    #[must_use]
+    pub fn new(
+        shards: Vec<Arc<ShardHandle>>,
+        homes: Arc<Homes>,
+        clock: Arc<Clock>,
+        counter: Arc<VersionCounter>,
+    ) -> Self {
+        Self {
+            shards: shards.into(),
+            homes,
+            clock,
+            counter,
+        }
+    }
+
+    /// The shards.
+    #[must_use]
+    pub fn shards(&self) -> &[Arc<ShardHandle>] {
+        &self.shards
+    }
+
+    /// The store's version counter.
+    #[must_use]
+    pub fn counter(&self) -> &VersionCounter {
+        &self.counter
+    }
+
+    /// The time at the door.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The shard of a key.
+    #[must_use]
+    pub fn shard_of_key(&self, key: &Key) -> ShardId {
+        self.homes.shard_of(slot_of(key.as_bytes()))
+    }
+
+    /// The home of a content.
+    #[must_use]
+    pub fn shard_of_digest(&self, digest: Digest) -> ShardId {
+        self.homes.shard_of(digest.slot())
+    }
+
+    fn handle(&self, shard: ShardId) -> &Arc<ShardHandle> {
+        &self.shards[usize::from(shard.0)]
+    }
+
+    /// Runs a command on a shard.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub async fn write(&self, shard: ShardId, command: Command) -> Result<Reply> {
+        self.handle(shard).write(command, self.now()).await
+    }
+
+    /// Drops a reference at its content's home.
+    ///
+    /// # Errors
+    /// What the shard answers; the sweep finds the reference then.
+    pub async fn drop_reference(&self, blob: BlobRef) -> Result<()> {
+        let shard = self.shard_of_digest(blob.digest);
+        self.write(shard, Command::DropReference { blob })
+            .await
+            .map(drop)
+    }
+
+    /// The live record of a key, without its bytes.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub fn find(&self, key: &Key) -> Result<Option<Found>> {
+        let shard = self.shard_of_key(key);
+        let reader = self.handle(shard).reader()?;
+        self.told(shard, reader.key(key, self.now()))
+    }
+
+    /// A content at its home.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub fn find_blob(&self, digest: Digest) -> Result<Option<Found>> {
+        let shard = self.shard_of_digest(digest);
+        let reader = self.handle(shard).reader()?;
+        self.told(shard, reader.blob(digest))
+    }
+
+    /// The live value of a key. A content that is gone between the two look-ups was replaced
+    /// meanwhile: the record is read once more.
+    ///
+    /// # Errors
+    /// `Corrupt` when a record names a content that is not there; what the shards answer.
+    pub fn find_value(&self, key: &Key) -> Result<Option<FoundValue>> {
+        for _ in 0..2 {
+            let Some(record) = self.find(key)? else {
+                return Ok(None);
+            };
+            let Some(link) = record.link() else {
+                let body = record.clone();
+                return Ok(Some(FoundValue {
+                    record,
+                    body,
+                    shard: self.shard_of_key(key),
+                }));
+            };
+            if let Some(body) = self.find_blob(link.digest)? {
+                let shard = self.shard_of_digest(link.digest);
+                return Ok(Some(FoundValue {
+                    record,
+                    body,
+                    shard,
+                }));
+            }
+        }
+        let shard = self.shard_of_key(key);
+        let message =
+            format!("shard {shard}: the content of key {key} is not there; run `shardkeep verify`");
+        Err(Error::corrupt("CONTENT_MISSING", message))
+    }
+
+    /// Turns a shard's error into what the caller is told; an index that contradicts the log also
+    /// goes to the supervisor.
+    ///
+    /// # Errors
+    /// The error in its public form.
+    pub fn told<T>(&self, shard: ShardId, result: Result<T, ShardError>) -> Result<T> {
+        result.map_err(|error| {
+            if error.needs_rebuild() {
+                self.handle(shard).fail(&error.to_string());
+            }
+            error.to_public(shard)
+        })
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// The first shard that could not.
+    pub async fn sync(&self) -> Result<()> {
+        for shard in self.shards.iter() {
+            shard.sync().await?;
+        }
+        Ok(())
+    }
+
+    /// Collects segments of all shards, one shard after the other.
+    ///
+    /// # Errors
+    /// The first shard that could not.
+    pub async fn gc(
+        &self,
+        live_threshold: f64,
+        slice_bytes: u64,
+    ) -> Result<Vec<(ShardId, GcOutcome)>> {
+        let mut outcomes = Vec::with_capacity(self.shards.len());
+        for shard in self.shards.iter() {
+            outcomes.push((shard.id(), shard.gc(live_threshold, slice_bytes).await?));
+        }
+        Ok(outcomes)
+    }
+
+    /// What each shard holds; an error where one cannot be read.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(ShardId, Result<ShardStats>)> {
+        let stats_of = |shard: &Arc<ShardHandle>| -> Result<ShardStats> {
+            self.told(shard.id(), shard.reader()?.stats())
+        };
+        self.shards
+            .iter()
+            .map(|shard| (shard.id(), stats_of(shard)))
+            .collect()
+    }
+
+    fn readers(&self) -> Result<Vec<Arc<ShardReader>>> {
+        self.shards.iter().map(|shard| shard.reader()).collect()
+    }
+}

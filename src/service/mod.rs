@@ -1,105 +1,176 @@
-//! The one door: identity, limits, disk gate, byte budget, deadline, seal, route.
-// A SKELETON of the API for the rooms above; the bodies come with the storage rooms.
-#![allow(clippy::unused_async, missing_docs)]
-use crate::model::{Key, Result, Version};
-use bytes::Bytes;
+//! The one door: identity of values, limits, disk gate, sealing, routing.
+//!
+//! Every protocol front calls this and nothing below it. What comes in is raw and unchecked; what
+//! goes on is valid by construction. Request bytes were admitted before they got here (see
+//! `gateway`); requests per shard are admitted by the shards' handles.
+//!
+//! # The path of a Set
+//! switch and disk gate -> checksum and digest (on the CPU pool when large) -> is it there already?
+//! -> the turn for its content -> seal -> one command to one shard; or, when the content's home is
+//! another shard: blob and reference there, record here, the replaced reference dropped, in a task
+//! that outlives the request.
+//!
+//! # The largest debt at the admission limits
+//! Memory: `admission.bytes_in_flight` for bodies, once more for their compressed forms, and the
+//! same for replies. Disk: one group per shard (16 MiB, or one value), plus what the index may
+//! still flush, which the shards' space floor keeps free.
 
+mod backup;
+mod cpu;
+mod disk_gate;
+mod get;
+mod housekeeping;
+mod import;
+mod merge;
+mod put;
+mod restore;
+mod store_book;
+
+pub use backup::BackupDone;
+pub use cpu::CpuPool;
+pub use disk_gate::DiskGate;
+pub use get::{Found, Head};
+pub use housekeeping::Stats;
+pub use restore::{RestoreDone, RestoreSource};
+pub use store_book::{ChainBook, StoreBook};
+
+use crate::backup::BackupRoot;
+use crate::codec::Sealer;
+use crate::config::{Config, KeyMode};
+use crate::dedup::Dedup;
+use crate::model::{Error, ErrorKind, Key, Result, Version};
+use crate::router::Router;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What the configuration says about requests.
 #[derive(Debug, Clone)]
-pub struct Service {}
+struct Rules {
+    key_mode: KeyMode,
+    overwrite: bool,
+    disable_set: bool,
+    disable_delete: bool,
+    value_size_max: u64,
+    dedup_min: usize,
+    offload_size: usize,
+    gc_threshold: f64,
+    gc_slice: u64,
+}
 
-/// A found value.
+/// The parts that `start` has made and the service works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// All shards.
+    pub router: Router,
+    /// Content across shards.
+    pub dedup: Dedup,
+    /// Whether the disk has room.
+    pub disk: Arc<DiskGate>,
+    /// Where backups are.
+    pub backups: Arc<BackupRoot>,
+    /// What the data directory remembers of backups.
+    pub book: Arc<dyn StoreBook>,
+    /// Set to true when somebody asks the process to stop.
+    pub stop: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    rules: Rules,
+    sealer: Sealer,
+    cpu: CpuPool,
+    /// One backup, restore or gc at a time.
+    chores: tokio::sync::Mutex<()>,
+}
+
+/// The storage service. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Found {
-    pub version: Version,
-    pub sum64: u64,
-    pub data: Bytes,
-}
-
-/// What is known without reading the value.
-#[derive(Debug, Clone, Copy)]
-pub struct Head {
-    pub version: Version,
-    pub raw_len: u64,
-    pub sum64: u64,
-}
-
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub struct Stats {
-    pub key_count: u64,
-    pub max_version: u64,
-    /// bytes of the index on disk
-    pub index_bytes: u64,
-    /// bytes of the log on disk
-    pub log_bytes: u64,
-    // more to come (logical/unique/physical bytes, shards' health...)
-}
-
-#[derive(Debug, Clone)]
-pub struct BackupDone {
-    /// absolute path of the file
-    pub target: std::path::PathBuf,
-    pub since: Version,
-    pub max: Version,
-    pub records: u64,
-}
+pub struct Service(Arc<Inner>);
 
 impl Service {
-    /// Stores. `key` may be anything in content mode (it is ignored there). Returns the key under which it stands.
-    /// Errors (kind/reason) in this order: Disabled/SET_DISABLED (operator's switch) and DiskFull/DISK_FULL first;
-    /// Invalid/SUM64_MISMATCH; TooLarge/VALUE_TOO_LARGE; Invalid/KEY_EMPTY; TooLarge/KEY_TOO_LARGE;
-    /// Overloaded/*, Unavailable/*, Timeout/*, Corrupt/*, Internal/*.
-    pub async fn set(&self, _key: &[u8], _data: Bytes, _sum64: u64) -> Result<Key> {
-        unimplemented!()
+    /// Puts the parts together as the configuration says.
+    #[must_use]
+    pub fn new(parts: Parts, config: &Config) -> Self {
+        let rules = Rules {
+            key_mode: config.keys.mode,
+            overwrite: config.keys.overwrite,
+            disable_set: config.access.disable_set,
+            disable_delete: config.access.disable_delete,
+            value_size_max: config.server.max_upload_size,
+            dedup_min: config.dedup.min_size,
+            offload_size: config.compression.offload_size,
+            gc_threshold: config.gc.live_threshold,
+            gc_slice: config.gc.slice_size,
+        };
+        let sealer = Sealer {
+            level: config.compression.level,
+            probe_size: config.compression.probe_size,
+            min_gain: config.compression.min_gain,
+        };
+        let cpu = CpuPool::new(config.compression.threads);
+        Self(Arc::new(Inner { parts, rules, sealer, cpu, chores: tokio::sync::Mutex::new(()) }))
     }
-    pub async fn get(&self, _key: &[u8]) -> Result<Option<Found>> {
-        unimplemented!()
+
+    fn router(&self) -> &Router {
+        &self.0.parts.router
     }
-    pub async fn head(&self, _key: &[u8]) -> Result<Option<Head>> {
-        unimplemented!()
+
+    fn rules(&self) -> &Rules {
+        &self.0.rules
     }
-    /// `None` on a miss. Disabled/DELETE_DISABLED comes before every other check.
-    pub async fn delete(&self, _key: &[u8]) -> Result<Option<Version>> {
-        unimplemented!()
-    }
-    /// Whether Delete is switched off: checked before an empty key is.
-    pub fn check_delete_allowed(&self) -> Result<()> {
-        unimplemented!()
-    }
-    /// Whether Set is switched off or the disk is full: checked before anything else of a Set.
+
+    /// Whether a Set may come in at all; asked before anything else of it.
+    ///
+    /// # Errors
+    /// `Disabled` (`SET_DISABLED`) by the operator's switch, which the disk watchdog never lifts;
+    /// `DiskFull` (`DISK_FULL`).
     pub fn check_set_allowed(&self) -> Result<()> {
-        unimplemented!()
+        if self.rules().disable_set {
+            let message = "set is switched off by the operator (access.disable_set)";
+            return Err(Error::new(ErrorKind::Disabled, "SET_DISABLED", message));
+        }
+        self.0.parts.disk.check()
     }
-    /// In byte order across shards; `page` from 0.
-    pub async fn list(
-        &self,
-        _prefix: &[u8],
-        _page: u64,
-        _page_size: usize,
-    ) -> Result<Vec<(Key, Version)>> {
-        unimplemented!()
+
+    /// Whether a Delete may come in at all; asked before anything else of it.
+    ///
+    /// # Errors
+    /// `Disabled` (`DELETE_DISABLED`).
+    pub fn check_delete_allowed(&self) -> Result<()> {
+        if self.rules().disable_delete {
+            let message = "delete is switched off by the operator (access.disable_delete)";
+            return Err(Error::new(ErrorKind::Disabled, "DELETE_DISABLED", message));
+        }
+        Ok(())
     }
-    pub async fn count(&self, _prefix: &[u8]) -> Result<u64> {
-        unimplemented!()
+
+    /// One page of the live keys with a prefix, in byte order over all shards; `page` from 0.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn list(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {
+        let (router, prefix) = (self.router().clone(), prefix.to_vec());
+        blocking(move || router.list(&prefix, page, page_size)).await
     }
-    pub async fn stats(&self) -> Result<Stats> {
-        unimplemented!()
+
+    /// How many live keys have a prefix.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn count(&self, prefix: &[u8]) -> Result<u64> {
+        let (router, prefix) = (self.router().clone(), prefix.to_vec());
+        blocking(move || router.count(&prefix)).await
     }
-    pub async fn sync(&self) -> Result<()> {
-        unimplemented!()
-    }
-    /// Whether anything was cleaned up.
-    pub async fn gc(&self) -> Result<bool> {
-        unimplemented!()
-    }
-    /// `path`: what the user gave; the file is `<path>_[<since>-<max>].zstdb.bak`.
-    pub async fn backup(&self, _path: &str, _since: Version) -> Result<BackupDone> {
-        unimplemented!()
-    }
-    pub async fn restore(&self, _path: &str) -> Result<()> {
-        unimplemented!()
-    }
-    /// Asks the process to shut down cleanly; returns at once.
+
+    /// Asks the process to shut down in order; returns at once.
     pub fn stop(&self) {
-        unimplemented!()
+        self.0.parts.stop.send_replace(true);
     }
+}
+
+/// Runs what may wait for the disk off the request threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let lost = |error: tokio::task::JoinError| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

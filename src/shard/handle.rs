@@ -4,9 +4,9 @@ use super::actor::ShardActor;
 use super::error::outcome_unknown;
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
 use super::reader::ShardReader;
-use super::runtime::ActorRuntime;
 use super::snapshot::{CutGate, ShardSnapshot};
 use super::store::ShardStore;
+use crate::actor::ActorRuntime;
 use crate::model::{Command, Error, ErrorKind, Reply, Result, ShardId, Timestamp};
 use actix::Addr;
 use arc_swap::ArcSwapOption;
@@ -81,6 +81,21 @@ impl ShardHandle {
     /// Says how the shard is, for the supervisor, who alone knows while no actor lives.
     pub fn set_health(&self, health: ShardHealth) {
         self.health.send_replace(health);
+    }
+
+    /// Says that what was read contradicts the log, so that the supervisor reopens the shard.
+    pub fn fail(&self, cause: &str) {
+        let serving = |health: &mut ShardHealth| {
+            let was_serving = *health == ShardHealth::Serving;
+            if was_serving {
+                *health = ShardHealth::Failed {
+                    cause: cause.to_owned(),
+                    rebuild: Some(cause.to_owned()),
+                };
+            }
+            was_serving
+        };
+        self.health.send_if_modified(serving);
     }
 
     /// Gives an opened store to a new actor and lets callers in.

@@ -37,14 +37,13 @@ mod message;
 pub mod plan;
 mod reader;
 mod replay;
-mod runtime;
 mod snapshot;
 mod store;
 mod view;
 
+pub use error::ShardError;
 pub use handle::{ShardHandle, ShardHealth};
 pub use message::GcOutcome;
 pub use reader::{Found, ShardReader};
-pub use runtime::ActorRuntime;
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};

@@ -6,7 +6,7 @@
 use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
-    BlobRef, Command, Digest, Existing, Key, PutBody, Reply, SealedValue, Timestamp, ValueInfo,
+    BlobRef, Command, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue, Timestamp, ValueInfo,
     Version,
 };
 use bytes::Bytes;
@@ -275,20 +275,19 @@ fn push_blob(
     Ok(stored)
 }
 
-/// The reference of a replaced record is dropped here if its blob's home is here; otherwise the
-/// caller is told which one to drop.
+/// The reference of a replaced record is dropped here if its blob's home is here.
 fn drop_replaced(
     current: &dyn Current,
     records: &mut Vec<Record>,
     before: Option<Known>,
     context: PlanContext,
-) -> Option<BlobRef> {
-    let replaced = before.and_then(|known| known.link)?;
-    if current.is_home(replaced.digest) {
-        records.push(reference_gone(replaced, context));
-        return None;
+) -> Option<Replaced> {
+    let blob = before.and_then(|known| known.link)?;
+    let dropped = current.is_home(blob.digest);
+    if dropped {
+        records.push(reference_gone(blob, context));
     }
-    Some(replaced)
+    Some(Replaced { blob, dropped })
 }
 
 fn plan_delete(

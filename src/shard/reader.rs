@@ -179,7 +179,7 @@ impl ShardReader {
     /// When the index is damaged.
     pub fn key(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, ShardError> {
         let found = self.find(Space::Key, key.as_bytes())?;
-        Ok(found.filter(|found| is_live(&found.row, now)))
+        Ok(found.filter(|found| found.row.is_live(now)))
     }
 
     /// A blob.
@@ -263,9 +263,31 @@ impl ShardReader {
                 Err(error) => Some(Err(error)),
             })
     }
-}
 
-/// Whether a key's row is a value that is there at `now`.
-pub(super) fn is_live(row: &Row, now: Timestamp) -> bool {
-    !row.kind.is_gone() && row.expiry.is_none_or(|expiry| expiry > now)
+    /// Blobs that have no reference.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn orphans(&self) -> impl Iterator<Item = Result<Digest, IndexError>> + Send + use<> {
+        let references = self.snapshot();
+        self.snapshot()
+            .scan(Space::Blob, &[], None)
+            .filter_map(move |found| match found {
+                Ok((id, row)) if row.kind == Kind::Blob => {
+                    let digest = Digest(<[u8; Digest::SIZE]>::try_from(&id[..]).ok()?);
+                    let mut held = references.scan(Space::Reference, &digest.0, None);
+                    let referenced = held.find_map(|found| match found {
+                        Ok((_, row)) => (row.kind == Kind::Reference).then_some(Ok(())),
+                        Err(error) => Some(Err(error)),
+                    });
+                    match referenced {
+                        None => Some(Ok(digest)),
+                        Some(Ok(())) => None,
+                        Some(Err(error)) => Some(Err(error)),
+                    }
+                }
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+    }
 }

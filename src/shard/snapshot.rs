@@ -1,11 +1,11 @@
 //! The cut: one moment across all shards.
 
-use super::reader::{Found, is_live};
+use super::reader::Found;
 use super::{ShardReader, error::ShardError};
 use crate::codec::{Kind, Space};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
-use crate::model::{BlobRef, Digest, Key, ShardId, Timestamp};
+use crate::model::{BlobRef, Digest, Key, ShardId};
 use bytes::Bytes;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -148,12 +148,6 @@ impl ShardSnapshot {
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),
             })
-    }
-
-    /// Whether a record is a value that is there at `now`.
-    #[must_use]
-    pub fn is_live(found: &Found, now: Timestamp) -> bool {
-        is_live(&found.row, now)
     }
 
     fn found(&self, row: Row) -> Found {

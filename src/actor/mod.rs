@@ -1,4 +1,6 @@
 //! The threads that actors live on: one actix system, one arbiter per actor.
+//!
+//! This room knows threads, not what runs on them.
 
 use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, System};

@@ -1,0 +1,219 @@
+//! The shared dedup actor: remembers which content lost a reference, and sweeps.
+
+use super::sweep::{ContentStore, SweepReport, drop_stale};
+use super::{Turn, Uploads};
+use crate::actor::ActorRuntime;
+use crate::model::{Digest, Error, RefId, Result};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Contents that lost a reference and are remembered for a quick reclaim; what is beyond this
+/// waits for the next sweep.
+const REMEMBERED_MAX: usize = 1 << 20;
+
+/// The face of this room: uploads, open references, and the actor behind.
+#[derive(Debug, Clone)]
+pub struct Dedup {
+    uploads: Uploads,
+    address: Addr<DedupActor>,
+}
+
+impl Dedup {
+    /// Starts the actor. Content without references is kept for `grace`.
+    #[must_use]
+    pub fn start(runtime: &ActorRuntime, store: Arc<dyn ContentStore>, grace: Duration) -> Self {
+        let uploads = Uploads::default();
+        let actor = DedupActor {
+            store,
+            uploads: uploads.clone(),
+            grace,
+            dropped: VecDeque::new(),
+            orphans: HashMap::new(),
+            sweeping: false,
+        };
+        Self {
+            uploads,
+            address: runtime.spawn(move || actor),
+        }
+    }
+
+    /// Takes the turn for a content, or waits for whoever has it.
+    pub async fn take_turn(&self, digest: Digest) -> Turn {
+        self.uploads.take_turn(digest).await
+    }
+
+    /// Registers a reference before the first step of its put.
+    #[must_use]
+    pub fn open_reference(&self, ref_id: RefId) -> super::single_flight::OpenReference {
+        self.uploads.open_reference(ref_id)
+    }
+
+    /// Notes that a content lost a reference: it is looked at after the grace time.
+    pub fn note_dropped(&self, digest: Digest) {
+        self.address.do_send(Dropped(digest));
+    }
+
+    /// Reclaims noted content whose grace time is over.
+    pub fn tidy(&self) {
+        self.address.do_send(Tidy);
+    }
+
+    /// Goes through all references and blobs.
+    ///
+    /// # Errors
+    /// `Unavailable` while another sweep runs or when a shard cannot be read.
+    pub async fn sweep(&self) -> Result<SweepReport> {
+        let (reply, answer) = oneshot::channel();
+        self.address.do_send(Sweep(reply));
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("SWEEP_FAILED", "the dedup actor died")))
+    }
+}
+
+struct DedupActor {
+    store: Arc<dyn ContentStore>,
+    uploads: Uploads,
+    grace: Duration,
+    /// Contents that lost a reference, oldest first.
+    dropped: VecDeque<(Instant, Digest)>,
+    /// Blobs that the last sweep found without references, and since when they are known to be.
+    orphans: HashMap<Digest, Instant>,
+    sweeping: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Dropped(Digest);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tidy;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Sweep(oneshot::Sender<Result<SweepReport>>);
+
+/// The sweep's findings, back in the actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Swept {
+    found: Vec<Digest>,
+    outcome: Result<SweepReport>,
+    reply: oneshot::Sender<Result<SweepReport>>,
+}
+
+impl Actor for DedupActor {
+    type Context = Context<Self>;
+}
+
+impl DedupActor {
+    /// Reclaims in the background; a blob that is referenced again by then stays.
+    fn reclaim(&self, due: Vec<Digest>, ctx: &mut Context<Self>) {
+        let store = self.store.clone();
+        let work = async move {
+            for digest in due {
+                if let Err(error) = store.reclaim(digest).await {
+                    tracing::warn!(%digest, %error, "content was not reclaimed; the next sweep tries again");
+                }
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+impl Handler<Dropped> for DedupActor {
+    type Result = ();
+
+    fn handle(&mut self, Dropped(digest): Dropped, _: &mut Self::Context) {
+        if self.dropped.len() < REMEMBERED_MAX {
+            self.dropped.push_back((Instant::now(), digest));
+        }
+    }
+}
+
+impl Handler<Tidy> for DedupActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Tidy, ctx: &mut Self::Context) {
+        let mut due = Vec::new();
+        while self
+            .dropped
+            .front()
+            .is_some_and(|(at, _)| at.elapsed() >= self.grace)
+        {
+            due.extend(self.dropped.pop_front().map(|(_, digest)| digest));
+        }
+        if !due.is_empty() {
+            self.reclaim(due, ctx);
+        }
+    }
+}
+
+impl Handler<Sweep> for DedupActor {
+    type Result = ();
+
+    fn handle(&mut self, Sweep(reply): Sweep, ctx: &mut Self::Context) {
+        if self.sweeping {
+            let busy = Error::unavailable("SWEEP_BUSY", "a sweep is running already");
+            let _ = reply.send(Err(busy));
+            return;
+        }
+        self.sweeping = true;
+        let (store, uploads, own) = (self.store.clone(), self.uploads.clone(), ctx.address());
+        let work = async move {
+            let mut found = Vec::new();
+            let outcome = sweep_all(&*store, &uploads, &mut found).await;
+            own.do_send(Swept {
+                found,
+                outcome,
+                reply,
+            });
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+async fn sweep_all(
+    store: &dyn ContentStore,
+    uploads: &Uploads,
+    found: &mut Vec<Digest>,
+) -> Result<SweepReport> {
+    let mut report = SweepReport::default();
+    for shard in store.shards() {
+        drop_stale(store, uploads, shard, &mut report).await?;
+        for orphan in store.orphans(shard)?.take(REMEMBERED_MAX) {
+            found.push(orphan?);
+            report.orphans += 1;
+        }
+    }
+    Ok(report)
+}
+
+impl Handler<Swept> for DedupActor {
+    type Result = ();
+
+    /// An orphan that an earlier sweep knew and whose grace is over goes; the others are kept in
+    /// mind for the next one.
+    fn handle(&mut self, swept: Swept, ctx: &mut Self::Context) {
+        self.sweeping = false;
+        let known = std::mem::take(&mut self.orphans);
+        let mut due = Vec::new();
+        for digest in swept.found {
+            let since = known.get(&digest).copied().unwrap_or_else(Instant::now);
+            if since.elapsed() >= self.grace {
+                due.push(digest);
+            } else {
+                self.orphans.insert(digest, since);
+                self.dropped.push_back((since, digest));
+            }
+        }
+        if !due.is_empty() {
+            self.reclaim(due, ctx);
+        }
+        let _ = swept.reply.send(swept.outcome);
+    }
+}

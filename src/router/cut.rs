@@ -1,0 +1,79 @@
+//! One moment across all shards.
+
+use super::Router;
+use crate::model::{Command, Error, Key, Result, ShardId, Version};
+use crate::shard::{CutGate, Found, ShardError, ShardSnapshot};
+use std::time::Duration;
+
+/// How long shards wait for each other at the gate, writes standing still.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A consistent view of the whole store.
+#[derive(Debug)]
+pub struct Cut {
+    /// Every change up to this version is in it, and none after.
+    pub version: Version,
+    /// Each shard at the cut, in the order of their ids.
+    pub shards: Vec<ShardSnapshot>,
+    router: Router,
+}
+
+impl Router {
+    /// Takes a cut: every actor finishes its group and parks with its snapshot taken, the version
+    /// is read, all go on. The version is synced to a log before it is named, so that it is never
+    /// issued again.
+    ///
+    /// # Errors
+    /// `Unavailable` when a shard does not serve or does not come to the gate in time.
+    pub async fn cut(&self) -> Result<Cut> {
+        let gate = CutGate::new(self.shards.len(), PATIENCE);
+        let waiting: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let (shard, gate) = (shard.clone(), gate.clone());
+                tokio::spawn(async move { shard.cut(gate).await })
+            })
+            .collect();
+        let counter = self.counter.clone();
+        let held = tokio::task::spawn_blocking(move || gate.hold(|| counter.current())).await;
+        let mut shards = Vec::with_capacity(waiting.len());
+        for snapshot in waiting {
+            let lost = |_| Error::unavailable("CUT_FAILED", "a shard was lost at the cut; retry");
+            shards.push(snapshot.await.map_err(lost)??);
+        }
+        let missed = || {
+            Error::unavailable(
+                "CUT_FAILED",
+                "a shard did not come to the cut in time; retry",
+            )
+        };
+        let version = held.ok().flatten().ok_or_else(missed)?;
+        self.write(ShardId(0), Command::Mark { version }).await?;
+        self.handle(ShardId(0)).sync().await?;
+        Ok(Cut {
+            version,
+            shards,
+            router: self.clone(),
+        })
+    }
+}
+
+impl Cut {
+    /// The record of a key at the cut, a tombstone too.
+    ///
+    /// # Errors
+    /// When its shard cannot be read.
+    pub fn record(&self, key: &Key) -> Result<Option<Found>> {
+        let shard = self.router.shard_of_key(key);
+        self.told(shard, self.shards[usize::from(shard.0)].record(key))
+    }
+
+    /// See [`Router::told`].
+    ///
+    /// # Errors
+    /// The error in its public form.
+    pub fn told<T>(&self, shard: ShardId, result: Result<T, ShardError>) -> Result<T> {
+        self.router.told(shard, result)
+    }
+}

@@ -1,0 +1,103 @@
+//! Scans over all shards in key order.
+
+use super::Router;
+use crate::codec::Space;
+use crate::index::{IndexError, Row};
+use crate::model::{Key, Result, ShardId, Version};
+use bytes::Bytes;
+use std::iter::Peekable;
+
+/// One shard's part of a scan.
+struct Part<I: Iterator> {
+    shard: ShardId,
+    rows: Peekable<I>,
+}
+
+impl Router {
+    /// One page of the live keys with a prefix, in byte order over all shards; `page` from 0.
+    /// Reads an index snapshot per shard; may wait for the disk.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub fn list(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {
+        let mut parts = self.parts(prefix)?;
+        let skip = usize::try_from(page)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(page_size);
+        let mut keys = Vec::new();
+        let mut seen = 0;
+        while keys.len() < page_size {
+            let Some((id, row)) = self.next_row(&mut parts)? else {
+                break;
+            };
+            if seen >= skip {
+                keys.push((Key::new(&id)?, row.version));
+            }
+            seen += 1;
+        }
+        Ok(keys)
+    }
+
+    /// How many live keys have a prefix. May wait for the disk.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub fn count(&self, prefix: &[u8]) -> Result<u64> {
+        let mut count = 0;
+        for mut part in self.parts(prefix)? {
+            while let Some(row) = part.rows.next() {
+                self.told(part.shard, row.map_err(Into::into))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn parts(
+        &self,
+        prefix: &[u8],
+    ) -> Result<Vec<Part<impl Iterator<Item = Result<(Bytes, Row), IndexError>> + use<>>>> {
+        let now = self.now();
+        let readers = self.readers()?;
+        let part = |reader: &std::sync::Arc<crate::shard::ShardReader>| {
+            let live = move |found: &Result<(Bytes, Row), IndexError>| {
+                found.as_ref().map_or(true, |(_, row)| row.is_live(now))
+            };
+            let rows = reader
+                .snapshot()
+                .scan(Space::Key, prefix, None)
+                .filter(live);
+            Part {
+                shard: reader.id(),
+                rows: rows.peekable(),
+            }
+        };
+        Ok(readers.iter().map(part).collect())
+    }
+
+    /// The smallest key that any part has next. A key is in one shard only.
+    fn next_row<I>(&self, parts: &mut [Part<I>]) -> Result<Option<(Bytes, Row)>>
+    where
+        I: Iterator<Item = Result<(Bytes, Row), IndexError>>,
+    {
+        let mut smallest: Option<(usize, Bytes)> = None;
+        for (index, part) in parts.iter_mut().enumerate() {
+            match part.rows.peek() {
+                Some(Ok((id, _))) if smallest.as_ref().is_none_or(|(_, least)| id < least) => {
+                    smallest = Some((index, id.clone()));
+                }
+                Some(Err(_)) => {
+                    smallest = Some((index, Bytes::new()));
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let Some((index, _)) = smallest else {
+            return Ok(None);
+        };
+        let part = &mut parts[index];
+        let row = part.rows.next().transpose().map_err(Into::into);
+        self.told(part.shard, row)
+    }
+}

@@ -1,0 +1,112 @@
+//! Stats, sync, segment GC, sweep.
+
+use super::{Service, blocking};
+use crate::dedup::SweepReport;
+use crate::model::{Error, Result};
+
+/// What the store holds and takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Live keys.
+    pub key_count: u64,
+    /// The last version given.
+    pub max_version: u64,
+    /// Bytes of the index on disk.
+    pub index_bytes: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Raw bytes of all values, equal ones counted each time.
+    pub logical_bytes: u64,
+    /// Raw bytes of all contents, each once.
+    pub unique_bytes: u64,
+    /// Compressed bytes of all contents, each once.
+    pub stored_bytes: u64,
+    /// Bytes in the log that nothing points to any more.
+    pub dead_bytes: u64,
+    /// Contents with a home of their own.
+    pub blobs: u64,
+    /// References to them.
+    pub references: u64,
+    /// Segments of all logs.
+    pub segments: u64,
+    /// Shards.
+    pub shards: u64,
+    /// Shards that cannot be read now.
+    pub shards_down: u64,
+}
+
+impl Service {
+    /// What the store holds and takes. Shards that cannot be read are counted and left out.
+    ///
+    /// # Errors
+    /// `Internal` when the task fails.
+    pub async fn stats(&self) -> Result<Stats> {
+        let router = self.router().clone();
+        blocking(move || {
+            let mut stats = Stats { max_version: router.counter().current().0, ..Stats::default() };
+            for (_, shard) in router.stats() {
+                stats.shards += 1;
+                let Ok(shard) = shard else {
+                    stats.shards_down += 1;
+                    continue;
+                };
+                stats.key_count += shard.totals.keys;
+                stats.index_bytes += shard.index_bytes;
+                stats.log_bytes += shard.log_bytes;
+                stats.logical_bytes += shard.totals.logical_bytes;
+                stats.unique_bytes += shard.totals.unique_bytes;
+                stats.stored_bytes += shard.totals.stored_bytes;
+                stats.dead_bytes += shard.dead_bytes;
+                stats.blobs += shard.totals.blobs;
+                stats.references += shard.totals.references;
+                stats.segments += shard.segments;
+            }
+            Ok(stats)
+        })
+        .await
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn sync(&self) -> Result<()> {
+        self.router().sync().await
+    }
+
+    /// Collects segments whose live share is under the threshold. Whether any is gone.
+    ///
+    /// # Errors
+    /// `Unavailable` while another chore runs; what the shards answer.
+    pub async fn gc(&self) -> Result<bool> {
+        let _chore = self.chore()?;
+        let rules = self.rules();
+        let outcomes = self.router().gc(rules.gc_threshold, rules.gc_slice).await?;
+        for (shard, outcome) in &outcomes {
+            if !outcome.removed.is_empty() || !outcome.pinned.is_empty() {
+                tracing::info!(%shard, removed = outcome.removed.len(), pinned = outcome.pinned.len(), "segments collected");
+            }
+        }
+        Ok(outcomes.iter().any(|(_, outcome)| !outcome.removed.is_empty()))
+    }
+
+    /// Drops stale references and finds content without any.
+    ///
+    /// # Errors
+    /// `Unavailable` while a sweep runs; what the shards answer.
+    pub async fn sweep(&self) -> Result<SweepReport> {
+        self.0.parts.dedup.sweep().await
+    }
+
+    /// Reclaims content that lost its last reference longer ago than the grace time.
+    pub fn tidy(&self) {
+        self.0.parts.dedup.tidy();
+    }
+
+    pub(super) fn chore(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        self.0.chores.try_lock().map_err(|_| {
+            let message = "a backup, restore or gc is running; retry when it is done";
+            Error::unavailable("CHORE_BUSY", message)
+        })
+    }
+}

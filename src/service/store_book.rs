@@ -1,0 +1,49 @@
+//! What the data directory remembers of backups and restores.
+
+use crate::backup::{ChainId, Link, Progress};
+use crate::model::{Result, StoreId, Version};
+
+/// The chain of a store's own backups, and what was restored into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainBook {
+    /// The store.
+    pub store: StoreId,
+    /// The chain of its own backups.
+    pub chain: ChainId,
+    /// An increment that would start below this is made a full backup: something was merged in
+    /// with versions that earlier backups do not have.
+    pub floor: Version,
+    /// What was restored: one entry a chain.
+    pub restored: Vec<Progress>,
+    /// The backup whose merge is not finished, by its path, if there is one.
+    pub merging: Option<String>,
+}
+
+/// Where the book is kept; a change is durable when `write` returns.
+pub trait StoreBook: Send + Sync + std::fmt::Debug {
+    /// The book.
+    fn read(&self) -> ChainBook;
+    /// Replaces the book.
+    ///
+    /// # Errors
+    /// When it cannot be made durable; the old one is then kept.
+    fn write(&self, book: ChainBook) -> Result<()>;
+}
+
+impl ChainBook {
+    /// Notes that a merge begins: increments from before it would miss what it brings.
+    pub fn begin(&mut self, path: &str, floor: Version, chain: ChainId) {
+        self.merging = Some(path.to_owned());
+        self.floor = self.floor.max(floor);
+        self.chain = chain;
+    }
+
+    /// Notes that the merge is finished.
+    pub fn finish(&mut self, link: &Link) {
+        self.merging = None;
+        match self.restored.iter_mut().find(|held| held.origin == link.origin) {
+            Some(held) => held.version = held.version.max(link.max),
+            None => self.restored.push(Progress { origin: link.origin, version: link.max }),
+        }
+    }
+}
