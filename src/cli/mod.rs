@@ -1,3 +1,181 @@
-//! Room: cli.
+//! The command line: `shardkeep serve`, and the commands of a client.
+//!
+//! Results go to standard output, everything else to standard error; `--output json` makes the
+//! result one JSON object. Progress is drawn on a terminal only. Keys and paths are bytes, not
+//! text, and one line each (see [`list_file`]).
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed, or a part of the work failed |
+//! | 2 | wrong usage or configuration |
+//! | 3 | not found |
+//! | 4 | refused by the server: switched off, disk full, or denied |
+//! | 5 | the server cannot be reached or cannot answer now |
+//! | 6 | damaged data |
+//! | 130 | interrupted |
+//! | 141 | the reader of standard output went away |
+//!
+//! Of several failures in one run, damage is told by the code before anything else.
+
+mod args;
+mod backup;
+mod budget;
 pub mod config_command;
+mod confine;
+mod download;
+mod exit;
+mod get;
+mod get_tree;
+mod interrupt;
+pub mod list_file;
+mod ls;
+mod offline;
+mod progress;
+mod put;
+mod put_summary;
+mod put_tree;
+mod report;
+mod rm;
 pub mod serve_flags;
+mod session;
+mod status;
+mod target;
+mod terminal;
+mod upload;
+mod walk;
+
+pub use exit::{CliError, Exit};
+pub use terminal::Terminal;
+
+use args::{Cli, ClientFlags, Command};
+use backup::RestoreArgs;
+use clap::FromArgMatches as _;
+use config_command::ConfigCommand;
+use interrupt::Interrupt;
+use serve_flags::ServeFlags;
+use session::Session;
+use std::process::ExitCode;
+
+/// Runs the program with the process's own arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = serve_flags::normalize(std::env::args_os());
+    let parsed = args::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help is printed this way too. A closed stream leaves the exit code.
+            let _ = message.print();
+            let exit = match message.exit_code() {
+                0 => Exit::Ok,
+                _ => Exit::Usage,
+            };
+            return exit.into();
+        }
+    };
+    let terminal = Terminal {
+        format: cli.client.output,
+        quiet: cli.client.quiet,
+    };
+    let outcome = dispatch(terminal, cli.client, cli.command);
+    let exit = outcome.unwrap_or_else(|error| {
+        terminal.fail(&error);
+        error.exit()
+    });
+    exit.into()
+}
+
+fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Serve(flags) => serve(&flags),
+        Command::Config(command) => config(terminal, &command),
+        Command::Completions { shell } => completions(terminal, shell),
+        Command::Verify(args) => offline::verify(terminal, &args),
+        Command::Restore(args) => restore(terminal, flags, args),
+        Command::Import(args) => restore(terminal, flags, args.into()),
+        command => with_server(terminal, flags, async |session| match command {
+            // These finish what they have in flight on Ctrl-C, and tell how far they came.
+            Command::Put(args) => put::run(session, args).await,
+            Command::Get(args) => get::run(session, args).await,
+            command => session.interrupt.or_stop(brief(session, command)).await,
+        }),
+    }
+}
+
+/// Commands that Ctrl-C may drop at any moment.
+async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Rm(args) => rm::run(session, args).await,
+        Command::Ls(args) => ls::list(session, args).await,
+        Command::Stat(args) => ls::stat(session, args).await,
+        Command::Status => status::run(session).await,
+        Command::Backup(args) => backup::backup(session, args).await,
+        Command::Serve(_)
+        | Command::Put(_)
+        | Command::Get(_)
+        | Command::Restore(_)
+        | Command::Import(_)
+        | Command::Verify(_)
+        | Command::Config(_)
+        | Command::Completions { .. } => unreachable!("dispatched before"),
+    }
+}
+
+fn restore(terminal: Terminal, flags: ClientFlags, args: RestoreArgs) -> Result<Exit, CliError> {
+    if let Some((dir, files)) = args.offline() {
+        return offline::restore(terminal, &dir, &files);
+    }
+    with_server(terminal, flags, async |session| {
+        let restore = backup::restore(session, args);
+        session.interrupt.or_stop(restore).await
+    })
+}
+
+/// Runs a client's command in a runtime of its own.
+fn with_server(
+    terminal: Terminal,
+    flags: ClientFlags,
+    command: impl AsyncFnOnce(&Session) -> Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    /// Threads that walk, read, hash and write files. Each keeps some memory for itself.
+    const FILE_THREADS: usize = 8;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(FILE_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let session = Session {
+            terminal,
+            server: flags.server,
+            interrupt: Interrupt::listen(),
+        };
+        command(&session).await
+    });
+    // A thread may still wait for standard input; nobody waits for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Runs the server until it is told to stop.
+fn serve(flags: &ServeFlags) -> Result<Exit, CliError> {
+    let config = flags.load()?.config;
+    crate::start::run(config)?;
+    Ok(Exit::Ok)
+}
+
+fn config(terminal: Terminal, command: &ConfigCommand) -> Result<Exit, CliError> {
+    let text = command.run(terminal.is_json())?;
+    terminal.write(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+fn completions(terminal: Terminal, shell: clap_complete::Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::command(), "shardkeep", &mut script);
+    terminal.write(&script)?;
+    Ok(Exit::Ok)
+}

@@ -9,6 +9,7 @@ mod counter;
 mod error;
 mod id;
 mod key;
+mod report;
 mod value;
 
 pub use clock::{Clock, Timestamp};
@@ -17,4 +18,5 @@ pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
+pub use report::{Problem, RestoreReport, VerifyReport};
 pub use value::{Codec, SealedValue, ValueInfo};

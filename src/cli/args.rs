@@ -1,0 +1,125 @@
+//! The command line as `clap` reads it. Each command's own arguments stand in its file.
+
+use super::backup::{BackupArgs, ImportArgs, RestoreArgs};
+use super::config_command::ConfigCommand;
+use super::exit::EXIT_CODES;
+use super::get::GetArgs;
+use super::ls::{LsArgs, StatArgs};
+use super::offline::VerifyArgs;
+use super::put::PutArgs;
+use super::rm::RmArgs;
+use super::serve_flags::ServeFlags;
+use super::terminal::Format;
+use clap::{CommandFactory as _, Parser};
+
+/// A storage server that keeps every value once, compressed, and never loses what it has
+/// acknowledged; and the commands to use it.
+#[derive(Debug, Parser)]
+#[command(name = "shardkeep", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub client: ClientFlags,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command that talks to a server or prints a result.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Client options")]
+pub struct ClientFlags {
+    /// The server
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "SHARDKEEP_SERVER",
+        default_value = "127.0.0.1:8282"
+    )]
+    pub server: String,
+    /// How results are written to standard output
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    pub output: Format,
+    /// No notes, no summaries and no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Box<ServeFlags>),
+    /// Store files, folders or standard input
+    Put(PutArgs),
+    /// Read a value, or a folder with -r
+    Get(GetArgs),
+    /// Remove keys
+    Rm(RmArgs),
+    /// List keys
+    Ls(LsArgs),
+    /// Tell the size, version and checksum of a key's value
+    Stat(StatArgs),
+    /// Tell the size and the counters of the store
+    Status,
+    /// Write a backup file on the server's machine
+    Backup(BackupArgs),
+    /// Restore backups, on a running server or into a new data directory
+    Restore(RestoreArgs),
+    /// Take over data from zstdb's backup files
+    Import(ImportArgs),
+    /// Check a data directory that no server has open
+    Verify(VerifyArgs),
+    /// Check or show the configuration
+    Config(ConfigCommand),
+    /// Write the completion script of a shell to standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The options of clients that mean nothing to a command are not in its help.
+const CLIENT_ONLY: [&str; 3] = ["server", "output", "quiet"];
+
+/// The whole command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Building hands the global options down, so that they can be hidden below.
+    command.build();
+    for (name, irrelevant) in [
+        ("serve", &CLIENT_ONLY[..]),
+        ("config", &CLIENT_ONLY[..1]),
+        ("verify", &CLIENT_ONLY[..1]),
+        ("completions", &CLIENT_ONLY[..]),
+    ] {
+        command = command.mut_subcommand(name, |command| hidden(command, irrelevant));
+    }
+    command
+}
+
+fn hidden(command: clap::Command, ids: &[&str]) -> clap::Command {
+    command.mut_args(|arg| match ids.contains(&arg.get_id().as_str()) {
+        true => arg.hide(true),
+        false => arg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,112 @@
+//! `get`: a value to standard output or a file, or many into a folder.
+
+use super::download::{Check, Downloader};
+use super::exit::{CliError, Exit};
+use super::get_tree::{GetTree, Wanted};
+use super::session::Session;
+use super::target::Target;
+use super::terminal::json_bytes;
+use serde_json::json;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+const DETAILS: &str = "\
+Three ways:
+  get KEY                writes the value to standard output, or to --out FILE
+  get -r LIST DIR        makes the files of a `key  path` list (of `put`) in DIR
+  get -r --prefix P DIR  makes a file in DIR of every key that begins with P; what follows P in the
+                         key is the path (user keys)
+
+Every value is verified: by its checksum, and by its BLAKE3 digest when the key is one. Paths that
+would leave DIR are refused. A file appears under its name only when it is complete; an older one is
+replaced.";
+
+/// Reads a value, or a folder.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = DETAILS)]
+pub struct GetArgs {
+    /// The key; with -r the list (`-` is standard input), or the folder with --prefix
+    #[arg(value_name = "KEY|LIST")]
+    what: OsString,
+    /// The folder to make files in
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Write the value to this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "recursive")]
+    out: Option<PathBuf>,
+    /// Make many files
+    #[arg(short, long)]
+    recursive: bool,
+    /// Every key that begins with this
+    #[arg(long, requires = "recursive", conflicts_with = "dir")]
+    prefix: Option<String>,
+    /// Keys are the users' own: one that looks like a digest need not be one
+    #[arg(long)]
+    user_keys: bool,
+    /// Requests in flight
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What ended it early; failures of single files are told and counted.
+pub async fn run(session: &Session, args: GetArgs) -> Result<Exit, CliError> {
+    let check = match args.user_keys || args.prefix.is_some() {
+        true => Check::Checksum,
+        false => Check::Digest,
+    };
+    if !args.recursive {
+        return get_one(session, &args, check).await;
+    }
+    let (wanted, dir) = match (args.prefix, args.dir) {
+        (Some(prefix), _) => (Wanted::Prefix(prefix), PathBuf::from(args.what)),
+        (None, Some(dir)) => (Wanted::List(PathBuf::from(args.what)), dir),
+        (None, None) => {
+            let message = "get -r needs a list and a folder, or --prefix and a folder";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+    };
+    let tree = GetTree {
+        wanted,
+        dir,
+        jobs: args.jobs,
+        check,
+    };
+    tree.run(session).await
+}
+
+async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit, CliError> {
+    if let Some(dir) = &args.dir {
+        let message = format!("{}: a folder is made with -r", dir.display());
+        return Err(CliError::Usage(message));
+    }
+    let out = args.out.as_deref().filter(|out| *out != Path::new("-"));
+    if session.terminal.is_json() && out.is_none() {
+        let message = "get writes the value itself: --output json needs --out FILE";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let key = args.what.as_encoded_bytes();
+    let fetch = async {
+        let client = session.connect().await?;
+        Downloader::new(client, check).fetch(key).await
+    };
+    let found = session.interrupt.or_stop(fetch).await?;
+    let Some(out) = out else {
+        session.terminal.write(&found.data)?;
+        return Ok(Exit::Ok);
+    };
+    Target::write_file(out, &found.data)?;
+    if session.terminal.is_json() {
+        let value = json!({
+            "key": json_bytes(key),
+            "file": json_bytes(out.as_os_str().as_encoded_bytes()),
+            "bytes": found.data.len(),
+            "version": found.version.0,
+            "sum64": format!("{:016x}", found.sum64),
+        });
+        session.terminal.result("", &value)?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,61 @@
+//! What every command that talks to a server is given.
+
+use super::exit::CliError;
+use super::interrupt::Interrupt;
+use super::terminal::Terminal;
+use crate::client::Client;
+use serde_json::Value;
+
+/// Connections of a command that moves many values.
+const BULK_CONNECTIONS: usize = 4;
+
+/// One run of the program.
+#[derive(Debug)]
+pub struct Session {
+    /// The user's side.
+    pub terminal: Terminal,
+    /// `HOST:PORT`.
+    pub server: String,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl Session {
+    /// A connection for a few calls.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn connect(&self) -> Result<Client, CliError> {
+        Ok(Client::connect(&self.server, 1).await?)
+    }
+
+    /// Connections for many values at a time.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn connect_bulk(&self) -> Result<Client, CliError> {
+        let connect = Client::connect(&self.server, BULK_CONNECTIONS);
+        self.interrupt.or_stop(async { Ok(connect.await?) }).await
+    }
+
+    /// Runs an administration command with a JSON argument and reads its JSON answer.
+    ///
+    /// # Errors
+    /// The server's, or an answer that is not JSON.
+    pub async fn admin(
+        &self,
+        command: &'static str,
+        argument: &Value,
+        password: Option<&str>,
+    ) -> Result<Value, CliError> {
+        let client = self.connect().await?;
+        let argument = argument.to_string().into();
+        let answer = client.admin(command, argument, password).await?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            CliError::Failed(format!(
+                "{command}: cannot read the answer of {}: {error}",
+                self.server
+            ))
+        })
+    }
+}

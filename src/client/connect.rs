@@ -1,0 +1,120 @@
+//! A small pool of HTTP/2 connections to one server.
+//!
+//! One connection is one TCP stream and, on the server, one task that frames and checks every
+//! message: a few of them let large values move in parallel.
+
+use super::error::cause_of;
+use super::{ClientError, Result, VALUE_SIZE_MAX};
+use crate::proto::zstdb::badger_client::BadgerClient;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// The generated client over one connection.
+pub(super) type Badger = BadgerClient<Channel>;
+
+/// Room for several 1 MiB values in flight on a stream, and on a connection.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const FRAME_SIZE_MAX: u32 = 1 << 20;
+/// A value of the largest size, its key and the message's own fields.
+const MESSAGE_SIZE_MAX: usize = VALUE_SIZE_MAX as usize + (1 << 20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that is gone without a word is noticed after these two together.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections that take turns. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    address: Arc<str>,
+    connections: Arc<[Badger]>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Pool {
+    /// Opens the first connection now and the others on their first use.
+    pub(super) async fn connect(address: &str, connections: usize) -> Result<Self> {
+        let endpoint = endpoint(address)?;
+        let first = endpoint.connect().await;
+        let first = first.map_err(|error| ClientError::Unreachable {
+            address: address.to_owned(),
+            cause: cause_of(&error),
+        })?;
+        let later = (1..connections).map(|_| endpoint.connect_lazy());
+        let connections = std::iter::once(first).chain(later).map(sized).collect();
+        Ok(Self {
+            address: address.into(),
+            connections,
+            turn: Arc::default(),
+        })
+    }
+
+    /// The server's address, as it was given.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The connection whose turn it is.
+    pub(super) fn next(&self) -> Badger {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connections[turn % self.connections.len()].clone()
+    }
+}
+
+fn endpoint(address: &str) -> Result<Endpoint> {
+    let bad_address = || ClientError::Address {
+        address: address.to_owned(),
+    };
+    let host_port = address.strip_prefix("http://").unwrap_or(address);
+    let host_port = host_port.strip_suffix('/').unwrap_or(host_port);
+    let uri: http::Uri = format!("http://{host_port}/")
+        .parse()
+        .map_err(|_| bad_address())?;
+    if uri.port_u16().is_none() || uri.host().is_none_or(str::is_empty) || uri.path() != "/" {
+        return Err(bad_address());
+    }
+    Ok(Endpoint::from(uri)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE_MAX))
+}
+
+fn sized(channel: Channel) -> Badger {
+    BadgerClient::new(channel)
+        .max_decoding_message_size(MESSAGE_SIZE_MAX)
+        .max_encoding_message_size(MESSAGE_SIZE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_a_host_and_a_port_and_nothing_else() {
+        for good in [
+            "127.0.0.1:8282",
+            "localhost:1",
+            "[::1]:8282",
+            "http://host:9/",
+        ] {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost",
+            ":8282",
+            "host:port",
+            "host:1/path",
+            "a b:1",
+            "https://x:1",
+        ] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+    }
+}
