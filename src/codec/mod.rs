@@ -19,7 +19,7 @@ pub use record::{
     FLAG_CONTENT, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote,
     decode_blob_ref, encode_blob_ref,
 };
-pub use seal::{Sealer, open_sealed};
+pub use seal::{Sealer, open_sealed, unfold};
 pub use segment_header::{FORMAT_VERSION, SEGMENT_HEADER_SIZE, SegmentHeader};
 
 /// Why bytes at rest are not what they should be.

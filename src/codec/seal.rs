@@ -110,6 +110,23 @@ fn decompress(payload: &[u8], raw_len: u64) -> Result<Bytes, FormatError> {
     }
 }
 
+/// The raw bytes of a foreign zstd frame, of which only an upper bound of the size is known.
+///
+/// # Errors
+/// `Decompress` when zstd refuses the frame, its checksum does not match, or it unfolds to more
+/// than `limit` bytes.
+pub fn unfold(payload: &[u8], limit: u64) -> Result<Bytes, FormatError> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| FormatError::Decompress(error.to_string());
+    let decoder = zstd::stream::read::Decoder::with_buffer(payload).map_err(failed)?;
+    let mut raw = Vec::new();
+    decoder.take(limit.saturating_add(1)).read_to_end(&mut raw).map_err(failed)?;
+    if raw.len() as u64 > limit {
+        return Err(FormatError::Decompress(format!("more than {limit} bytes")));
+    }
+    Ok(Bytes::from(raw))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

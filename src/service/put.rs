@@ -6,7 +6,7 @@ use crate::config::KeyMode;
 use crate::dedup::{Flight, Turn};
 use crate::model::{
     BlobRef, Command, Digest, Error, Existing, Key, PutBody, RefId, Replaced, Reply, Result,
-    SealedValue, ShardId, ValueInfo, Version,
+    SealedValue, ShardId, Timestamp, ValueInfo, Version,
 };
 use bytes::Bytes;
 
@@ -25,7 +25,12 @@ pub(super) enum Target {
     /// A user's put.
     Put(Existing),
     /// A record from a backup.
-    Merge(Version),
+    Merge {
+        /// The record's version.
+        version: Version,
+        /// When it expires.
+        expiry: Option<Timestamp>,
+    },
 }
 
 impl Service {
@@ -114,7 +119,7 @@ impl Service {
         })
     }
 
-    async fn seal(&self, value: Checked) -> Result<SealedValue> {
+    pub(super) async fn seal(&self, value: Checked) -> Result<SealedValue> {
         let sealer = self.0.sealer;
         let offload = value.data.len() >= self.rules().offload_size;
         let seal = move || sealer.seal(value.data, value.info, value.digest);
@@ -226,7 +231,7 @@ pub(super) fn command_of(key: &Key, body: PutBody, target: &Target) -> Command {
     let key = key.clone();
     match *target {
         Target::Put(existing) => Command::Put { key, body, existing, expiry: None },
-        Target::Merge(version) => Command::Merge { key, version, body: Some(body), expiry: None },
+        Target::Merge { version, expiry } => Command::Merge { key, version, body: Some(body), expiry },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading: row, then payload, from the caller's own thread, never through the mailbox.
 
 use super::error::ShardError;
+use super::plan::HORIZON_MARK;
 use super::store::ShardStats;
 use crate::codec::{
     Cursor, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref, open_sealed,
@@ -8,7 +9,7 @@ use crate::codec::{
 };
 use crate::index::{Index, IndexError, IndexSnapshot, Row};
 use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
-use crate::model::{BlobRef, Codec, Digest, Key, SealedValue, ShardId, Timestamp};
+use crate::model::{BlobRef, Codec, Digest, Key, SealedValue, ShardId, Timestamp, Version};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -237,6 +238,15 @@ impl ShardReader {
                 .map(|usage| usage.total_bytes - usage.live_bytes)
                 .sum(),
         })
+    }
+
+    /// The version up to which tombstones may be gone.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn horizon(&self) -> Result<Version, ShardError> {
+        let row = self.index.get(Space::Mark, HORIZON_MARK)?;
+        Ok(row.map_or(Version(0), |row| row.version))
     }
 
     /// The segments at this moment, for the scrubber.

@@ -1,11 +1,12 @@
 //! The cut: one moment across all shards.
 
+use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
 use crate::codec::{Kind, Space};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
-use crate::model::{BlobRef, Digest, Key, ShardId};
+use crate::model::{BlobRef, Digest, Key, ShardId, Version};
 use bytes::Bytes;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -109,6 +110,15 @@ impl ShardSnapshot {
     pub fn record(&self, key: &Key) -> Result<Option<Found>, ShardError> {
         let row = self.index.get(Space::Key, key.as_bytes())?;
         Ok(row.map(|row| self.found(row)))
+    }
+
+    /// The version up to which tombstones may be gone.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn horizon(&self) -> Result<Version, ShardError> {
+        let row = self.index.get(Space::Mark, HORIZON_MARK)?;
+        Ok(row.map_or(Version(0), |row| row.version))
     }
 
     /// All records of keys, tombstones too, in byte order.

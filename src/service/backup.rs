@@ -1,0 +1,159 @@
+//! Online backup: a cut, written to an archive, read back whole.
+
+use super::put::random_u128;
+use super::{ChainBook, Service, blocking};
+use crate::backup::{ArchiveHeader, ArchiveReader, ArchiveWriter, BackupRoot, Entry};
+use crate::codec::Kind;
+use crate::model::{Digest, Error, Key, Result, ShardId, Version};
+use crate::router::Cut;
+use crate::shard::{Found, ShardSnapshot};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A finished backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupDone {
+    /// The file, absolute.
+    pub target: PathBuf,
+    /// It holds the changes after this version; 0 for a full backup, which an increment becomes
+    /// when it would miss something.
+    pub since: Version,
+    /// The version up to which it is complete.
+    pub max: Version,
+    /// Records of keys in it, deletes included.
+    pub records: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A backup being written.
+struct Backup {
+    cut: Cut,
+    since: Version,
+    writer: ArchiveWriter,
+}
+
+impl Service {
+    /// Writes all changes after `since` to `<path>_[<since>-<max>].zstdb.bak` below the backup
+    /// root, as of one moment, while requests go on. The file appears complete, synced and read
+    /// back, or not at all.
+    ///
+    /// # Errors
+    /// `Unavailable` while another chore runs or a shard does not serve; `Invalid` for a path that
+    /// leaves the root; `Corrupt` when something that belongs in it is damaged; what the disk says.
+    pub async fn backup(&self, path: &str, since: Version) -> Result<BackupDone> {
+        let _chore = self.chore()?;
+        let parts = &self.0.parts;
+        let book = parts.book.read();
+        let cut = self.router().cut().await?;
+        let horizon = horizon_of(&cut)?;
+        let since = if since < book.floor.max(horizon) || since > cut.version { Version(0) } else { since };
+        let header = header_of(&book, &cut, since, horizon, self.router().now());
+        let (root, path) = (parts.backups.clone(), path.to_owned());
+        blocking(move || write(&root, &path, header, cut)).await
+    }
+}
+
+fn header_of(
+    book: &ChainBook,
+    cut: &Cut,
+    since: Version,
+    horizon: Version,
+    now: crate::model::Timestamp,
+) -> ArchiveHeader {
+    ArchiveHeader { store: book.store, chain: book.chain, since, max: cut.version, horizon, created_at: now }
+}
+
+/// The highest tombstone horizon of any shard.
+fn horizon_of(cut: &Cut) -> Result<Version> {
+    let mut highest = Version(0);
+    for shard in &cut.shards {
+        highest = highest.max(cut.told(shard.id(), shard.horizon())?);
+    }
+    Ok(highest)
+}
+
+fn write(root: &Arc<BackupRoot>, path: &str, header: ArchiveHeader, cut: Cut) -> Result<BackupDone> {
+    let writer = ArchiveWriter::create(root, path, header)?;
+    let mut backup = Backup { cut, since: header.since, writer };
+    for index in 0..backup.cut.shards.len() {
+        backup.write_blobs(index)?;
+    }
+    for index in 0..backup.cut.shards.len() {
+        backup.write_records(index)?;
+    }
+    let finished = backup.writer.finish()?;
+    let written = crate::backup::BackupFile::open(&finished.target)?;
+    ArchiveReader::open(written)?.verify(&mut |_, _| {})?;
+    Ok(BackupDone {
+        target: finished.target,
+        since: header.since,
+        max: header.max,
+        records: finished.counts.records(),
+        bytes: finished.bytes,
+    })
+}
+
+impl Backup {
+    /// Each content that a record of this backup names, once, by its home shard.
+    fn write_blobs(&mut self, index: usize) -> Result<()> {
+        let (cut, writer) = (&self.cut, &mut self.writer);
+        let shard = &cut.shards[index];
+        for found in shard.blobs() {
+            let (digest, blob) = cut.told(shard.id(), found.map_err(Into::into))?;
+            if is_named_after(cut, shard, digest, self.since)? {
+                let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
+                writer.write(&Entry::Blob { digest, value })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_records(&mut self, index: usize) -> Result<()> {
+        let (cut, writer) = (&self.cut, &mut self.writer);
+        let shard = &cut.shards[index];
+        for found in shard.records() {
+            let (id, record) = cut.told(shard.id(), found.map_err(Into::into))?;
+            if record.row.version > self.since {
+                writer.write(&entry_of(cut, shard.id(), Key::new(&id)?, &record)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether any record newer than `since` names this content.
+fn is_named_after(cut: &Cut, home: &ShardSnapshot, digest: Digest, since: Version) -> Result<bool> {
+    for found in home.references_to(digest) {
+        let (blob, owner) = cut.told(home.id(), found.map_err(Into::into))?;
+        let record = cut.record(&owner)?;
+        if record.is_some_and(|record| record.row.version > since && record.link() == Some(blob)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry> {
+    let (version, expiry) = (record.row.version, record.row.expiry);
+    match (record.row.kind, record.link()) {
+        (Kind::Tombstone, _) => Ok(Entry::Tombstone { key, version }),
+        (Kind::Link, Some(link)) => {
+            Ok(Entry::Reference { key, version, expiry, digest: link.digest, info: record.row.info })
+        }
+        (Kind::Value, _) => {
+            let digest = key.digest().filter(|_| record.row.content);
+            let value = cut.told(shard, record.sealed(digest))?;
+            Ok(Entry::Value { key, version, expiry, value })
+        }
+        (kind, _) => {
+            let message = format!("shard {shard}: the row of key {key} is a {kind:?}; run `shardkeep verify`");
+            Err(Error::corrupt("INDEX_DAMAGED", message))
+        }
+    }
+}
+
+/// A chain of its own for whatever follows a merge.
+pub(super) fn new_chain() -> Result<crate::backup::ChainId> {
+    random_u128().map(crate::backup::ChainId)
+}

@@ -1,0 +1,113 @@
+//! Changes as they come out of a backup file: ours, or zstdb's.
+
+use super::merge::{Change, Place};
+use super::put::Checked;
+use crate::backup::{
+    ArchiveReader, BackupFile, Entry, Kind, Link, ZstdbReader, ZstdbRecord, ZstdbValue,
+};
+use crate::codec::{digest_of, sum64_of, unfold};
+use crate::model::{Error, Result, Timestamp, ValueInfo, Version};
+use bytes::Bytes;
+
+/// A backup that was read whole and found sound; its changes come from the same open file.
+pub(super) enum Source {
+    Own(ArchiveReader),
+    Zstdb(ZstdbReader),
+}
+
+/// What the whole file says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged {
+    pub link: Link,
+    /// The highest version in it.
+    pub highest: Version,
+}
+
+impl Source {
+    /// Reads every byte. `progress` is told bytes done and in all.
+    pub fn judge(file: BackupFile, progress: &mut dyn FnMut(u64, u64)) -> Result<(Self, Judged)> {
+        match file.recognise()? {
+            Kind::Own => {
+                let mut reader = ArchiveReader::open(file)?;
+                let header = reader.verify(progress)?.header;
+                let judged = Judged { link: header.link(), highest: header.max };
+                Ok((Self::Own(reader), judged))
+            }
+            Kind::Zstdb => {
+                let mut reader = ZstdbReader::open(file);
+                let summary = reader.verify(&mut |record| checked(record).map(drop), progress)?;
+                let judged = Judged { link: summary.link(), highest: summary.highest.max(summary.max) };
+                Ok((Self::Zstdb(reader), judged))
+            }
+        }
+    }
+
+    /// Hands out every change, until `take` has enough.
+    pub fn changes(&mut self, now: Timestamp, take: &mut dyn FnMut(Change) -> bool) -> Result<()> {
+        match self {
+            Self::Own(reader) => {
+                for entry in reader.entries() {
+                    if !take(change_of(entry?)) {
+                        return Ok(());
+                    }
+                }
+            }
+            Self::Zstdb(reader) => {
+                for record in reader.entries() {
+                    if !take(change_of_zstdb(record?, now)?) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn change_of(entry: Entry) -> Change {
+    match entry {
+        Entry::Blob { digest, value } => Change::Blob { digest, value },
+        Entry::Value { key, version, expiry, value } => {
+            Change::Sealed { at: Place { key, version, expiry }, value }
+        }
+        Entry::Reference { key, version, expiry, digest, info } => {
+            Change::Linked { at: Place { key, version, expiry }, digest, info }
+        }
+        Entry::Tombstone { key, version } => {
+            Change::Deleted { at: Place { key, version, expiry: None } }
+        }
+    }
+}
+
+/// An expired record is a delete.
+fn change_of_zstdb(record: ZstdbRecord, now: Timestamp) -> Result<Change> {
+    let value = checked(&record)?;
+    let ZstdbRecord { key, version, expiry, .. } = record;
+    let at = Place { key, version, expiry };
+    Ok(match value.filter(|_| expiry.is_none_or(|expiry| expiry > now)) {
+        Some(value) => Change::Raw { at, value },
+        None => Change::Deleted { at },
+    })
+}
+
+/// The raw value of a record; zstd's own checksum is the only one that zstdb's files have.
+fn checked(record: &ZstdbRecord) -> Result<Option<Checked>> {
+    let Some(value) = &record.value else { return Ok(None) };
+    let data = raw_of(value).map_err(|what| {
+        let message = format!("the backup's value of key {} at version {} is damaged: {what}", record.key, record.version);
+        Error::corrupt("BACKUP_DAMAGED", message)
+    })?;
+    let info = ValueInfo { raw_len: data.len() as u64, sum64: sum64_of(&data) };
+    let digest = Some(digest_of(&data));
+    Ok(Some(Checked { data, info, digest }))
+}
+
+fn raw_of(value: &ZstdbValue) -> Result<Bytes, String> {
+    let data = unfold(&value.payload, value.raw_len_max).map_err(|error| error.to_string())?;
+    match value.raw_len {
+        Some(raw_len) if raw_len != data.len() as u64 => {
+            Err(format!("{} bytes instead of {raw_len}", data.len()))
+        }
+        _ => Ok(data),
+    }
+}

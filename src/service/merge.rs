@@ -1,0 +1,186 @@
+//! Merging changes from a backup into live data: many at once, bounded in number and bytes.
+
+use super::Service;
+use super::put::{Checked, Target, command_of, random_u128};
+use crate::codec::{digest_of, open_sealed};
+use crate::dedup::{ContentStore, OpenReference};
+use crate::model::{
+    BlobRef, Command, Digest, Error, Key, PutBody, RefId, Result, SealedValue, Timestamp, ValueInfo,
+    Version,
+};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Changes under way at once.
+const TASKS_MAX: usize = 256;
+/// Bytes of values under way at once, in KiB.
+const BUDGET_KIB: u32 = 64 * 1024;
+
+/// One change from a backup.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A content, before any record that names it.
+    Blob { digest: Digest, value: SealedValue },
+    /// A record with its value, sealed.
+    Sealed { at: Place, value: SealedValue },
+    /// A record with its raw value.
+    Raw { at: Place, value: Checked },
+    /// A record that names a content.
+    Linked { at: Place, digest: Digest, info: ValueInfo },
+    /// A delete.
+    Deleted { at: Place },
+}
+
+/// Which record a change is of.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub key: Key,
+    pub version: Version,
+    pub expiry: Option<Timestamp>,
+}
+
+impl Place {
+    fn target(&self) -> Target {
+        Target::Merge { version: self.version, expiry: self.expiry }
+    }
+}
+
+/// A merge in progress. Contents come before their records, so until the end they are held by a
+/// reference of the merge itself, which sweeps leave alone.
+pub(super) struct Merge {
+    service: Service,
+    holder: RefId,
+    _open: OpenReference,
+    tasks: JoinSet<Result<()>>,
+    budget: Arc<Semaphore>,
+    holding_blobs: bool,
+    /// Records of keys merged so far.
+    pub records: u64,
+}
+
+impl Merge {
+    pub fn begin(service: &Service) -> Result<Self> {
+        let holder = RefId(random_u128()?);
+        Ok(Self {
+            service: service.clone(),
+            holder,
+            _open: service.0.parts.dedup.open_reference(holder),
+            tasks: JoinSet::new(),
+            budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+            holding_blobs: false,
+            records: 0,
+        })
+    }
+
+    /// Starts the next change when there is room for it.
+    pub async fn take(&mut self, change: Change) -> Result<()> {
+        let is_blob = matches!(change, Change::Blob { .. });
+        if self.holding_blobs && !is_blob {
+            self.wait_for(0).await?;
+        }
+        self.holding_blobs = is_blob;
+        self.records += u64::from(!is_blob);
+        self.wait_for(TASKS_MAX - 1).await?;
+        let kib = u32::try_from(change.payload_len() / 1024 + 1).unwrap_or(BUDGET_KIB).min(BUDGET_KIB);
+        let room = self.budget.clone().acquire_many_owned(kib).await;
+        let (service, holder) = (self.service.clone(), self.holder);
+        self.tasks.spawn(async move {
+            let _room = room;
+            service.merge_one(change, holder).await
+        });
+        Ok(())
+    }
+
+    /// Waits until everything is in, and lets go of the contents.
+    pub async fn finish(mut self) -> Result<u64> {
+        self.wait_for(0).await?;
+        let (router, holder) = (self.service.router().clone(), self.holder);
+        for shard in ContentStore::shards(&router) {
+            for found in router.references(shard)? {
+                let (blob, _) = found?;
+                if blob.ref_id == holder {
+                    self.wait_for(TASKS_MAX - 1).await?;
+                    let service = self.service.clone();
+                    self.tasks.spawn(async move {
+                        service.drop_reference(blob).await;
+                        Ok(())
+                    });
+                }
+            }
+        }
+        self.wait_for(0).await?;
+        self.service.sync().await?;
+        Ok(self.records)
+    }
+
+    async fn wait_for(&mut self, left: usize) -> Result<()> {
+        while self.tasks.len() > left {
+            if let Some(done) = self.tasks.join_next().await {
+                done.map_err(|error| Error::internal("TASK_FAILED", format!("a merge task failed: {error}")))??;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    fn payload_len(&self) -> usize {
+        match self {
+            Self::Blob { value, .. } | Self::Sealed { value, .. } => value.payload.len(),
+            Self::Raw { value, .. } => value.data.len(),
+            Self::Linked { .. } | Self::Deleted { .. } => 0,
+        }
+    }
+}
+
+impl Service {
+    async fn merge_one(&self, change: Change, holder: RefId) -> Result<()> {
+        match change {
+            Change::Blob { digest, value } => self.merge_blob(digest, value, holder).await,
+            Change::Sealed { at, value } => {
+                let command = command_of(&at.key, PutBody::Small(value), &at.target());
+                self.run(&at.key, command).await
+            }
+            Change::Raw { at, value } => match value.digest {
+                Some(digest) if value.data.len() >= self.rules().dedup_min => {
+                    self.put_content(&at.key, digest, value, at.target()).await
+                }
+                _ => {
+                    let body = PutBody::Small(self.seal(value).await?);
+                    self.run(&at.key, command_of(&at.key, body, &at.target())).await
+                }
+            },
+            Change::Linked { at, digest, info } => {
+                if self.link(&at.key, digest, info, None, at.target()).await? {
+                    return Ok(());
+                }
+                let message = format!("the backup's record of key {} names content {digest}, which is not in the backup", at.key);
+                Err(Error::corrupt("BACKUP_DAMAGED", message))
+            }
+            Change::Deleted { at } => {
+                let Place { key, version, expiry } = at;
+                let command = Command::Merge { key: key.clone(), version, body: None, expiry };
+                self.run(&key, command).await
+            }
+        }
+    }
+
+    async fn run(&self, key: &Key, command: Command) -> Result<()> {
+        let reply = self.router().write(self.router().shard_of_key(key), command).await?;
+        self.after(reply).await.map(drop)
+    }
+
+    /// A content is taken over under its digest only if it has it.
+    async fn merge_blob(&self, digest: Digest, value: SealedValue, holder: RefId) -> Result<()> {
+        let (codec, payload, raw_len) = (value.codec, value.payload.clone(), value.info.raw_len);
+        let actual = self.0.cpu.run(move || open_sealed(codec, payload, raw_len).map(|raw| digest_of(&raw))).await?;
+        if actual != Ok(digest) {
+            let message = format!("the backup's content {digest} is not what its digest says");
+            return Err(Error::corrupt("BACKUP_DAMAGED", message));
+        }
+        let blob = BlobRef { digest, ref_id: holder };
+        let store = Command::StoreBlob { blob, owner: Key::of_digest(digest), value: Some(value) };
+        self.router().write(self.router().shard_of_digest(digest), store).await.map(drop)
+    }
+}

@@ -1,0 +1,120 @@
+//! Restore: the whole file is checked, then its place in its chain, then it is merged.
+
+use super::backup::new_chain;
+use super::import::{Judged, Source};
+use super::merge::{Change, Merge};
+use super::{Service, blocking};
+use crate::backup::{BackupFile, ChainState};
+use crate::model::{Command, Result, ShardId, Version};
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// Changes read ahead of the merge.
+const READ_AHEAD: usize = 64;
+
+/// Which file to restore.
+#[derive(Debug, Clone)]
+pub enum RestoreSource {
+    /// A path that a client named: confined to the backup root.
+    Confined(String),
+    /// A path that the operator named on the command line.
+    Operator(PathBuf),
+    /// A merge that a crash interrupted: it was let in before.
+    Resumed(PathBuf),
+}
+
+/// A finished restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoreDone {
+    /// Records of keys merged, deletes included.
+    pub records: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// The store's version counter afterwards.
+    pub max: Version,
+}
+
+impl Service {
+    /// Merges a backup: versions are kept, what is newer here wins, deletes too. A damaged, cut,
+    /// empty or foreign file, or a gap in its chain, is refused before anything changes. `progress`
+    /// is told bytes checked and in all.
+    ///
+    /// # Errors
+    /// `Unavailable` while another chore runs; `Invalid`, `NotFound`, `Corrupt`, `Conflict` about
+    /// the file; what the shards answer, in which case the merge is finished at the next start.
+    pub async fn restore(
+        &self,
+        source: RestoreSource,
+        mut progress: impl FnMut(u64, u64) + Send + 'static,
+    ) -> Result<RestoreDone> {
+        let _chore = self.chore()?;
+        let backups = self.0.parts.backups.clone();
+        let resumed = matches!(source, RestoreSource::Resumed(_));
+        let (file, judged, path, bytes) = blocking(move || {
+            let file = match source {
+                RestoreSource::Confined(path) => backups.open_file(&path)?,
+                RestoreSource::Operator(path) | RestoreSource::Resumed(path) => BackupFile::open(&path)?,
+            };
+            let (path, bytes) = (file.path().to_owned(), file.length());
+            let (source, judged) = Source::judge(file, &mut progress)?;
+            Ok((source, judged, path, bytes))
+        })
+        .await?;
+        if !resumed {
+            self.admit(&judged)?;
+        }
+        self.begin(&judged, &path.to_string_lossy()).await?;
+        let records = self.merge(file).await?;
+        let book = &self.0.parts.book;
+        let mut finished = book.read();
+        finished.finish(&judged.link);
+        book.write(finished)?;
+        Ok(RestoreDone { records, bytes, max: self.router().counter().current() })
+    }
+
+    fn admit(&self, judged: &Judged) -> Result<()> {
+        let book = self.0.parts.book.read();
+        let max = self.router().counter().current();
+        let mut horizon = Version(0);
+        for shard in self.router().shards() {
+            let reader = shard.reader()?;
+            horizon = horizon.max(self.router().told(shard.id(), reader.horizon())?);
+        }
+        let fresh = max == Version(0);
+        ChainState { own: book.chain, max, fresh, horizon, restored: book.restored }.admit(&judged.link)
+    }
+
+    /// The counter is raised first, durably, and a new chain begins: what is merged in at or below
+    /// the old counter would be missing in the next increment.
+    async fn begin(&self, judged: &Judged, path: &str) -> Result<()> {
+        let counter = self.router().counter();
+        counter.raise(judged.highest);
+        let version = counter.current();
+        self.router().write(ShardId(0), Command::Mark { version }).await?;
+        self.router().sync().await?;
+        let book = &self.0.parts.book;
+        let mut begun = book.read();
+        begun.begin(path, version, new_chain()?);
+        book.write(begun)
+    }
+
+    /// A thread reads, this task merges; the channel between them bounds what is read ahead.
+    async fn merge(&self, mut source: Source) -> Result<u64> {
+        let (sender, mut receiver) = mpsc::channel::<Change>(READ_AHEAD);
+        let now = self.router().now();
+        let reading = tokio::task::spawn_blocking(move || {
+            source.changes(now, &mut |change| sender.blocking_send(change).is_ok())
+        });
+        let mut merge = Merge::begin(self)?;
+        while let Some(change) = receiver.recv().await {
+            merge.take(change).await?;
+        }
+        blocking_result(reading).await?;
+        merge.finish().await
+    }
+}
+
+async fn blocking_result(task: tokio::task::JoinHandle<Result<()>>) -> Result<()> {
+    let lost = |error| crate::model::Error::internal("TASK_FAILED", format!("reading the backup failed: {error}"));
+    task.await.map_err(lost)?
+}
