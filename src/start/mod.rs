@@ -1,0 +1,3 @@
+//! Composition root.
+pub mod data_dir;
+pub mod manifest;
