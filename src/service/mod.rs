@@ -1,6 +1,9 @@
 //! The one door: identity, limits, disk gate, byte budget, deadline, seal, route.
 // A SKELETON of the API for the rooms above; the bodies come with the storage rooms.
 #![allow(clippy::unused_async, missing_docs)]
+mod disk_gate;
+pub use disk_gate::DiskGate;
+
 use crate::model::{Key, Result, Version};
 use bytes::Bytes;
 

@@ -1,1 +1,2 @@
 //! Room: supervise.
+pub mod disk;
