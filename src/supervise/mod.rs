@@ -1,2 +1,4 @@
 //! Room: supervise.
 pub mod disk;
+pub mod schedule;
+pub mod window;
