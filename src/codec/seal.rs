@@ -120,7 +120,10 @@ pub fn unfold(payload: &[u8], limit: u64) -> Result<Bytes, FormatError> {
     let failed = |error: std::io::Error| FormatError::Decompress(error.to_string());
     let decoder = zstd::stream::read::Decoder::with_buffer(payload).map_err(failed)?;
     let mut raw = Vec::new();
-    decoder.take(limit.saturating_add(1)).read_to_end(&mut raw).map_err(failed)?;
+    decoder
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut raw)
+        .map_err(failed)?;
     if raw.len() as u64 > limit {
         return Err(FormatError::Decompress(format!("more than {limit} bytes")));
     }

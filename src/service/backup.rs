@@ -47,7 +47,11 @@ impl Service {
         let book = parts.book.read();
         let cut = self.router().cut().await?;
         let horizon = horizon_of(&cut)?;
-        let since = if since < book.floor.max(horizon) || since > cut.version { Version(0) } else { since };
+        let since = if since < book.floor.max(horizon) || since > cut.version {
+            Version(0)
+        } else {
+            since
+        };
         let header = header_of(&book, &cut, since, horizon, self.router().now());
         let (root, path) = (parts.backups.clone(), path.to_owned());
         blocking(move || write(&root, &path, header, cut)).await
@@ -61,7 +65,14 @@ fn header_of(
     horizon: Version,
     now: crate::model::Timestamp,
 ) -> ArchiveHeader {
-    ArchiveHeader { store: book.store, chain: book.chain, since, max: cut.version, horizon, created_at: now }
+    ArchiveHeader {
+        store: book.store,
+        chain: book.chain,
+        since,
+        max: cut.version,
+        horizon,
+        created_at: now,
+    }
 }
 
 /// The highest tombstone horizon of any shard.
@@ -73,9 +84,18 @@ fn horizon_of(cut: &Cut) -> Result<Version> {
     Ok(highest)
 }
 
-fn write(root: &Arc<BackupRoot>, path: &str, header: ArchiveHeader, cut: Cut) -> Result<BackupDone> {
+fn write(
+    root: &Arc<BackupRoot>,
+    path: &str,
+    header: ArchiveHeader,
+    cut: Cut,
+) -> Result<BackupDone> {
     let writer = ArchiveWriter::create(root, path, header)?;
-    let mut backup = Backup { cut, since: header.since, writer };
+    let mut backup = Backup {
+        cut,
+        since: header.since,
+        writer,
+    };
     for index in 0..backup.cut.shards.len() {
         backup.write_blobs(index)?;
     }
@@ -138,16 +158,27 @@ fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry
     let (version, expiry) = (record.row.version, record.row.expiry);
     match (record.row.kind, record.link()) {
         (Kind::Tombstone, _) => Ok(Entry::Tombstone { key, version }),
-        (Kind::Link, Some(link)) => {
-            Ok(Entry::Reference { key, version, expiry, digest: link.digest, info: record.row.info })
-        }
+        (Kind::Link, Some(link)) => Ok(Entry::Reference {
+            key,
+            version,
+            expiry,
+            digest: link.digest,
+            info: record.row.info,
+        }),
         (Kind::Value, _) => {
             let digest = key.digest().filter(|_| record.row.content);
             let value = cut.told(shard, record.sealed(digest))?;
-            Ok(Entry::Value { key, version, expiry, value })
+            Ok(Entry::Value {
+                key,
+                version,
+                expiry,
+                value,
+            })
         }
         (kind, _) => {
-            let message = format!("shard {shard}: the row of key {key} is a {kind:?}; run `shardkeep verify`");
+            let message = format!(
+                "shard {shard}: the row of key {key} is a {kind:?}; run `shardkeep verify`"
+            );
             Err(Error::corrupt("INDEX_DAMAGED", message))
         }
     }

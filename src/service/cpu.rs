@@ -13,19 +13,25 @@ impl CpuPool {
     #[must_use]
     pub fn new(threads: Option<usize>) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, Into::into);
-        Self(Arc::new(Semaphore::new(threads.unwrap_or_else(cores).max(1))))
+        Self(Arc::new(Semaphore::new(
+            threads.unwrap_or_else(cores).max(1),
+        )))
     }
 
     /// Runs work when a thread is free.
     ///
     /// # Errors
     /// `Internal` when the work panics.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let permit = self.0.clone().acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
         });
-        done.await.map_err(|error| Error::internal("TASK_FAILED", format!("a cpu task failed: {error}")))
+        done.await
+            .map_err(|error| Error::internal("TASK_FAILED", format!("a cpu task failed: {error}")))
     }
 }

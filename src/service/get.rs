@@ -34,9 +34,13 @@ impl Service {
     /// `Invalid` for an impossible key; `Corrupt`, naming file and offset; what the shards answer.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         let key = Key::new(key)?;
-        let Some(found) = self.router().find_value(&key)? else { return Ok(None) };
+        let Some(found) = self.router().find_value(&key)? else {
+            return Ok(None);
+        };
         let (version, info) = (found.record.row.version, found.record.row.info);
-        let cached = self.router().told(found.shard, found.body.payload_cached())?;
+        let cached = self
+            .router()
+            .told(found.shard, found.body.payload_cached())?;
         let data = match cached {
             Some(payload) if self.is_cheap(&found, &payload) => {
                 self.router().told(found.shard, found.body.open(payload))?
@@ -45,13 +49,20 @@ impl Service {
             None => {
                 let router = self.router().clone();
                 blocking(move || {
-                    let opened = found.body.payload().and_then(|payload| found.body.open(payload));
+                    let opened = found
+                        .body
+                        .payload()
+                        .and_then(|payload| found.body.open(payload));
                     router.told(found.shard, opened)
                 })
                 .await?
             }
         };
-        Ok(Some(Found { version, sum64: info.sum64, data }))
+        Ok(Some(Found {
+            version,
+            sum64: info.sum64,
+            data,
+        }))
     }
 
     /// What is known of a key's value without reading it.
@@ -69,7 +80,8 @@ impl Service {
 
     fn is_cheap(&self, found: &FoundValue, payload: &Bytes) -> bool {
         let offload = self.rules().offload_size as u64;
-        !found.body.is_compressed() || found.body.row.info.raw_len.max(payload.len() as u64) < offload
+        !found.body.is_compressed()
+            || found.body.row.info.raw_len.max(payload.len() as u64) < offload
     }
 
     async fn open_on_pool(&self, found: FoundValue, payload: Bytes) -> Result<Bytes> {

@@ -43,7 +43,10 @@ impl Service {
     pub async fn stats(&self) -> Result<Stats> {
         let router = self.router().clone();
         blocking(move || {
-            let mut stats = Stats { max_version: router.counter().current().0, ..Stats::default() };
+            let mut stats = Stats {
+                max_version: router.counter().current().0,
+                ..Stats::default()
+            };
             for (_, shard) in router.stats() {
                 stats.shards += 1;
                 let Ok(shard) = shard else {
@@ -87,7 +90,9 @@ impl Service {
                 tracing::info!(%shard, removed = outcome.removed.len(), pinned = outcome.pinned.len(), "segments collected");
             }
         }
-        Ok(outcomes.iter().any(|(_, outcome)| !outcome.removed.is_empty()))
+        Ok(outcomes
+            .iter()
+            .any(|(_, outcome)| !outcome.removed.is_empty()))
     }
 
     /// Drops stale references and finds content without any.

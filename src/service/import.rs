@@ -30,13 +30,19 @@ impl Source {
             Kind::Own => {
                 let mut reader = ArchiveReader::open(file)?;
                 let header = reader.verify(progress)?.header;
-                let judged = Judged { link: header.link(), highest: header.max };
+                let judged = Judged {
+                    link: header.link(),
+                    highest: header.max,
+                };
                 Ok((Self::Own(reader), judged))
             }
             Kind::Zstdb => {
                 let mut reader = ZstdbReader::open(file);
                 let summary = reader.verify(&mut |record| checked(record).map(drop), progress)?;
-                let judged = Judged { link: summary.link(), highest: summary.highest.max(summary.max) };
+                let judged = Judged {
+                    link: summary.link(),
+                    highest: summary.highest.max(summary.max),
+                };
                 Ok((Self::Zstdb(reader), judged))
             }
         }
@@ -67,37 +73,82 @@ impl Source {
 fn change_of(entry: Entry) -> Change {
     match entry {
         Entry::Blob { digest, value } => Change::Blob { digest, value },
-        Entry::Value { key, version, expiry, value } => {
-            Change::Sealed { at: Place { key, version, expiry }, value }
-        }
-        Entry::Reference { key, version, expiry, digest, info } => {
-            Change::Linked { at: Place { key, version, expiry }, digest, info }
-        }
-        Entry::Tombstone { key, version } => {
-            Change::Deleted { at: Place { key, version, expiry: None } }
-        }
+        Entry::Value {
+            key,
+            version,
+            expiry,
+            value,
+        } => Change::Sealed {
+            at: Place {
+                key,
+                version,
+                expiry,
+            },
+            value,
+        },
+        Entry::Reference {
+            key,
+            version,
+            expiry,
+            digest,
+            info,
+        } => Change::Linked {
+            at: Place {
+                key,
+                version,
+                expiry,
+            },
+            digest,
+            info,
+        },
+        Entry::Tombstone { key, version } => Change::Deleted {
+            at: Place {
+                key,
+                version,
+                expiry: None,
+            },
+        },
     }
 }
 
 /// An expired record is a delete.
 fn change_of_zstdb(record: ZstdbRecord, now: Timestamp) -> Result<Change> {
     let value = checked(&record)?;
-    let ZstdbRecord { key, version, expiry, .. } = record;
-    let at = Place { key, version, expiry };
-    Ok(match value.filter(|_| expiry.is_none_or(|expiry| expiry > now)) {
-        Some(value) => Change::Raw { at, value },
-        None => Change::Deleted { at },
-    })
+    let ZstdbRecord {
+        key,
+        version,
+        expiry,
+        ..
+    } = record;
+    let at = Place {
+        key,
+        version,
+        expiry,
+    };
+    Ok(
+        match value.filter(|_| expiry.is_none_or(|expiry| expiry > now)) {
+            Some(value) => Change::Raw { at, value },
+            None => Change::Deleted { at },
+        },
+    )
 }
 
 /// The raw value of a record; zstd's own checksum is the only one that zstdb's files have.
 fn checked(record: &ZstdbRecord) -> Result<Option<Checked>> {
-    let Some(value) = &record.value else { return Ok(None) };
+    let Some(value) = &record.value else {
+        return Ok(None);
+    };
     let data = raw_of(value).map_err(|what| {
-        let message = format!("the backup's value of key {} at version {} is damaged: {what}", record.key, record.version);
+        let message = format!(
+            "the backup's value of key {} at version {} is damaged: {what}",
+            record.key, record.version
+        );
         Error::corrupt("BACKUP_DAMAGED", message)
     })?;
-    let info = ValueInfo { raw_len: data.len() as u64, sum64: sum64_of(&data) };
+    let info = ValueInfo {
+        raw_len: data.len() as u64,
+        sum64: sum64_of(&data),
+    };
     let digest = Some(digest_of(&data));
     Ok(Some(Checked { data, info, digest }))
 }

@@ -5,8 +5,8 @@ use super::put::{Checked, Target, command_of, random_u128};
 use crate::codec::{digest_of, open_sealed};
 use crate::dedup::{ContentStore, OpenReference};
 use crate::model::{
-    BlobRef, Command, Digest, Error, Key, PutBody, RefId, Result, SealedValue, Timestamp, ValueInfo,
-    Version,
+    BlobRef, Command, Digest, Error, Key, PutBody, RefId, Result, SealedValue, Timestamp,
+    ValueInfo, Version,
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -27,7 +27,11 @@ pub(super) enum Change {
     /// A record with its raw value.
     Raw { at: Place, value: Checked },
     /// A record that names a content.
-    Linked { at: Place, digest: Digest, info: ValueInfo },
+    Linked {
+        at: Place,
+        digest: Digest,
+        info: ValueInfo,
+    },
     /// A delete.
     Deleted { at: Place },
 }
@@ -42,7 +46,10 @@ pub(super) struct Place {
 
 impl Place {
     fn target(&self) -> Target {
-        Target::Merge { version: self.version, expiry: self.expiry }
+        Target::Merge {
+            version: self.version,
+            expiry: self.expiry,
+        }
     }
 }
 
@@ -82,7 +89,9 @@ impl Merge {
         self.holding_blobs = is_blob;
         self.records += u64::from(!is_blob);
         self.wait_for(TASKS_MAX - 1).await?;
-        let kib = u32::try_from(change.payload_len() / 1024 + 1).unwrap_or(BUDGET_KIB).min(BUDGET_KIB);
+        let kib = u32::try_from(change.payload_len() / 1024 + 1)
+            .unwrap_or(BUDGET_KIB)
+            .min(BUDGET_KIB);
         let room = self.budget.clone().acquire_many_owned(kib).await;
         let (service, holder) = (self.service.clone(), self.holder);
         self.tasks.spawn(async move {
@@ -117,7 +126,9 @@ impl Merge {
     async fn wait_for(&mut self, left: usize) -> Result<()> {
         while self.tasks.len() > left {
             if let Some(done) = self.tasks.join_next().await {
-                done.map_err(|error| Error::internal("TASK_FAILED", format!("a merge task failed: {error}")))??;
+                done.map_err(|error| {
+                    Error::internal("TASK_FAILED", format!("a merge task failed: {error}"))
+                })??;
             }
         }
         Ok(())
@@ -148,39 +159,69 @@ impl Service {
                 }
                 _ => {
                     let body = PutBody::Small(self.seal(value).await?);
-                    self.run(&at.key, command_of(&at.key, body, &at.target())).await
+                    self.run(&at.key, command_of(&at.key, body, &at.target()))
+                        .await
                 }
             },
             Change::Linked { at, digest, info } => {
                 if self.link(&at.key, digest, info, None, at.target()).await? {
                     return Ok(());
                 }
-                let message = format!("the backup's record of key {} names content {digest}, which is not in the backup", at.key);
+                let message = format!(
+                    "the backup's record of key {} names content {digest}, which is not in the backup",
+                    at.key
+                );
                 Err(Error::corrupt("BACKUP_DAMAGED", message))
             }
             Change::Deleted { at } => {
-                let Place { key, version, expiry } = at;
-                let command = Command::Merge { key: key.clone(), version, body: None, expiry };
+                let Place {
+                    key,
+                    version,
+                    expiry,
+                } = at;
+                let command = Command::Merge {
+                    key: key.clone(),
+                    version,
+                    body: None,
+                    expiry,
+                };
                 self.run(&key, command).await
             }
         }
     }
 
     async fn run(&self, key: &Key, command: Command) -> Result<()> {
-        let reply = self.router().write(self.router().shard_of_key(key), command).await?;
+        let reply = self
+            .router()
+            .write(self.router().shard_of_key(key), command)
+            .await?;
         self.after(reply).await.map(drop)
     }
 
     /// A content is taken over under its digest only if it has it.
     async fn merge_blob(&self, digest: Digest, value: SealedValue, holder: RefId) -> Result<()> {
         let (codec, payload, raw_len) = (value.codec, value.payload.clone(), value.info.raw_len);
-        let actual = self.0.cpu.run(move || open_sealed(codec, payload, raw_len).map(|raw| digest_of(&raw))).await?;
+        let actual = self
+            .0
+            .cpu
+            .run(move || open_sealed(codec, payload, raw_len).map(|raw| digest_of(&raw)))
+            .await?;
         if actual != Ok(digest) {
             let message = format!("the backup's content {digest} is not what its digest says");
             return Err(Error::corrupt("BACKUP_DAMAGED", message));
         }
-        let blob = BlobRef { digest, ref_id: holder };
-        let store = Command::StoreBlob { blob, owner: Key::of_digest(digest), value: Some(value) };
-        self.router().write(self.router().shard_of_digest(digest), store).await.map(drop)
+        let blob = BlobRef {
+            digest,
+            ref_id: holder,
+        };
+        let store = Command::StoreBlob {
+            blob,
+            owner: Key::of_digest(digest),
+            value: Some(value),
+        };
+        self.router()
+            .write(self.router().shard_of_digest(digest), store)
+            .await
+            .map(drop)
     }
 }

@@ -32,7 +32,7 @@ pub use disk_gate::DiskGate;
 pub use get::{Found, Head};
 pub use housekeeping::Stats;
 pub use restore::{RestoreDone, RestoreSource};
-pub use store_book::{ChainBook, StoreBook};
+pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;
 use crate::codec::Sealer;
@@ -109,7 +109,13 @@ impl Service {
             min_gain: config.compression.min_gain,
         };
         let cpu = CpuPool::new(config.compression.threads);
-        Self(Arc::new(Inner { parts, rules, sealer, cpu, chores: tokio::sync::Mutex::new(()) }))
+        Self(Arc::new(Inner {
+            parts,
+            rules,
+            sealer,
+            cpu,
+            chores: tokio::sync::Mutex::new(()),
+        }))
     }
 
     fn router(&self) -> &Router {
@@ -149,7 +155,12 @@ impl Service {
     ///
     /// # Errors
     /// What the shards answer.
-    pub async fn list(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {
+    pub async fn list(
+        &self,
+        prefix: &[u8],
+        page: u64,
+        page_size: usize,
+    ) -> Result<Vec<(Key, Version)>> {
         let (router, prefix) = (self.router().clone(), prefix.to_vec());
         blocking(move || router.list(&prefix, page, page_size)).await
     }
@@ -170,7 +181,11 @@ impl Service {
 }
 
 /// Runs what may wait for the disk off the request threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let lost = |error: tokio::task::JoinError| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let lost = |error: tokio::task::JoinError| {
+        Error::internal("TASK_FAILED", format!("a task failed: {error}"))
+    };
     tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

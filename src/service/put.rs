@@ -55,11 +55,17 @@ impl Service {
             return Ok(key);
         }
         match value.digest.filter(|_| large) {
-            Some(digest) => self.put_content(&key, digest, value, Target::Put(existing)).await?,
+            Some(digest) => {
+                self.put_content(&key, digest, value, Target::Put(existing))
+                    .await?
+            }
             None => {
                 let body = PutBody::Small(self.seal(value).await?);
                 let command = command_of(&key, body, &Target::Put(existing));
-                let reply = self.router().write(self.router().shard_of_key(&key), command).await?;
+                let reply = self
+                    .router()
+                    .write(self.router().shard_of_key(&key), command)
+                    .await?;
                 self.after(reply).await?;
             }
         }
@@ -94,15 +100,26 @@ impl Service {
             self.0.cpu.run(hash).await?
         };
         if actual != sum64 {
-            let message = format!("data sum64 does not match: xxh64 of the {} bytes received is {actual}, the request says {sum64}", data.len());
+            let message = format!(
+                "data sum64 does not match: xxh64 of the {} bytes received is {actual}, the request says {sum64}",
+                data.len()
+            );
             return Err(Error::invalid("SUM64_MISMATCH", message));
         }
         let (size, max) = (data.len() as u64, self.rules().value_size_max);
         if size > max {
-            let message = format!("value too large: size={size}, max={max} (server.max_upload_size)");
+            let message =
+                format!("value too large: size={size}, max={max} (server.max_upload_size)");
             return Err(Error::too_large("VALUE_TOO_LARGE", message));
         }
-        Ok(Checked { info: ValueInfo { raw_len: size, sum64 }, data, digest })
+        Ok(Checked {
+            info: ValueInfo {
+                raw_len: size,
+                sum64,
+            },
+            data,
+            digest,
+        })
     }
 
     /// Whether the put would change nothing, as far as the index knows: what is in it is durable,
@@ -111,7 +128,9 @@ impl Service {
         if existing == Existing::Replace {
             return Ok(false);
         }
-        let Some(found) = self.router().find(key)? else { return Ok(false) };
+        let Some(found) = self.router().find(key)? else {
+            return Ok(false);
+        };
         Ok(match (existing, found.link()) {
             (Existing::KeepSameContent, Some(link)) => Some(link.digest) == digest,
             (Existing::KeepSameContent, None) => found.row.content,
@@ -123,12 +142,22 @@ impl Service {
         let sealer = self.0.sealer;
         let offload = value.data.len() >= self.rules().offload_size;
         let seal = move || sealer.seal(value.data, value.info, value.digest);
-        if offload { self.0.cpu.run(seal).await } else { Ok(seal()) }
+        if offload {
+            self.0.cpu.run(seal).await
+        } else {
+            Ok(seal())
+        }
     }
 
     /// Puts a value that has a home of its own. One upload of equal content at a time is sealed;
     /// the others find it stored.
-    pub(super) async fn put_content(&self, key: &Key, digest: Digest, value: Checked, target: Target) -> Result<()> {
+    pub(super) async fn put_content(
+        &self,
+        key: &Key,
+        digest: Digest,
+        value: Checked,
+        target: Target,
+    ) -> Result<()> {
         let mut flight: Option<Flight> = None;
         loop {
             let stored = self.router().find_blob(digest)?.is_some();
@@ -139,8 +168,15 @@ impl Service {
                 }
                 continue; // Whoever was first may have stored it meanwhile.
             }
-            let sealed = if stored { None } else { Some(self.seal(value.clone()).await?) };
-            if self.link(key, digest, value.info, sealed, target.clone()).await? {
+            let sealed = if stored {
+                None
+            } else {
+                Some(self.seal(value.clone()).await?)
+            };
+            if self
+                .link(key, digest, value.info, sealed, target.clone())
+                .await?
+            {
                 return Ok(());
             }
             // It was reclaimed between the look and the commit: this time with its bytes.
@@ -163,13 +199,20 @@ impl Service {
         let own = self.router().shard_of_key(key);
         if home == own {
             let body = PutBody::Home { blob, info, value };
-            let reply = self.router().write(own, command_of(key, body, &target)).await?;
+            let reply = self
+                .router()
+                .write(own, command_of(key, body, &target))
+                .await?;
             return self.after(reply).await;
         }
         let (service, key) = (self.clone(), key.clone());
         let steps = async move {
             let _open = service.0.parts.dedup.open_reference(ref_id);
-            let store = Command::StoreBlob { blob, owner: key.clone(), value };
+            let store = Command::StoreBlob {
+                blob,
+                owner: key.clone(),
+                value,
+            };
             if service.router().write(home, store).await? == Reply::BlobMissing {
                 return Ok(false);
             }
@@ -177,7 +220,12 @@ impl Service {
             service.name(own, command, blob).await
         };
         // The steps go on when the request is cancelled: half of them would be a stale reference.
-        let lost = |_| Error::unavailable("OUTCOME_UNKNOWN", "the put was lost; read the key before you retry");
+        let lost = |_| {
+            Error::unavailable(
+                "OUTCOME_UNKNOWN",
+                "the put was lost; read the key before you retry",
+            )
+        };
         tokio::spawn(steps).await.map_err(lost)?
     }
 
@@ -204,11 +252,19 @@ impl Service {
         let replaced = match reply {
             Reply::BlobMissing => return Ok(false),
             Reply::Put { replaced, .. } | Reply::Deleted { replaced, .. } => replaced,
-            Reply::Unchanged { .. } | Reply::Missing | Reply::BlobStored { .. } | Reply::Done => None,
+            Reply::Unchanged { .. } | Reply::Missing | Reply::BlobStored { .. } | Reply::Done => {
+                None
+            }
         };
         match replaced {
-            Some(Replaced { blob, dropped: true }) => self.0.parts.dedup.note_dropped(blob.digest),
-            Some(Replaced { blob, dropped: false }) => {
+            Some(Replaced {
+                blob,
+                dropped: true,
+            }) => self.0.parts.dedup.note_dropped(blob.digest),
+            Some(Replaced {
+                blob,
+                dropped: false,
+            }) => {
                 let service = self.clone();
                 // Spawned, so that a cancelled request still drops it.
                 let _ = tokio::spawn(async move { service.drop_reference(blob).await }).await;
@@ -222,7 +278,9 @@ impl Service {
     pub(super) async fn drop_reference(&self, blob: BlobRef) {
         match self.router().drop_reference(blob).await {
             Ok(()) => self.0.parts.dedup.note_dropped(blob.digest),
-            Err(error) => tracing::warn!(%error, digest = %blob.digest, "a reference was not dropped; the sweep will"),
+            Err(error) => {
+                tracing::warn!(%error, digest = %blob.digest, "a reference was not dropped; the sweep will")
+            }
         }
     }
 }
@@ -230,14 +288,28 @@ impl Service {
 pub(super) fn command_of(key: &Key, body: PutBody, target: &Target) -> Command {
     let key = key.clone();
     match *target {
-        Target::Put(existing) => Command::Put { key, body, existing, expiry: None },
-        Target::Merge { version, expiry } => Command::Merge { key, version, body: Some(body), expiry },
+        Target::Put(existing) => Command::Put {
+            key,
+            body,
+            existing,
+            expiry: None,
+        },
+        Target::Merge { version, expiry } => Command::Merge {
+            key,
+            version,
+            body: Some(body),
+            expiry,
+        },
     }
 }
 
 pub(super) fn random_u128() -> Result<u128> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::internal("RANDOM", format!("the system's random source failed: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::internal(
+            "RANDOM",
+            format!("the system's random source failed: {error}"),
+        )
+    })?;
     Ok(u128::from_le_bytes(bytes))
 }

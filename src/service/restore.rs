@@ -3,7 +3,7 @@
 use super::backup::new_chain;
 use super::import::{Judged, Source};
 use super::merge::{Change, Merge};
-use super::{Service, blocking};
+use super::{Service, UnfinishedMerge, blocking};
 use crate::backup::{BackupFile, ChainState};
 use crate::model::{Command, Result, ShardId, Version};
 use std::path::PathBuf;
@@ -53,7 +53,9 @@ impl Service {
         let (file, judged, path, bytes) = blocking(move || {
             let file = match source {
                 RestoreSource::Confined(path) => backups.open_file(&path)?,
-                RestoreSource::Operator(path) | RestoreSource::Resumed(path) => BackupFile::open(&path)?,
+                RestoreSource::Operator(path) | RestoreSource::Resumed(path) => {
+                    BackupFile::open(&path)?
+                }
             };
             let (path, bytes) = (file.path().to_owned(), file.length());
             let (source, judged) = Source::judge(file, &mut progress)?;
@@ -63,13 +65,24 @@ impl Service {
         if !resumed {
             self.admit(&judged)?;
         }
-        self.begin(&judged, &path.to_string_lossy()).await?;
+        let into_empty = self.router().counter().current() == Version(0);
+        let merge = UnfinishedMerge {
+            archive: path,
+            size: bytes,
+            link: judged.link,
+            into_empty,
+        };
+        self.begin(&judged, merge).await?;
         let records = self.merge(file).await?;
         let book = &self.0.parts.book;
         let mut finished = book.read();
         finished.finish(&judged.link);
         book.write(finished)?;
-        Ok(RestoreDone { records, bytes, max: self.router().counter().current() })
+        Ok(RestoreDone {
+            records,
+            bytes,
+            max: self.router().counter().current(),
+        })
     }
 
     fn admit(&self, judged: &Judged) -> Result<()> {
@@ -81,20 +94,29 @@ impl Service {
             horizon = horizon.max(self.router().told(shard.id(), reader.horizon())?);
         }
         let fresh = max == Version(0);
-        ChainState { own: book.chain, max, fresh, horizon, restored: book.restored }.admit(&judged.link)
+        ChainState {
+            own: book.chain,
+            max,
+            fresh,
+            horizon,
+            restored: book.restored,
+        }
+        .admit(&judged.link)
     }
 
     /// The counter is raised first, durably, and a new chain begins: what is merged in at or below
     /// the old counter would be missing in the next increment.
-    async fn begin(&self, judged: &Judged, path: &str) -> Result<()> {
+    async fn begin(&self, judged: &Judged, merge: UnfinishedMerge) -> Result<()> {
         let counter = self.router().counter();
         counter.raise(judged.highest);
         let version = counter.current();
-        self.router().write(ShardId(0), Command::Mark { version }).await?;
+        self.router()
+            .write(ShardId(0), Command::Mark { version })
+            .await?;
         self.router().sync().await?;
         let book = &self.0.parts.book;
         let mut begun = book.read();
-        begun.begin(path, version, new_chain()?);
+        begun.begin(merge, version, new_chain()?);
         book.write(begun)
     }
 
@@ -115,6 +137,8 @@ impl Service {
 }
 
 async fn blocking_result(task: tokio::task::JoinHandle<Result<()>>) -> Result<()> {
-    let lost = |error| crate::model::Error::internal("TASK_FAILED", format!("reading the backup failed: {error}"));
+    let lost = |error| {
+        crate::model::Error::internal("TASK_FAILED", format!("reading the backup failed: {error}"))
+    };
     task.await.map_err(lost)?
 }

@@ -2,6 +2,7 @@
 
 use crate::backup::{ChainId, Link, Progress};
 use crate::model::{Result, StoreId, Version};
+use std::path::PathBuf;
 
 /// The chain of a store's own backups, and what was restored into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,21 @@ pub struct ChainBook {
     pub floor: Version,
     /// What was restored: one entry a chain.
     pub restored: Vec<Progress>,
-    /// The backup whose merge is not finished, by its path, if there is one.
-    pub merging: Option<String>,
+    /// The merge that was begun and is not finished, if there is one.
+    pub merging: Option<UnfinishedMerge>,
+}
+
+/// A merge of a backup, written down before its first record is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedMerge {
+    /// The absolute path of the backup, to go on with; UTF-8.
+    pub archive: PathBuf,
+    /// Its bytes: a file of another size under that path is another backup.
+    pub size: u64,
+    /// Its place in its chain: compared with the file before going on.
+    pub link: Link,
+    /// Whether the store held nothing before.
+    pub into_empty: bool,
 }
 
 /// Where the book is kept; a change is durable when `write` returns.
@@ -32,8 +46,8 @@ pub trait StoreBook: Send + Sync + std::fmt::Debug {
 
 impl ChainBook {
     /// Notes that a merge begins: increments from before it would miss what it brings.
-    pub fn begin(&mut self, path: &str, floor: Version, chain: ChainId) {
-        self.merging = Some(path.to_owned());
+    pub fn begin(&mut self, merge: UnfinishedMerge, floor: Version, chain: ChainId) {
+        self.merging = Some(merge);
         self.floor = self.floor.max(floor);
         self.chain = chain;
     }
@@ -41,9 +55,16 @@ impl ChainBook {
     /// Notes that the merge is finished.
     pub fn finish(&mut self, link: &Link) {
         self.merging = None;
-        match self.restored.iter_mut().find(|held| held.origin == link.origin) {
+        match self
+            .restored
+            .iter_mut()
+            .find(|held| held.origin == link.origin)
+        {
             Some(held) => held.version = held.version.max(link.max),
-            None => self.restored.push(Progress { origin: link.origin, version: link.max }),
+            None => self.restored.push(Progress {
+                origin: link.origin,
+                version: link.max,
+            }),
         }
     }
 }

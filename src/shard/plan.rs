@@ -6,8 +6,8 @@
 use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
-    BlobRef, Command, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue, Timestamp, ValueInfo,
-    Version,
+    BlobRef, Command, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue, Timestamp,
+    ValueInfo, Version,
 };
 use bytes::Bytes;
 

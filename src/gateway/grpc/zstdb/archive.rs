@@ -4,7 +4,7 @@ use super::json::{self, Strings};
 use super::reply;
 use crate::model::{Error, Result, Version};
 use crate::proto::zstdb::{Item, ItemReply};
-use crate::service::Service;
+use crate::service::{RestoreSource, Service};
 
 /// The member in which an answer says what was made.
 const TARGET: &str = "target";
@@ -28,8 +28,11 @@ pub(super) async fn restore(service: &Service, item: Item) -> ItemReply {
         Ok(order) => order,
         Err(error) => return failed(&error, &Order::default(), item),
     };
-    match service.restore(&order.path).await {
-        Ok(()) => reply::key_data(item.key, order.answer("ok")),
+    match service
+        .restore(RestoreSource::Confined(order.path.clone()), |_, _| {})
+        .await
+    {
+        Ok(_) => reply::key_data(item.key, order.answer("ok")),
         Err(error) => failed(&error, &order, item),
     }
 }

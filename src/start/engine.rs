@@ -1,0 +1,226 @@
+//! The storage engine: everything below the gateway, opened together and closed together.
+
+use super::book::ManifestBook;
+use super::data_dir::DataDir;
+use super::manifest::Manifest;
+use crate::actor::ActorRuntime;
+use crate::backup::BackupRoot;
+use crate::config::Config;
+use crate::dedup::Dedup;
+use crate::index::IndexOptions;
+use crate::log::{Ballast, LogOptions};
+use crate::model::{Clock, Error, Result, ShardId, VersionCounter};
+use crate::router::Router;
+use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
+use crate::shard::{ShardHandle, ShardHealth, ShardOptions};
+use crate::supervise::{ShardKeeper, Watched};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// More shards than this cost more syncs than they save, on any disk we measured.
+const SHARDS_AUTO_MAX: usize = 8;
+
+/// A data directory that is locked and whose manifest is read.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub dir: DataDir,
+    pub manifest: Manifest,
+}
+
+/// Locks the data directory and reads or makes its manifest.
+pub(super) fn open_store(config: &Config) -> Result<Store> {
+    let refused = |error: String| Error::invalid("DATA_DIR", error);
+    let dir =
+        DataDir::open(&config.storage.data_dir).map_err(|error| refused(error.to_string()))?;
+    let wanted = config.storage.shards.unwrap_or_else(shards_auto);
+    let manifest =
+        Manifest::open_or_create(&dir, wanted).map_err(|error| refused(error.to_string()))?;
+    let kept = manifest.shards();
+    if config.storage.shards.is_some_and(|wanted| wanted != kept) {
+        tracing::warn!(
+            wanted,
+            kept,
+            "an existing store keeps its number of shards (storage.shards)"
+        );
+    }
+    Ok(Store { dir, manifest })
+}
+
+/// One shard for two cores: a shard is one thread and one stream of syncs.
+fn shards_auto() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from((cores / 2).clamp(1, SHARDS_AUTO_MAX)).unwrap_or(1)
+}
+
+/// An open store and everything that runs in it.
+pub(super) struct Engine {
+    service: Service,
+    router: Router,
+    disk: Arc<DiskGate>,
+    ballast: Arc<Ballast>,
+    keepers: Vec<ShardKeeper>,
+    _runtime: Arc<ActorRuntime>,
+    /// Last, so that the lock outlives everything in the directory.
+    _store: DataDir,
+}
+
+impl Engine {
+    /// Opens every shard, side by side, and puts the parts together. A shard that is damaged stays
+    /// down; its callers are told, the others serve.
+    pub async fn open(store: Store, config: &Config, stop: watch::Sender<bool>) -> Result<Self> {
+        let runtime = ActorRuntime::start().map_err(|error| {
+            Error::internal(
+                "RUNTIME",
+                format!("cannot start the actor threads: {error}"),
+            )
+        })?;
+        let runtime = Arc::new(runtime);
+        let Store { dir, manifest } = store;
+        let (clock, counter) = (
+            Arc::new(Clock::default()),
+            Arc::new(VersionCounter::default()),
+        );
+        let homes = Arc::new(manifest.homes.clone());
+        let ballast = Arc::new(Ballast::new(dir.ballast(), config.disk.ballast));
+        let shards: Vec<Arc<ShardHandle>> = (0..manifest.shards())
+            .map(|id| {
+                Arc::new(ShardHandle::new(
+                    ShardId(id),
+                    config.admission.requests_per_shard,
+                ))
+            })
+            .collect();
+        let keeper = |handle: &Arc<ShardHandle>| {
+            let options = ShardOptions {
+                dir: dir.shard_dir(handle.id()),
+                store: manifest.store,
+                id: handle.id(),
+                durability: config.storage.durability,
+                log: LogOptions {
+                    segment_size: config.storage.segment_size,
+                },
+                index: index_options(config, manifest.shards()),
+                inline_max: config.index.inline_max,
+                tombstone_retention: config.keys.tombstone_retention,
+                checkpoint_bytes: config.index.checkpoint_bytes,
+                space_floor: config.index.write_buffer_size * 2,
+                homes: homes.clone(),
+                ballast: ballast.clone(),
+                clock: clock.clone(),
+                counter: counter.clone(),
+            };
+            ShardKeeper::new(handle.clone(), options, runtime.clone(), &config.supervise)
+        };
+        let keepers: Vec<ShardKeeper> = shards.iter().map(keeper).collect();
+        open_shards(&keepers, &shards).await?;
+        let router = Router::new(shards, homes, clock, counter);
+        let dedup = Dedup::start(&runtime, Arc::new(router.clone()), config.dedup.grace);
+        let disk = Arc::new(DiskGate::new(dir.path().to_owned(), config.disk.min_free));
+        let parts = Parts {
+            router: router.clone(),
+            dedup,
+            disk: disk.clone(),
+            backups: Arc::new(BackupRoot::open(&config.backup.dir)?),
+            book: Arc::new(ManifestBook::new(dir.manifest(), manifest)),
+            stop,
+        };
+        let book = parts.book.clone();
+        let service = Service::new(parts, config);
+        resume_merge(&service, &*book).await;
+        Ok(Self {
+            service,
+            router,
+            disk,
+            ballast,
+            keepers,
+            _runtime: runtime,
+            _store: dir,
+        })
+    }
+
+    /// The service.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// What the supervisors look after.
+    pub fn watched(&self, config: &Config) -> Watched {
+        Watched {
+            service: self.service.clone(),
+            router: self.router.clone(),
+            disk: self.disk.clone(),
+            ballast: self.ballast.clone(),
+            ballast_size: config.disk.ballast,
+            keepers: self.keepers.clone(),
+        }
+    }
+
+    /// Syncs and closes every shard.
+    pub async fn close(self) -> Result<()> {
+        let mut outcome = Ok(());
+        for shard in self.router.shards() {
+            let (closed, _) = shard.close().await;
+            outcome = outcome.and(closed);
+        }
+        outcome
+    }
+}
+
+/// The memory for block caches is one budget for all shards.
+fn index_options(config: &Config, shards: u16) -> IndexOptions {
+    IndexOptions {
+        cache_size: config.index.cache_size / u64::from(shards.max(1)),
+        write_buffer_size: config.index.write_buffer_size,
+    }
+}
+
+/// Opens all shards at once; fails only when none can serve.
+async fn open_shards(keepers: &[ShardKeeper], shards: &[Arc<ShardHandle>]) -> Result<()> {
+    let opening: Vec<_> = keepers
+        .iter()
+        .map(|keeper| {
+            let keeper = keeper.clone();
+            tokio::spawn(async move { keeper.open(None).await })
+        })
+        .collect();
+    let mut first_error = None;
+    for opened in opening {
+        let lost =
+            |error| Error::internal("TASK_FAILED", format!("opening a shard failed: {error}"));
+        if let Err(error) = opened.await.map_err(lost).and_then(|opened| opened) {
+            tracing::error!(%error, "a shard does not open");
+            first_error.get_or_insert(error);
+        }
+    }
+    let any_serves = shards
+        .iter()
+        .any(|shard| *shard.health().borrow() == ShardHealth::Serving);
+    match first_error {
+        Some(error) if !any_serves => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A merge that a crash interrupted is finished before anybody is let in.
+async fn resume_merge(service: &Service, book: &dyn StoreBook) {
+    let Some(merge) = book.read().merging else {
+        return;
+    };
+    let file = merge.archive.display().to_string();
+    let same = std::fs::metadata(&merge.archive).is_ok_and(|found| found.len() == merge.size);
+    if !same {
+        tracing::error!(%file, "a restore was interrupted and its backup is not there any more: a part of it is in the store; restore it again");
+        return;
+    }
+    match service
+        .restore(RestoreSource::Resumed(merge.archive), |_, _| {})
+        .await
+    {
+        Ok(done) => {
+            tracing::info!(%file, records = done.records, "an interrupted restore is finished")
+        }
+        Err(error) => {
+            tracing::error!(%file, %error, "an interrupted restore could not be finished; restore it again")
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The composition root: open, recover, spawn, listen, drain, close. One function per phase, read
+//! from top to bottom.
+
+mod book;
+pub mod data_dir;
+mod engine;
+pub mod manifest;
+pub mod offline;
+mod signals;
+
+use crate::config::Config;
+use crate::gateway::grpc::{Gateway, GatewayHandle};
+use crate::model::{Error, Result};
+use crate::{supervise, telemetry};
+use engine::Engine;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; what is printed then says why and what to do.
+pub fn run(config: Config) -> Result<()> {
+    let _logs = telemetry::init(&config.log)
+        .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("server")
+        .build()
+        .map_err(|error| {
+            Error::internal("RUNTIME", format!("cannot start the runtime: {error}"))
+        })?;
+    let outcome = runtime.block_on(serve(config));
+    // What still runs by now is a request whose client was cut, and has nothing left to lose.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    signals::watch(stop.clone())?;
+    let store = engine::open_store(&config)?;
+    let (listener, address) = listen(&config).await?;
+    let gateway = Gateway::new(&config.server, &config.admission, &config.admin).await;
+    let handle = gateway.handle();
+    let front = tokio::spawn(gateway.serve(listener, told_to_stop(stopping.clone())));
+    let engine = Engine::open(store, &config, stop.clone()).await?;
+    let supervisors = supervise::start(&engine.watched(&config), &config, &stopping);
+    announce(&handle, &engine, address).await;
+    let served = front.await;
+    stop.send_replace(true);
+    supervisors.join().await;
+    engine.close().await?;
+    tracing::info!("stopped");
+    match served {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::internal(
+            "SERVE",
+            format!("the gRPC server failed: {error}"),
+        )),
+        Err(error) => Err(Error::internal(
+            "SERVE",
+            format!("the gRPC server was lost: {error}"),
+        )),
+    }
+}
+
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr)> {
+    let wanted = SocketAddr::new(config.server.host, config.server.port);
+    let failed = |error: std::io::Error| {
+        let message = format!(
+            "cannot listen on {wanted}: {error}; is another server running there? choose another --port"
+        );
+        Error::unavailable("LISTEN", message)
+    };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn told_to_stop(mut stopping: watch::Receiver<bool>) {
+    // An error means that nobody can tell any more, which is as good as being told.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Lets requests in, and says so on standard output, where scripts wait for it.
+async fn announce(handle: &GatewayHandle, engine: &Engine, address: SocketAddr) {
+    use std::io::Write as _;
+    handle.open(engine.service().clone()).await;
+    let pid = std::process::id();
+    tracing::info!(%address, pid, "ready");
+    let mut out = std::io::stdout().lock();
+    let written =
+        writeln!(out, "shardkeep ready on {address} pid={pid}").and_then(|()| out.flush());
+    if let Err(error) = written {
+        tracing::warn!(%error, "standard output takes no more");
+    }
+}
