@@ -53,7 +53,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(config.server.host, IpAddr::V4(Ipv4Addr::LOCALHOST));
     assert_eq!(config.server.port, 8282);
     assert_eq!(config.server.max_upload_size, 16 * MIB);
-    assert_eq!(config.server.drain_timeout, Duration::from_secs(8));
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(5));
     assert_eq!(config.admin.password, None);
     assert_eq!(config.storage.data_dir, Path::new("./data"));
     assert_eq!(config.storage.shards, None);

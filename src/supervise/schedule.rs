@@ -274,6 +274,7 @@ mod tests {
                 since: Version(0),
                 max: Version(1),
                 records: 1,
+                bytes: 1,
             })
         }
     }
