@@ -50,6 +50,29 @@ pub struct Opened {
     pub now: Timestamp,
 }
 
+/// Where a log is, whose it is, how it is written.
+struct Place<'a> {
+    dir: &'a Path,
+    owner: LogIdentity,
+    options: LogOptions,
+}
+
+impl Place<'_> {
+    fn with(&self, map: SegmentMap, active: Active) -> Log {
+        Log {
+            dir: self.dir.to_owned(),
+            owner: self.owner,
+            options: self.options,
+            segments: Arc::new(ArcSwap::from_pointee(map)),
+            durable: Position {
+                segment: active.segment.id(),
+                offset: active.offset,
+            },
+            active,
+        }
+    }
+}
+
 /// What the scan of the last segment found.
 struct Tail {
     /// The frames, payloads skipped.
@@ -75,7 +98,14 @@ impl Log {
         file::create_dir_synced(dir)?;
         let found = list(dir)?;
         if found.is_empty() {
-            return create(dir, owner, options, context);
+            return create(
+                &Place {
+                    dir,
+                    owner,
+                    options,
+                },
+                context,
+            );
         }
         let mut map = SegmentMap::new();
         for (id, path) in found {
@@ -89,11 +119,16 @@ impl Log {
         let (kept, adopted) = split_tail(&last, &tail, proven)?;
         let torn_bytes = torn_len(&last, &tail)?;
         ends.insert(last.id(), kept.offset);
+        let place = Place {
+            dir,
+            owner,
+            options,
+        };
         let mut opened = Opened {
             counter: context.counter.max(last.header.counter),
             last_seq: context.last_seq.max(Seq(last.header.last_seq)),
             now: context.now,
-            log: assemble(dir, owner, options, map, last, &tail, kept),
+            log: assemble(&place, map, &tail, kept),
             ends,
             missing,
             torn_bytes,
@@ -127,19 +162,20 @@ impl Opened {
         if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean {
             return Ok(());
         }
-        let context = self.context();
-        self.log.durable = self.log.end();
-        self.log.rotate(context)?;
+        // The copies are durable before the new segment has its name: until then the old segment
+        // still ends behind the originals, and a second crash finds them again.
+        let next = Arc::new(self.log.next_segment(self.context())?);
+        let last = self.log.switch_to(next.clone());
         for group in adopted {
             self.learn(&group.header);
-            let context = self.context();
             let total: u64 = group.records.iter().map(Record::log_size).sum();
-            self.log
-                .reserve(total + FRAME_HEADER_SIZE as u64, context)?;
-            let prepared = self.log.prepare(&group.records, context);
+            self.log.allocate(total + FRAME_HEADER_SIZE as u64)?;
+            let prepared = self.log.prepare(&group.records, self.context());
             self.log.write(prepared)?;
         }
         self.log.sync()?;
+        next.name()?;
+        self.log.close_segment(&last)?;
         self.ends
             .insert(self.log.end().segment, self.log.end().offset);
         Ok(())
@@ -160,55 +196,32 @@ struct AdoptedGroup {
     records: Vec<Record>,
 }
 
-fn assemble(
-    dir: &Path,
-    owner: LogIdentity,
-    options: LogOptions,
-    map: SegmentMap,
-    last: Arc<Segment>,
-    tail: &Tail,
-    kept: Position,
-) -> Log {
-    let prev_sum = tail
+/// The log with its last segment active again, as far as it is kept.
+fn assemble(log: &Place<'_>, map: SegmentMap, tail: &Tail, kept: Position) -> Log {
+    let followed = tail
         .frames
         .iter()
         .rev()
-        .find(|(_, frame)| frame.end <= kept)
-        .map_or(0, |(_, frame)| frame.header_sum);
+        .find(|(_, frame)| frame.end <= kept);
+    let prev_sum = followed.map_or(0, |(_, frame)| frame.header_sum);
+    let (_, last) = map.last_key_value().expect("a segment was found");
     let active = Active {
-        segment: last,
+        segment: last.clone(),
         offset: kept.offset,
         allocated: kept.offset,
         prev_sum,
     };
-    let segments = Arc::new(ArcSwap::from_pointee(map));
-    let durable = Position {
-        segment: active.segment.id(),
-        offset: kept.offset,
-    };
-    Log {
-        dir: dir.to_owned(),
-        owner,
-        options,
-        segments,
-        active,
-        durable,
-    }
+    log.with(map, active)
 }
 
-fn create(
-    dir: &Path,
-    owner: LogIdentity,
-    options: LogOptions,
-    context: OpenContext,
-) -> Result<Opened, LogError> {
+fn create(place: &Place<'_>, context: OpenContext) -> Result<Opened, LogError> {
     if context.applied.is_some() {
         let what = "the log has no segment, but the index was made from one";
-        return Err(LogError::damaged(dir, 0, what));
+        return Err(LogError::damaged(place.dir, 0, what));
     }
     let header = SegmentHeader {
-        store: owner.store,
-        shard: owner.shard,
+        store: place.owner.store,
+        shard: place.owner.shard,
         segment: SegmentId(1),
         salt: random_salt()?,
         prev_segment: SegmentId::default(),
@@ -217,26 +230,19 @@ fn create(
         counter: context.counter,
         last_seq: 0,
     };
-    let segment = Arc::new(Segment::create(dir, header)?);
+    let segment = Segment::create(place.dir, header)?;
+    segment.name()?;
+    let segment = Arc::new(segment);
     let offset = SEGMENT_HEADER_SIZE as u64;
     let map = SegmentMap::from([(segment.id(), segment.clone())]);
-    let durable = segment.start();
     let active = Active {
         segment,
         offset,
         allocated: offset,
         prev_sum: 0,
     };
-    let segments = Arc::new(ArcSwap::from_pointee(map));
     Ok(Opened {
-        log: Log {
-            dir: dir.to_owned(),
-            owner,
-            options,
-            segments,
-            active,
-            durable,
-        },
+        log: place.with(map, active),
         ends: BTreeMap::from([(SegmentId(1), offset)]),
         missing: Vec::new(),
         torn_bytes: 0,
