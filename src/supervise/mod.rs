@@ -6,9 +6,11 @@
 mod chores;
 mod disk;
 mod schedule;
+mod scrub;
 mod shards;
 mod window;
 
+pub use scrub::{ScrubReport, scrub};
 pub use shards::ShardKeeper;
 
 use crate::config::{Config, Durability};
