@@ -49,6 +49,6 @@ pub use reader::{Found, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use verify::{
-    Counts, PROBLEMS_MAX, Problem, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
+    Counts, PROBLEMS_MAX, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
     check_payload, check_row, verify_shard, verify_store,
 };

@@ -10,10 +10,8 @@ use crate::codec::{SEGMENT_HEADER_SIZE, Space};
 use crate::config::Scrub;
 use crate::index::IndexSnapshot;
 use crate::log::{Frame, FrameWalk, Payloads, Segment, SegmentMap, Step, check_header, end_of};
-use crate::model::{SegmentId, ShardId};
-use crate::shard::{
-    Problem, ShardError, ShardHandle, ShardReader, check_known, check_payload, check_row,
-};
+use crate::model::{Problem, SegmentId, ShardId};
+use crate::shard::{ShardError, ShardHandle, ShardReader, check_known, check_payload, check_row};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -2,11 +2,11 @@
 
 use super::log::CheckedLog;
 use super::record::{check_known, check_row};
-use super::{Problem, Problems, ShardVerdict};
+use super::{Problems, ShardVerdict};
 use crate::codec::{Kind, SEGMENT_HEADER_SIZE, Space};
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
 use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, Step};
-use crate::model::SegmentId;
+use crate::model::{Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::ledger::Ledger;
 use crate::shard::store::{EntityId, inline_payload};

@@ -1,13 +1,13 @@
 //! The first part: the log by itself. Headers, chain, frames, records, payloads.
 
 use super::record::check_payload;
-use super::{Problem, Progress, ShardVerdict};
+use super::{Progress, ShardVerdict};
 use crate::codec::{Kind, SEGMENT_HEADER_SIZE};
 use crate::log::{
     Frame, FrameWalk, LogError, LogIdentity, Payloads, ScannedRecord, Segment, SegmentMap, Step,
     inspect, is_zero_from,
 };
-use crate::model::SegmentId;
+use crate::model::{Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::replay::parse_purged;
 use std::collections::{BTreeMap, HashSet};

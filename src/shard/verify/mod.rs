@@ -22,30 +22,16 @@ pub use record::{check_known, check_payload, check_row};
 
 use super::{ShardOptions, ShardStore};
 use crate::log::LogError;
-use crate::model::ShardId;
+use crate::model::{Problem, ShardId};
 use index::CheckedIndex;
 use log::CheckedLog;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Problems that are listed one by one; the others are only counted.
 pub const PROBLEMS_MAX: usize = 10_000;
 
 const REMEDY_LOG: &str = "restore what stood there from a backup; everything else is served";
 const REMEDY_INDEX: &str = "the log has the truth: rebuild the index with `verify --repair`";
-
-/// Something that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// In this file or folder.
-    pub file: PathBuf,
-    /// At this byte, where there is one.
-    pub offset: Option<u64>,
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub remedy: String,
-}
 
 impl Problem {
     /// A problem of the log.
@@ -93,16 +79,6 @@ impl Problem {
             },
             LogError::IndexStale(_) => Self::of_index(dir, None, error.to_string()),
         }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(offset) = self.offset {
-            write!(f, " at offset {offset}")?;
-        }
-        write!(f, ": {}; {}", self.what, self.remedy)
     }
 }
 

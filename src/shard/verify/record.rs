@@ -1,13 +1,12 @@
 //! What one record and one row must be: the offline check and the scrubber ask the same questions.
 
-use super::Problem;
 use crate::codec::{
     Cursor, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote, decode_blob_ref,
     digest_of, open_sealed, payload_sum, sum64_of,
 };
 use crate::index::{Place, Row};
 use crate::log::{LogError, ScannedRecord, Segment, SegmentMap};
-use crate::model::{Digest, Key};
+use crate::model::{Digest, Key, Problem};
 use bytes::Bytes;
 use std::path::Path;
 

@@ -1,11 +1,11 @@
 //! The third part, across shards: every link has its reference and its blob. A reference that no
 //! link names is what a crash between two steps of a put leaves behind, and no damage.
 
+use super::StoreVerdict;
 use super::index::{CheckedIndex, inline};
-use super::{Problem, StoreVerdict};
 use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref, slot_of};
 use crate::index::{IndexError, Row};
-use crate::model::{BlobRef, Key, ShardId};
+use crate::model::{BlobRef, Key, Problem, ShardId};
 use crate::shard::Homes;
 use bytes::Bytes;
 use std::collections::HashMap;
