@@ -8,7 +8,7 @@
 use crate::support::Random;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What stands under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +78,14 @@ const NEVER_WRITTEN: Change = Change {
 };
 
 impl Oracle {
+    /// Readable after a failed check too, so that the first failure is the only one.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An attempt to leave `key` so. Say [`Oracle::acknowledged`] when it is.
     pub fn begin(&self, key: &Bytes, leaves: State) -> Attempt {
-        let mut books = self.0.lock().unwrap();
+        let mut books = self.books();
         let begun = books.tick();
         let versions_seen = books.version_max;
         books.unknown += 1;
@@ -100,7 +105,7 @@ impl Oracle {
 
     /// The server said that it is done.
     pub fn acknowledged(&self, attempt: Attempt) {
-        let mut books = self.0.lock().unwrap();
+        let mut books = self.books();
         let ended = books.tick();
         books.unknown -= 1;
         books.acknowledged += 1;
@@ -110,12 +115,12 @@ impl Oracle {
 
     /// A moment, to be taken before a look.
     pub fn now(&self) -> u64 {
-        self.0.lock().unwrap().tick()
+        self.books().tick()
     }
 
     /// Checks a look that began at `begun` and ends now.
     pub fn check(&self, key: &Bytes, seen: Seen, begun: u64) {
-        let mut books = self.0.lock().unwrap();
+        let mut books = self.books();
         let never = [NEVER_WRITTEN];
         let changes = books.keys.get(key).map_or(&never[..], Vec::as_slice);
         assert!(
@@ -141,13 +146,13 @@ impl Oracle {
 
     /// The server named a version as its last one.
     pub fn saw_version(&self, version: u64) {
-        let mut books = self.0.lock().unwrap();
+        let mut books = self.books();
         books.version_max = books.version_max.max(version);
     }
 
     /// What was found after a crash is what is there; nothing that was under way may follow.
     pub fn settle(&self, key: &Bytes, seen: Seen) {
-        let mut books = self.0.lock().unwrap();
+        let mut books = self.books();
         let moment = books.tick();
         let found = Change {
             leaves: seen.state,
@@ -160,12 +165,12 @@ impl Oracle {
 
     /// Every key that was ever written.
     pub fn keys(&self) -> Vec<Bytes> {
-        self.0.lock().unwrap().keys.keys().cloned().collect()
+        self.books().keys.keys().cloned().collect()
     }
 
     /// Attempts that were acknowledged, and those that never were.
     pub fn figures(&self) -> (u64, u64) {
-        let books = self.0.lock().unwrap();
+        let books = self.books();
         (books.acknowledged, books.unknown)
     }
 }
@@ -244,7 +249,7 @@ fn the_oracle_knows_what_is_allowed() {
     let first = oracle.begin(&key, State::Content(1));
     oracle.acknowledged(first);
     let _unknown = oracle.begin(&key, State::Content(2));
-    let changes = oracle.0.lock().unwrap().keys[&key].clone();
+    let changes = oracle.books().keys[&key].clone();
     let now = oracle.now();
     assert!(is_allowed(&changes, State::Content(1), now));
     assert!(is_allowed(&changes, State::Content(2), now));
@@ -255,6 +260,6 @@ fn the_oracle_knows_what_is_allowed() {
         version: 9,
     };
     oracle.settle(&key, seen);
-    let changes = oracle.0.lock().unwrap().keys[&key].clone();
+    let changes = oracle.books().keys[&key].clone();
     assert!(!is_allowed(&changes, State::Content(2), oracle.now()));
 }
