@@ -9,6 +9,7 @@ use fjall::{
     config::CompressionPolicy,
 };
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// The row of [`IndexState`].
@@ -39,6 +40,17 @@ pub enum IndexError {
     /// A row is not what it should be.
     #[error("index row: {0}")]
     Row(#[from] FormatError),
+    /// A file is damaged in a way that fjall would not see.
+    #[error("index file {path}: {what}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// fjall panicked on what it read.
+    #[error("the index database panicked on what it read")]
+    Panicked,
 }
 
 impl From<fjall::Error> for IndexError {
@@ -68,6 +80,11 @@ impl Index {
     /// # Errors
     /// `Locked` while an old handle lives; anything else means that it must be rebuilt.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        super::preflight::check(dir)?;
+        contained(|| Self::open_database(dir, options))
+    }
+
+    fn open_database(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let database = Database::builder(dir)
             .cache_size(options.cache_size)
             .max_cached_files(Some(64))
@@ -156,6 +173,16 @@ impl Index {
     pub fn disk_space(&self) -> Result<u64, IndexError> {
         Ok(self.database.disk_space()?)
     }
+}
+
+/// Runs work on an index whose files may be damaged. fjall asserts what its files say (a flipped bit
+/// in a length of its journal is enough), and such a panic says no more than that the index must be
+/// rebuilt.
+///
+/// # Errors
+/// Those of the work, and `Panicked`.
+pub fn contained<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(IndexError::Panicked))
 }
 
 /// The index as it was at one moment.

@@ -19,6 +19,7 @@
 
 mod file;
 mod group;
+mod inspect;
 mod open;
 mod scan;
 mod segment;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use file::{create_dir_synced, rename_synced, sync_dir, write_file_synced};
 pub use group::{Placed, PreparedGroup};
+pub use inspect::{FrameWalk, Inspection, Step, check_header, end_of, inspect, is_zero_from};
 pub use open::{OpenContext, Opened};
 pub use scan::{Frame, FrameScanner, Payloads, ScannedRecord};
 pub use segment::{Segment, SegmentMap, SharedSegments};

@@ -1,6 +1,7 @@
 //! The tail of a log after a crash: where the good frames end, how far they are proven to be on the
 //! disk, and what of the rest the disk itself holds.
 
+use super::inspect::is_zero_from;
 use super::open::OpenContext;
 use super::segment::full_or_io;
 use super::{Frame, FrameScanner, LogError, Payloads, Position, Segment, file};
@@ -25,12 +26,13 @@ pub(super) struct AdoptedGroup {
 }
 
 pub(super) fn scan_tail(last: &Arc<Segment>, applied: Option<Position>) -> Result<Tail, LogError> {
+    let len = last.len()?;
     let start = match applied {
-        Some(applied) if applied.segment == last.id() => applied.offset,
+        // A file that ends before what the index holds is cut short, and its end is where it ends.
+        Some(applied) if applied.segment == last.id() => applied.offset.min(len),
         _ => SEGMENT_HEADER_SIZE as u64,
     };
-    let mut scanner =
-        FrameScanner::new(last.clone(), start, last.len()?.max(start), Payloads::Skip);
+    let mut scanner = FrameScanner::new(last.clone(), start, len, Payloads::Skip);
     let mut tail = Tail {
         frames: Vec::new(),
         end: start,
@@ -178,23 +180,6 @@ pub(super) fn torn_len(last: &Arc<Segment>, tail: &Tail) -> Result<u64, LogError
     } else {
         0
     })
-}
-
-fn is_zero_from(segment: &Segment, mut offset: u64) -> Result<bool, LogError> {
-    const STEP: u64 = 1 << 20;
-    let end = segment.len()?;
-    while offset < end {
-        let len = STEP.min(end - offset);
-        if segment
-            .read(offset, len as usize)?
-            .iter()
-            .any(|byte| *byte != 0)
-        {
-            return Ok(false);
-        }
-        offset += len;
-    }
-    Ok(true)
 }
 
 /// Every valid frame header behind a bad place, wherever it starts.

@@ -24,8 +24,7 @@ impl ShardError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
-            Self::Index(IndexError::Row(_) | IndexError::Database(_)) => true,
-            Self::Index(IndexError::Locked) => false,
+            Self::Index(error) => !matches!(error, IndexError::Locked),
             Self::Log(LogError::Io { .. } | LogError::Full { .. } | LogError::Damaged { .. }) => {
                 false
             }

@@ -207,6 +207,16 @@ impl ShardStore {
     /// The last step: no reader, predecessor cut, record, index, file, in this order.
     fn purge(&mut self, job: &mut GcJob) -> Result<GcStep, ShardError> {
         let id = job.segment.id();
+        let mut records = vec![Record::bookkeeping(
+            Kind::Purged,
+            purged_id(id),
+            Bytes::new(),
+        )];
+        if job.horizon > self.horizon {
+            records.insert(0, horizon_record(job.horizon));
+        }
+        // Before the segment is retired: a full disk must not leave one that is neither here nor gone.
+        self.reserve(records.iter().map(Record::log_size).sum(), true)?;
         let retired = self.log.retire(id);
         // The job and `retired` hold it; anybody else is a reader.
         if retired.is_some_and(|segment| Arc::strong_count(&segment) > 2) {
@@ -216,15 +226,6 @@ impl ShardStore {
         let header = job.segment.header;
         self.log.seal_end(header.prev_segment, header.prev_end)?;
         self.sync()?;
-        let mut records = vec![Record::bookkeeping(
-            Kind::Purged,
-            purged_id(id),
-            Bytes::new(),
-        )];
-        if job.horizon > self.horizon {
-            records.insert(0, horizon_record(job.horizon));
-        }
-        self.reserve(records.iter().map(Record::log_size).sum(), true)?;
         let forget = Forget {
             rows: std::mem::take(&mut job.forgotten),
             segment: Some(id),

@@ -39,6 +39,7 @@ mod reader;
 mod replay;
 mod snapshot;
 mod store;
+mod verify;
 mod view;
 
 pub use error::ShardError;
@@ -47,3 +48,7 @@ pub use message::GcOutcome;
 pub use reader::{Found, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};
+pub use verify::{
+    Counts, PROBLEMS_MAX, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
+    check_payload, check_row, verify_shard, verify_store,
+};

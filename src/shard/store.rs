@@ -6,7 +6,7 @@ use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
 use super::view::View;
-use crate::codec::{FRAME_HEADER_SIZE, Record, Space};
+use crate::codec::{FRAME_HEADER_SIZE, Kind, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
 use crate::log::{
@@ -358,7 +358,8 @@ impl ShardStore {
     }
 
     fn note_marks(&mut self, records: &[Record]) {
-        for record in records.iter().filter(|record| record.id == HORIZON_MARK) {
+        let horizons = records.iter().filter(|record| record.kind == Kind::Horizon);
+        for record in horizons {
             self.horizon = self.horizon.max(record.version);
         }
     }

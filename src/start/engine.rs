@@ -12,7 +12,7 @@ use crate::log::{Ballast, LogOptions};
 use crate::model::{Clock, Error, Result, ShardId, VersionCounter};
 use crate::router::Router;
 use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
-use crate::shard::{ShardHandle, ShardHealth, ShardOptions};
+use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions};
 use crate::supervise::{ShardKeeper, Watched};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -76,12 +76,7 @@ impl Engine {
         })?;
         let runtime = Arc::new(runtime);
         let Store { dir, manifest } = store;
-        let (clock, counter) = (
-            Arc::new(Clock::default()),
-            Arc::new(VersionCounter::default()),
-        );
-        let homes = Arc::new(manifest.homes.clone());
-        let ballast = Arc::new(Ballast::new(dir.ballast(), config.disk.ballast));
+        let shared = Shared::new(&dir, &manifest, config);
         let shards: Vec<Arc<ShardHandle>> = (0..manifest.shards())
             .map(|id| {
                 Arc::new(ShardHandle::new(
@@ -91,28 +86,17 @@ impl Engine {
             })
             .collect();
         let keeper = |handle: &Arc<ShardHandle>| {
-            let options = ShardOptions {
-                dir: dir.shard_dir(handle.id()),
-                store: manifest.store,
-                id: handle.id(),
-                durability: config.storage.durability,
-                log: LogOptions {
-                    segment_size: config.storage.segment_size,
-                },
-                index: index_options(config, manifest.shards()),
-                inline_max: config.index.inline_max,
-                tombstone_retention: config.keys.tombstone_retention,
-                checkpoint_bytes: config.index.checkpoint_bytes,
-                space_floor: config.index.write_buffer_size * 2,
-                homes: homes.clone(),
-                ballast: ballast.clone(),
-                clock: clock.clone(),
-                counter: counter.clone(),
-            };
+            let options = shared.shard_options(&dir, &manifest, config, handle.id());
             ShardKeeper::new(handle.clone(), options, runtime.clone(), &config.supervise)
         };
         let keepers: Vec<ShardKeeper> = shards.iter().map(keeper).collect();
         open_shards(&keepers, &shards).await?;
+        let Shared {
+            clock,
+            counter,
+            homes,
+            ballast,
+        } = shared;
         let router = Router::new(shards, homes, clock, counter);
         let dedup = Dedup::start(&runtime, Arc::new(router.clone()), config.dedup.grace);
         let disk = Arc::new(DiskGate::new(dir.path().to_owned(), config.disk.min_free));
@@ -163,6 +147,53 @@ impl Engine {
             outcome = outcome.and(closed);
         }
         outcome
+    }
+}
+
+/// What all shards of a store have in common.
+pub(super) struct Shared {
+    clock: Arc<Clock>,
+    counter: Arc<VersionCounter>,
+    homes: Arc<Homes>,
+    ballast: Arc<Ballast>,
+}
+
+impl Shared {
+    pub fn new(dir: &DataDir, manifest: &Manifest, config: &Config) -> Self {
+        Self {
+            clock: Arc::default(),
+            counter: Arc::default(),
+            homes: Arc::new(manifest.homes.clone()),
+            ballast: Arc::new(Ballast::new(dir.ballast(), config.disk.ballast)),
+        }
+    }
+
+    /// Everything that opening one shard needs.
+    pub fn shard_options(
+        &self,
+        dir: &DataDir,
+        manifest: &Manifest,
+        config: &Config,
+        id: ShardId,
+    ) -> ShardOptions {
+        ShardOptions {
+            dir: dir.shard_dir(id),
+            store: manifest.store,
+            id,
+            durability: config.storage.durability,
+            log: LogOptions {
+                segment_size: config.storage.segment_size,
+            },
+            index: index_options(config, manifest.shards()),
+            inline_max: config.index.inline_max,
+            tombstone_retention: config.keys.tombstone_retention,
+            checkpoint_bytes: config.index.checkpoint_bytes,
+            space_floor: config.index.write_buffer_size * 2,
+            homes: self.homes.clone(),
+            ballast: self.ballast.clone(),
+            clock: self.clock.clone(),
+            counter: self.counter.clone(),
+        }
     }
 }
 

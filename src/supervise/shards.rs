@@ -201,7 +201,9 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
         // What is still so after the index was made anew will be so the next time too.
         ShardError::Contradiction(_)
         | ShardError::Log(LogError::IndexStale(_))
-        | ShardError::Index(IndexError::Row(_)) => down(false),
+        | ShardError::Index(IndexError::Row(_) | IndexError::File { .. } | IndexError::Panicked) => {
+            down(false)
+        }
         ShardError::Log(LogError::Io { .. } | LogError::Full { .. })
         | ShardError::Index(IndexError::Database(_) | IndexError::Locked) => ShardHealth::Failed {
             cause: public.to_string(),
