@@ -279,6 +279,7 @@ impl Handler<Commit> for ShardActor {
 
     fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
         fail::fail_point!("shard::commit");
+        fail::fail_point!(&format!("shard::commit::{}", self.id));
         let group = self.next_group();
         self.commit_group(group);
         if !self.pending.is_empty() {

@@ -203,7 +203,11 @@ impl ShardHandle {
                 error,
                 damaged: false,
             } => Error::new(ErrorKind::Unavailable, "SHARD_DOWN", error.clone()),
-            _ => {
+            ShardHealth::Failed { cause, .. } => {
+                let message = format!("shard {} waits to be reopened ({cause}); retry", self.id);
+                Error::unavailable("SHARD_OPENING", message)
+            }
+            ShardHealth::Opening | ShardHealth::Serving | ShardHealth::Closed => {
                 let message = format!("shard {} is being opened; retry", self.id);
                 Error::unavailable("SHARD_OPENING", message)
             }
