@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("codec", 1),
     ("log", 1),
     ("index", 1),
+    ("actor", 1),
     ("shard", 2),
     ("dedup", 2),
     ("router", 3),
@@ -38,6 +39,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     // The bytes of a record are the codec's; segments and rows only carry them.
     ("log", "codec"),
     ("index", "codec"),
+    // A row says where in the log its record stands.
+    ("index", "log"),
     // A backup reads through a cut over all shards, which the router makes.
     ("backup", "router"),
 ];
@@ -78,8 +81,8 @@ const CRATES: &[(&str, &[&str])] = &[
     // Files in `log`; free space in `supervise`; the lock and the signals of the process in `start`.
     ("rustix", &["log", "supervise", "start"]),
     ("fjall", &["index"]),
-    ("actix", &["shard", "dedup", "supervise"]),
-    ("actix_rt", &["shard", "dedup", "supervise"]),
+    ("actix", &["actor", "shard", "dedup", "supervise"]),
+    ("actix_rt", &["actor", "shard", "dedup", "supervise"]),
     ("dashmap", &["dedup"]),
     ("tonic", &["gateway", "client", "proto"]),
     ("tonic_prost", &["gateway", "client", "proto"]),

@@ -23,6 +23,7 @@ mod open;
 mod scan;
 mod segment;
 mod space;
+mod tail;
 mod writer;
 
 pub use file::{create_dir_synced, rename_synced, sync_dir, write_file_synced};

@@ -1,15 +1,11 @@
 //! Opening a log: which segments there are, where the last one ends, what of its tail is proven.
 
-use super::segment::full_or_io;
+use super::tail::{AdoptedGroup, Tail, proven_end, scan_tail, split_tail, torn_len};
 use super::writer::{Active, random_salt};
-use super::{
-    Frame, FrameScanner, Log, LogError, LogIdentity, LogOptions, Payloads, Position, Segment,
-    SegmentMap, file,
-};
+use super::{Log, LogError, LogIdentity, LogOptions, Position, Segment, SegmentMap, file};
 use crate::codec::{FRAME_HEADER_SIZE, FrameHeader, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,14 +46,27 @@ pub struct Opened {
     pub now: Timestamp,
 }
 
-/// What the scan of the last segment found.
-struct Tail {
-    /// The frames, payloads skipped.
-    frames: Vec<(Position, Frame)>,
-    /// Where the good frames end.
-    end: u64,
-    /// What stopped the scan before the end of the file, if anything did.
-    stopped: Option<LogError>,
+/// Where a log is, whose it is, how it is written.
+struct Place<'a> {
+    dir: &'a Path,
+    owner: LogIdentity,
+    options: LogOptions,
+}
+
+impl Place<'_> {
+    fn with(&self, map: SegmentMap, active: Active) -> Log {
+        Log {
+            dir: self.dir.to_owned(),
+            owner: self.owner,
+            options: self.options,
+            segments: Arc::new(ArcSwap::from_pointee(map)),
+            durable: Position {
+                segment: active.segment.id(),
+                offset: active.offset,
+            },
+            active,
+        }
+    }
 }
 
 impl Log {
@@ -75,7 +84,14 @@ impl Log {
         file::create_dir_synced(dir)?;
         let found = list(dir)?;
         if found.is_empty() {
-            return create(dir, owner, options, context);
+            return create(
+                &Place {
+                    dir,
+                    owner,
+                    options,
+                },
+                context,
+            );
         }
         let mut map = SegmentMap::new();
         for (id, path) in found {
@@ -89,11 +105,16 @@ impl Log {
         let (kept, adopted) = split_tail(&last, &tail, proven)?;
         let torn_bytes = torn_len(&last, &tail)?;
         ends.insert(last.id(), kept.offset);
+        let place = Place {
+            dir,
+            owner,
+            options,
+        };
         let mut opened = Opened {
             counter: context.counter.max(last.header.counter),
             last_seq: context.last_seq.max(Seq(last.header.last_seq)),
             now: context.now,
-            log: assemble(dir, owner, options, map, last, &tail, kept),
+            log: assemble(&place, map, &tail, kept),
             ends,
             missing,
             torn_bytes,
@@ -127,19 +148,20 @@ impl Opened {
         if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean {
             return Ok(());
         }
-        let context = self.context();
-        self.log.durable = self.log.end();
-        self.log.rotate(context)?;
+        // The copies are durable before the new segment has its name: until then the old segment
+        // still ends behind the originals, and a second crash finds them again.
+        let next = Arc::new(self.log.next_segment(self.context())?);
+        let last = self.log.switch_to(next.clone());
         for group in adopted {
             self.learn(&group.header);
-            let context = self.context();
             let total: u64 = group.records.iter().map(Record::log_size).sum();
-            self.log
-                .reserve(total + FRAME_HEADER_SIZE as u64, context)?;
-            let prepared = self.log.prepare(&group.records, context);
+            self.log.allocate(total + FRAME_HEADER_SIZE as u64)?;
+            let prepared = self.log.prepare(&group.records, self.context());
             self.log.write(prepared)?;
         }
         self.log.sync()?;
+        next.name()?;
+        self.log.close_segment(&last)?;
         self.ends
             .insert(self.log.end().segment, self.log.end().offset);
         Ok(())
@@ -154,61 +176,32 @@ impl Opened {
     }
 }
 
-/// A group read from the disk itself.
-struct AdoptedGroup {
-    header: FrameHeader,
-    records: Vec<Record>,
-}
-
-fn assemble(
-    dir: &Path,
-    owner: LogIdentity,
-    options: LogOptions,
-    map: SegmentMap,
-    last: Arc<Segment>,
-    tail: &Tail,
-    kept: Position,
-) -> Log {
-    let prev_sum = tail
+/// The log with its last segment active again, as far as it is kept.
+fn assemble(log: &Place<'_>, map: SegmentMap, tail: &Tail, kept: Position) -> Log {
+    let followed = tail
         .frames
         .iter()
         .rev()
-        .find(|(_, frame)| frame.end <= kept)
-        .map_or(0, |(_, frame)| frame.header_sum);
+        .find(|(_, frame)| frame.end <= kept);
+    let prev_sum = followed.map_or(0, |(_, frame)| frame.header_sum);
+    let (_, last) = map.last_key_value().expect("a segment was found");
     let active = Active {
-        segment: last,
+        segment: last.clone(),
         offset: kept.offset,
         allocated: kept.offset,
         prev_sum,
     };
-    let segments = Arc::new(ArcSwap::from_pointee(map));
-    let durable = Position {
-        segment: active.segment.id(),
-        offset: kept.offset,
-    };
-    Log {
-        dir: dir.to_owned(),
-        owner,
-        options,
-        segments,
-        active,
-        durable,
-    }
+    log.with(map, active)
 }
 
-fn create(
-    dir: &Path,
-    owner: LogIdentity,
-    options: LogOptions,
-    context: OpenContext,
-) -> Result<Opened, LogError> {
+fn create(place: &Place<'_>, context: OpenContext) -> Result<Opened, LogError> {
     if context.applied.is_some() {
         let what = "the log has no segment, but the index was made from one";
-        return Err(LogError::damaged(dir, 0, what));
+        return Err(LogError::damaged(place.dir, 0, what));
     }
     let header = SegmentHeader {
-        store: owner.store,
-        shard: owner.shard,
+        store: place.owner.store,
+        shard: place.owner.shard,
         segment: SegmentId(1),
         salt: random_salt()?,
         prev_segment: SegmentId::default(),
@@ -217,26 +210,19 @@ fn create(
         counter: context.counter,
         last_seq: 0,
     };
-    let segment = Arc::new(Segment::create(dir, header)?);
+    let segment = Segment::create(place.dir, header)?;
+    segment.name()?;
+    let segment = Arc::new(segment);
     let offset = SEGMENT_HEADER_SIZE as u64;
     let map = SegmentMap::from([(segment.id(), segment.clone())]);
-    let durable = segment.start();
     let active = Active {
         segment,
         offset,
         allocated: offset,
         prev_sum: 0,
     };
-    let segments = Arc::new(ArcSwap::from_pointee(map));
     Ok(Opened {
-        log: Log {
-            dir: dir.to_owned(),
-            owner,
-            options,
-            segments,
-            active,
-            durable,
-        },
+        log: place.with(map, active),
         ends: BTreeMap::from([(SegmentId(1), offset)]),
         missing: Vec::new(),
         torn_bytes: 0,
@@ -301,195 +287,4 @@ fn chain(map: &SegmentMap) -> Result<(BTreeMap<SegmentId, u64>, Vec<SegmentId>),
         }
     }
     Ok((ends, missing))
-}
-
-fn scan_tail(last: &Arc<Segment>, applied: Option<Position>) -> Result<Tail, LogError> {
-    let start = match applied {
-        Some(applied) if applied.segment == last.id() => applied.offset,
-        _ => SEGMENT_HEADER_SIZE as u64,
-    };
-    let mut scanner =
-        FrameScanner::new(last.clone(), start, last.len()?.max(start), Payloads::Skip);
-    let mut tail = Tail {
-        frames: Vec::new(),
-        end: start,
-        stopped: None,
-    };
-    loop {
-        match scanner.next_frame() {
-            Ok(Some(frame)) => {
-                let at = Position {
-                    segment: last.id(),
-                    offset: tail.end,
-                };
-                tail.end = frame.end.offset;
-                tail.frames.push((at, frame));
-            }
-            Ok(None) => return Ok(tail),
-            Err(error @ LogError::Damaged { .. }) => {
-                if !is_zero_from(last, tail.end)? {
-                    tail.stopped = Some(error);
-                }
-                return Ok(tail);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// How far the last segment is proven to be on the disk.
-fn proven_end(last: &Arc<Segment>, tail: &Tail, context: OpenContext) -> Result<u64, LogError> {
-    let id = last.id();
-    let mut proven = SEGMENT_HEADER_SIZE as u64;
-    if context.durable.segment == id {
-        proven = proven.max(context.durable.offset);
-    } else if context.durable.segment > id {
-        let what = format!(
-            "segment {} is missing: the log was synced there",
-            context.durable.segment
-        );
-        return Err(LogError::damaged(last.path(), tail.end, what));
-    }
-    let later = match &tail.stopped {
-        Some(_) => frames_behind(last, tail.end)?,
-        None => Vec::new(),
-    };
-    let proofs = tail
-        .frames
-        .iter()
-        .map(|(_, frame)| frame.header)
-        .chain(later);
-    for header in proofs.filter(|header| header.durable_segment == id) {
-        proven = proven.max(header.durable_offset);
-    }
-    if proven > tail.end {
-        let what = tail
-            .stopped
-            .as_ref()
-            .map_or_else(|| "file ends".to_owned(), ToString::to_string);
-        let what = format!(
-            "{what}; but the log was synced up to {proven}, so this is damage and not a torn tail"
-        );
-        return Err(LogError::damaged(last.path(), tail.end, what));
-    }
-    if context
-        .applied
-        .is_some_and(|at| at.segment > id || (at.segment == id && at.offset > tail.end))
-    {
-        return Err(LogError::IndexStale("ahead of the log's end"));
-    }
-    Ok(proven)
-}
-
-/// Splits the tail at the proof: what stays where it is, and what must come from the disk itself.
-fn split_tail(
-    last: &Arc<Segment>,
-    tail: &Tail,
-    proven: u64,
-) -> Result<(Position, Vec<AdoptedGroup>), LogError> {
-    let first_unproven = tail
-        .frames
-        .iter()
-        .position(|(_, frame)| frame.end.offset > proven);
-    let Some(first_unproven) = first_unproven else {
-        return Ok((
-            Position {
-                segment: last.id(),
-                offset: tail.end,
-            },
-            Vec::new(),
-        ));
-    };
-    let (kept, _) = tail.frames[first_unproven];
-    let mut adopted = Vec::new();
-    for (at, frame) in &tail.frames[first_unproven..] {
-        match adopt(last, at.offset, frame)? {
-            Some(group) => adopted.push(group),
-            None => break,
-        }
-    }
-    Ok((kept, adopted))
-}
-
-/// Reads a frame past the page cache; `None` when the disk does not hold it.
-fn adopt(last: &Arc<Segment>, at: u64, frame: &Frame) -> Result<Option<AdoptedGroup>, LogError> {
-    let bytes = file::read_direct(last.path(), at, frame.header.frame_len())
-        .map_err(full_or_io("read directly", last.path(), 0))?;
-    let bytes = Bytes::from(bytes);
-    if bytes.len() as u64 != frame.header.frame_len() {
-        return Ok(None);
-    }
-    let salt = last.header.salt;
-    let meta_end = FRAME_HEADER_SIZE + frame.header.meta_len as usize;
-    let same_header =
-        FrameHeader::decode(&bytes, salt).is_ok_and(|(header, _)| header == frame.header);
-    if !same_header
-        || FrameHeader::meta_sum_of(&bytes[FRAME_HEADER_SIZE..meta_end], salt)
-            != frame.header.meta_sum
-    {
-        return Ok(None);
-    }
-    let mut records = Vec::with_capacity(frame.records.len());
-    for scanned in &frame.records {
-        let from = usize::try_from(scanned.payload_offset - at).unwrap_or(usize::MAX);
-        let payload = bytes.slice(from..from + scanned.payload_len as usize);
-        if crate::codec::payload_sum(&payload) != scanned.record.payload_sum {
-            return Ok(None);
-        }
-        records.push(Record {
-            payload,
-            ..scanned.record.clone()
-        });
-    }
-    Ok(Some(AdoptedGroup {
-        header: frame.header,
-        records,
-    }))
-}
-
-fn torn_len(last: &Arc<Segment>, tail: &Tail) -> Result<u64, LogError> {
-    Ok(if tail.stopped.is_some() {
-        last.len()? - tail.end
-    } else {
-        0
-    })
-}
-
-fn is_zero_from(segment: &Segment, mut offset: u64) -> Result<bool, LogError> {
-    const STEP: u64 = 1 << 20;
-    let end = segment.len()?;
-    while offset < end {
-        let len = STEP.min(end - offset);
-        if segment
-            .read(offset, len as usize)?
-            .iter()
-            .any(|byte| *byte != 0)
-        {
-            return Ok(false);
-        }
-        offset += len;
-    }
-    Ok(true)
-}
-
-/// Every valid frame header behind a bad place, wherever it starts.
-fn frames_behind(segment: &Segment, from: u64) -> Result<Vec<FrameHeader>, LogError> {
-    const STEP: u64 = 1 << 20;
-    let end = segment.len()?;
-    let mut found = Vec::new();
-    let mut offset = from + 1;
-    while offset + FRAME_HEADER_SIZE as u64 <= end {
-        let len = (STEP + FRAME_HEADER_SIZE as u64).min(end - offset);
-        let bytes = segment.read(offset, len as usize)?;
-        for at in 0..=bytes.len() - FRAME_HEADER_SIZE {
-            if &bytes[at..at + 4] == FrameHeader::MAGIC
-                && let Ok((header, _)) = FrameHeader::decode(&bytes[at..], segment.header.salt)
-                && header.position == offset + at as u64
-            {
-                found.push(header);
-            }
-        }
-        offset += STEP;
-    }
-    Ok(found)
 }

@@ -35,7 +35,8 @@ impl Segment {
         format!("{id}.seg")
     }
 
-    /// Makes a new segment whose file and folder entry are durable before anything is in it.
+    /// Makes a new segment under a temporary name: until [`Segment::name`] it does not exist for
+    /// anybody else, and a crash leaves nothing of it.
     pub(super) fn create(dir: &Path, header: SegmentHeader) -> Result<Self, LogError> {
         let path = dir.join(Self::file_name(header.segment));
         let temporary = path.with_extension("new");
@@ -45,19 +46,25 @@ impl Segment {
             .create(true)
             .truncate(true)
             .open(&temporary)
-            .map_err(LogError::io("create", &temporary))?;
-        let made = file
-            .write_all_at(&header.encode(), 0)
-            .and_then(|()| file.sync_all());
-        if let Err(error) = made {
-            // Whatever it was, no half segment stays behind; the first error is the one that counts.
+            .map_err(full_or_io("create", &temporary, SEGMENT_HEADER_SIZE as u64))?;
+        if let Err(error) = file.write_all_at(&header.encode(), 0) {
+            // Whatever it was, no half segment takes space; the first error is the one that counts.
             let _ = std::fs::remove_file(&temporary);
             return Err(full_or_io("write", &path, SEGMENT_HEADER_SIZE as u64)(
                 error,
             ));
         }
-        file::rename_synced(&temporary, &path)?;
         Ok(Self { header, path, file })
+    }
+
+    /// Makes everything in the new segment durable, then its name.
+    pub(super) fn name(&self) -> Result<(), LogError> {
+        let temporary = self.path.with_extension("new");
+        if let Err(error) = self.file.sync_all() {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(full_or_io("sync", &self.path, 0)(error));
+        }
+        file::rename_synced(&temporary, &self.path)
     }
 
     /// Opens a segment that should be there and belong here.

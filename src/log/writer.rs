@@ -83,6 +83,11 @@ impl Log {
         if used && self.active.offset + bytes > self.options.segment_size {
             self.rotate(context)?;
         }
+        self.allocate(bytes)
+    }
+
+    /// Takes space for the next `bytes` of the active segment.
+    pub(super) fn allocate(&mut self, bytes: u64) -> Result<(), LogError> {
         let needed = self.active.offset + bytes;
         if needed <= self.active.allocated {
             return Ok(());
@@ -201,6 +206,14 @@ impl Log {
     /// `Full`, with nothing changed; `Io`, after which nothing may be written any more.
     pub fn rotate(&mut self, context: GroupContext) -> Result<(), LogError> {
         self.sync()?;
+        let next = self.next_segment(context)?;
+        next.name()?;
+        let last = self.switch_to(Arc::new(next));
+        self.close_segment(&last)
+    }
+
+    /// The segment that follows the active one, not named yet.
+    pub(super) fn next_segment(&self, context: GroupContext) -> Result<Segment, LogError> {
         let last = &self.active;
         let header = SegmentHeader {
             store: self.owner.store,
@@ -213,25 +226,30 @@ impl Log {
             counter: context.counter,
             last_seq: context.last_seq.0,
         };
-        let segment = Arc::new(Segment::create(&self.dir, header)?);
-        last.segment.truncate(last.offset)?;
-        let prev_sum = last.prev_sum;
-        self.publish(|map| {
-            map.insert(segment.id(), segment.clone());
-        });
-        self.start_segment(segment, prev_sum);
-        Ok(())
+        Segment::create(&self.dir, header)
     }
 
-    pub(super) fn start_segment(&mut self, segment: Arc<Segment>, prev_sum: u64) {
+    /// Appends go to the new segment from here on; returns what was active.
+    pub(super) fn switch_to(&mut self, segment: Arc<Segment>) -> Active {
         self.durable = segment.start();
         let offset = SEGMENT_HEADER_SIZE as u64;
-        self.active = Active {
+        let prev_sum = self.active.prev_sum;
+        let next = Active {
             segment,
             offset,
             allocated: offset,
             prev_sum,
         };
+        std::mem::replace(&mut self.active, next)
+    }
+
+    /// Shows the active segment to readers, and cuts the last one to what belongs to it.
+    pub(super) fn close_segment(&self, last: &Active) -> Result<(), LogError> {
+        let segment = &self.active.segment;
+        self.publish(|map| {
+            map.insert(segment.id(), segment.clone());
+        });
+        last.segment.truncate(last.offset)
     }
 
     /// Takes a segment out of the map, so that no new reader gets it. It is given back with all

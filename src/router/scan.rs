@@ -7,6 +7,9 @@ use crate::model::{Key, Result, ShardId, Version};
 use bytes::Bytes;
 use std::iter::Peekable;
 
+/// Live rows in byte order of their keys.
+type LiveRows = Box<dyn Iterator<Item = Result<(Bytes, Row), IndexError>> + Send>;
+
 /// One shard's part of a scan.
 struct Part<I: Iterator> {
     shard: ShardId,
@@ -44,8 +47,8 @@ impl Router {
     /// What the shards answer.
     pub fn count(&self, prefix: &[u8]) -> Result<u64> {
         let mut count = 0;
-        for mut part in self.parts(prefix)? {
-            while let Some(row) = part.rows.next() {
+        for part in self.parts(prefix)? {
+            for row in part.rows {
                 self.told(part.shard, row.map_err(Into::into))?;
                 count += 1;
             }
@@ -53,20 +56,20 @@ impl Router {
         Ok(count)
     }
 
-    fn parts(
-        &self,
-        prefix: &[u8],
-    ) -> Result<Vec<Part<impl Iterator<Item = Result<(Bytes, Row), IndexError>> + use<>>>> {
+    /// Each shard's live rows with a prefix.
+    fn parts(&self, prefix: &[u8]) -> Result<Vec<Part<LiveRows>>> {
         let now = self.now();
         let readers = self.readers()?;
         let part = |reader: &std::sync::Arc<crate::shard::ShardReader>| {
             let live = move |found: &Result<(Bytes, Row), IndexError>| {
                 found.as_ref().map_or(true, |(_, row)| row.is_live(now))
             };
-            let rows = reader
-                .snapshot()
-                .scan(Space::Key, prefix, None)
-                .filter(live);
+            let rows: LiveRows = Box::new(
+                reader
+                    .snapshot()
+                    .scan(Space::Key, prefix, None)
+                    .filter(live),
+            );
             Part {
                 shard: reader.id(),
                 rows: rows.peekable(),

@@ -1,7 +1,7 @@
 //! Merging changes from a backup into live data: many at once, bounded in number and bytes.
 
 use super::Service;
-use super::put::{Checked, Target, command_of, random_u128};
+use super::put::{Checked, Content, Target, command_of, random_u128};
 use crate::codec::{digest_of, open_sealed};
 use crate::dedup::{ContentStore, OpenReference};
 use crate::model::{
@@ -164,7 +164,12 @@ impl Service {
                 }
             },
             Change::Linked { at, digest, info } => {
-                if self.link(&at.key, digest, info, None, at.target()).await? {
+                let content = Content {
+                    digest,
+                    info,
+                    value: None,
+                };
+                if self.link(&at.key, content, at.target()).await? {
                     return Ok(());
                 }
                 let message = format!(

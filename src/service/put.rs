@@ -19,6 +19,15 @@ pub(super) struct Checked {
     pub digest: Option<Digest>,
 }
 
+/// A content to refer to.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub digest: Digest,
+    pub info: ValueInfo,
+    /// Its bytes; `None` when it was seen to be there.
+    pub value: Option<SealedValue>,
+}
+
 /// What happens to the key: the last step of a put.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
@@ -173,10 +182,12 @@ impl Service {
             } else {
                 Some(self.seal(value.clone()).await?)
             };
-            if self
-                .link(key, digest, value.info, sealed, target.clone())
-                .await?
-            {
+            let content = Content {
+                digest,
+                info: value.info,
+                value: sealed,
+            };
+            if self.link(key, content, target.clone()).await? {
                 return Ok(());
             }
             // It was reclaimed between the look and the commit: this time with its bytes.
@@ -185,14 +196,12 @@ impl Service {
 
     /// Makes a reference to a content, with its bytes if given, and the record that names it.
     /// `false` when the content is not there and no bytes were given.
-    pub(super) async fn link(
-        &self,
-        key: &Key,
-        digest: Digest,
-        info: ValueInfo,
-        value: Option<SealedValue>,
-        target: Target,
-    ) -> Result<bool> {
+    pub(super) async fn link(&self, key: &Key, content: Content, target: Target) -> Result<bool> {
+        let Content {
+            digest,
+            info,
+            value,
+        } = content;
         let ref_id = RefId(random_u128()?);
         let blob = BlobRef { digest, ref_id };
         let home = self.router().shard_of_digest(digest);

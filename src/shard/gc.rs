@@ -152,6 +152,7 @@ impl ShardStore {
             scanned_bytes += frame.header.frame_len();
             job.offset = frame.end.offset;
         }
+        drop(scanner); // It holds the segment as a reader does, and the purge waits for those.
         if !moved.is_empty() {
             self.reserve(bytes, true)?;
             self.commit(moved, rows, Forget::default(), self.group_context_now())?;

@@ -218,13 +218,15 @@ fn write_key(
     before: Option<Known>,
     context: PlanContext,
 ) -> Result<Plan, IndexError> {
-    let mut records = Vec::with_capacity(4);
+    let mut records = Vec::new();
     let mut stored = true;
     let digest = put.body.digest();
     let mut own = match put.body {
         PutBody::Small(value) => Record::of_value(Kind::Value, put.key.to_bytes(), value),
         PutBody::Home { blob, info, value } => {
-            stored = push_blob(current, &mut records, blob, &put.key, value, context)?;
+            let new = unless_there(current, blob.digest, value, context)?;
+            stored = new.is_some();
+            records = blob_records(blob, &put.key, new);
             link(&put.key, blob, info)
         }
         PutBody::Away { blob, info } => {
@@ -249,30 +251,29 @@ fn write_key(
     })
 }
 
-/// Adds the blob, unless it is there, and the reference. Whether bytes were added.
-fn push_blob(
-    current: &mut dyn Current,
-    records: &mut Vec<Record>,
-    blob: BlobRef,
-    owner: &Key,
-    value: Option<SealedValue>,
-    context: PlanContext,
-) -> Result<bool, IndexError> {
-    let there = current
-        .blob(blob.digest)?
-        .is_some_and(|known| known.is_live(context.now));
-    let new = value.filter(|_| !there);
-    let stored = new.is_some();
+/// The blob, if `new` has its bytes, and the reference.
+fn blob_records(blob: BlobRef, owner: &Key, new: Option<SealedValue>) -> Vec<Record> {
+    let mut records = Vec::with_capacity(4);
     if let Some(value) = new {
         let id = Bytes::copy_from_slice(&blob.digest.0);
         records.push(Record::of_value(Kind::Blob, id, value));
     }
-    records.push(Record::bookkeeping(
-        Kind::Reference,
-        encode_blob_ref(blob),
-        owner.to_bytes(),
-    ));
-    Ok(stored)
+    let id = encode_blob_ref(blob);
+    records.push(Record::bookkeeping(Kind::Reference, id, owner.to_bytes()));
+    records
+}
+
+/// The bytes of a blob, unless it is there already.
+fn unless_there(
+    current: &mut dyn Current,
+    digest: Digest,
+    value: Option<SealedValue>,
+    context: PlanContext,
+) -> Result<Option<SealedValue>, IndexError> {
+    let there = current
+        .blob(digest)?
+        .is_some_and(|known| known.is_live(context.now));
+    Ok(value.filter(|_| !there))
 }
 
 /// The reference of a replaced record is dropped here if its blob's home is here.
@@ -332,8 +333,9 @@ fn plan_store_blob(
     if !there && value.is_none() {
         return Ok(Plan::unchanged(Reply::BlobMissing));
     }
-    let mut records = Vec::with_capacity(2);
-    let stored = push_blob(current, &mut records, blob, owner, value, context)?;
+    let new = value.filter(|_| !there);
+    let stored = new.is_some();
+    let records = blob_records(blob, owner, new);
     Ok(Plan {
         records,
         reply: Reply::BlobStored { stored },

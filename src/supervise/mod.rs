@@ -93,7 +93,10 @@ fn start_chores(
         sweep,
     ));
     let service = watched.service.clone();
-    let tidy = move || std::future::ready(service.tidy());
+    let tidy = move || {
+        service.tidy();
+        std::future::ready(())
+    };
     tasks.spawn(chores::every(
         chores::tidy_interval(config.dedup.grace),
         stopping.clone(),
