@@ -72,6 +72,7 @@ make_videos() {
     [ "$(cat "$dir.stamp" 2>/dev/null)" = "$stamp" ] && return
     echo "making $REAL_VIDEOS videos and $((REAL_VIDEOS / 2)) copies" >&2
     mkdir -p "$dir/unique" "$dir/again"
+    # shellcheck disable=SC2016 # the inner shell expands it
     seq "$REAL_VIDEOS" | xargs -P "$JOBS" -I{} bash -euc \
         'out=$(printf "%s/unique/clip-%04d.mp4" "$0" "$1"); [ -s "$out" ] || video "$1" "$out"' "$dir" {}
     local n
