@@ -308,11 +308,12 @@ fn scan_tail(last: &Arc<Segment>, applied: Option<Position>) -> Result<Tail, Log
         Some(applied) if applied.segment == last.id() => applied.offset,
         _ => SEGMENT_HEADER_SIZE as u64,
     };
-    let mut scanner =
-        FrameScanner::new(last.clone(), start, last.len()?.max(start), Payloads::Skip);
+    let len = last.len()?;
+    let mut scanner = FrameScanner::new(last.clone(), start, len, Payloads::Skip);
     let mut tail = Tail {
         frames: Vec::new(),
-        end: start,
+        // A file that ends before what the index knows of has lost it.
+        end: start.min(len),
         stopped: None,
     };
     loop {

@@ -26,9 +26,12 @@ impl ShardError {
             Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
             Self::Index(IndexError::Row(_) | IndexError::Database(_)) => true,
             Self::Index(IndexError::Locked) => false,
-            Self::Log(LogError::Io { .. } | LogError::Full { .. } | LogError::Damaged { .. }) => {
-                false
-            }
+            Self::Log(
+                LogError::Io { .. }
+                | LogError::Full { .. }
+                | LogError::Damaged { .. }
+                | LogError::Newer { .. },
+            ) => false,
         }
     }
 
@@ -41,7 +44,7 @@ impl ShardError {
                 Error::new(ErrorKind::DiskFull, "DISK_FULL", message)
             }
             Self::Log(LogError::Damaged { .. }) => Error::corrupt("DATA_DAMAGED", message),
-            Self::Log(LogError::Io { .. } | LogError::IndexStale(_))
+            Self::Log(LogError::Io { .. } | LogError::Newer { .. } | LogError::IndexStale(_))
             | Self::Index(_)
             | Self::Contradiction(_) => Error::unavailable("SHARD_FAILED", message),
         }

@@ -152,9 +152,13 @@ impl ShardStore {
             scanned_bytes += frame.header.frame_len();
             job.offset = frame.end.offset;
         }
+        drop(scanner); // It holds the segment too, and is no reader that a purge waits for.
         if !moved.is_empty() {
             self.reserve(bytes, true)?;
             self.commit(moved, rows, Forget::default(), self.group_context_now())?;
+            fail::fail_point!("gc::moved", |_| Err(super::store::crashed(
+                "moving records"
+            )));
         }
         if job.offset < job.end {
             return Ok(GcStep::More);
@@ -215,6 +219,9 @@ impl ShardStore {
         let header = job.segment.header;
         self.log.seal_end(header.prev_segment, header.prev_end)?;
         self.sync()?;
+        fail::fail_point!("gc::sealed", |_| Err(super::store::crashed(
+            "cutting the predecessor"
+        )));
         let mut records = vec![Record::bookkeeping(
             Kind::Purged,
             purged_id(id),
@@ -230,11 +237,15 @@ impl ShardStore {
         };
         self.commit(records, HashMap::new(), forget, self.group_context_now())?;
         self.sync()?;
-        fail::fail_point!("gc::purged", |_| Err(ShardError::Contradiction(
-            "injected".into()
+        fail::fail_point!("gc::purged", |_| Err(super::store::crashed(
+            "logging the purge"
         )));
         self.index.persist()?;
+        fail::fail_point!("gc::persisted", |_| Err(super::store::crashed(
+            "persisting the index"
+        )));
         self.log.unlink(id)?;
+        fail::fail_point!("gc::unlinked", |_| Err(super::store::crashed("unlinking")));
         Ok(GcStep::Done)
     }
 

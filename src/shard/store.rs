@@ -436,7 +436,7 @@ impl ShardStore {
 
 /// The error of a fail point that stands for a crash after a step.
 #[allow(dead_code, reason = "used where fail points are compiled in")]
-fn crashed(step: &str) -> ShardError {
+pub(super) fn crashed(step: &str) -> ShardError {
     ShardError::Contradiction(format!("injected by a fail point after {step}"))
 }
 
