@@ -25,7 +25,8 @@ impl ShardError {
         match self {
             Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
             Self::Index(IndexError::Row(_) | IndexError::Database(_)) => true,
-            Self::Index(IndexError::Locked) => false,
+            // Opening it again is enough, and all that a full disk has room for.
+            Self::Index(IndexError::Locked | IndexError::Full(_) | IndexError::Poisoned) => false,
             Self::Log(
                 LogError::Io { .. }
                 | LogError::Full { .. }
@@ -35,12 +36,21 @@ impl ShardError {
         }
     }
 
+    /// Whether it goes away by itself when the disk has room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Log(LogError::Full { .. }) | Self::Index(IndexError::Full(_))
+        )
+    }
+
     /// What a reader is told.
     #[must_use]
     pub fn to_public(&self, shard: ShardId) -> Error {
         let message = format!("shard {shard}: {self}");
         match self {
-            Self::Log(LogError::Full { .. }) => {
+            Self::Log(LogError::Full { .. }) | Self::Index(IndexError::Full(_)) => {
                 Error::new(ErrorKind::DiskFull, "DISK_FULL", message)
             }
             Self::Log(LogError::Damaged { .. }) => Error::corrupt("DATA_DAMAGED", message),

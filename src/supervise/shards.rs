@@ -7,6 +7,7 @@ use crate::index::IndexError;
 use crate::log::LogError;
 use crate::model::{Error, Result};
 use crate::shard::{OpenReport, ShardError, ShardHandle, ShardHealth, ShardOptions, ShardStore};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 const RELEASE_DEADLINE: Duration = Duration::from_secs(600);
 /// How often it is looked whether they have.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
+/// How often a shard that a full disk keeps closed is tried again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// Opens one shard, and opens it again when it fails.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct ShardKeeper {
     options: ShardOptions,
     runtime: Arc<ActorRuntime>,
     budget: Arc<Mutex<RestartBudget>>,
+    /// Whether only a full disk keeps the shard down.
+    waits_for_room: Arc<AtomicBool>,
 }
 
 impl ShardKeeper {
@@ -43,6 +48,7 @@ impl ShardKeeper {
             options,
             runtime,
             budget: Arc::new(Mutex::new(budget)),
+            waits_for_room: Arc::default(),
         }
     }
 
@@ -52,9 +58,13 @@ impl ShardKeeper {
     /// # Errors
     /// Why it is down.
     pub async fn open(&self, rebuild: Option<String>) -> Result<()> {
-        match self.open_released(rebuild).await {
+        let opened = self.open_released(rebuild).await;
+        let full = matches!(&opened, Err(error) if error.is_disk_full());
+        self.waits_for_room.store(full, Ordering::Relaxed);
+        match opened {
             Ok((store, report)) => {
                 tell(&self.options, &report);
+                self.handle.set_health(ShardHealth::Opening);
                 self.handle.start(store, &self.runtime);
                 let mut health = self.handle.health();
                 let _ = health
@@ -90,30 +100,43 @@ impl ShardKeeper {
                 Err(ShardError::Index(IndexError::Locked)) if Instant::now() < deadline => {
                     tokio::time::sleep(RELEASE_POLL).await;
                 }
-                Err(ShardError::Log(LogError::Full { .. })) if self.options.ballast.release() => {}
+                Err(error) if error.is_disk_full() && self.options.ballast.release() => {}
                 done => return done,
             }
         }
     }
 
-    /// Reopens the shard whenever it fails, until told to stop or until it failed too often.
+    /// Reopens the shard whenever it fails, until told to stop or until it failed too often. One
+    /// that found no room to open is tried again until there is some.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut health = self.handle.health();
         loop {
             let failed = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(FULL_RETRY), if self.waits_for_room.load(Ordering::Relaxed) => None,
                 failed = health.wait_for(|health| matches!(health, ShardHealth::Failed { .. })) => {
-                    failed.map(|health| health.clone())
+                    Some(failed.map(|health| health.clone()))
                 }
             };
-            let Ok(ShardHealth::Failed { cause, rebuild }) = failed else {
-                return;
+            let (cause, rebuild) = match failed {
+                None => {
+                    self.try_again().await;
+                    continue;
+                }
+                Some(Ok(ShardHealth::Failed { cause, rebuild })) => (cause, rebuild),
+                Some(_) => return,
             };
             if !self.may_restart() {
                 self.give_up(&cause).await;
                 return;
             }
             self.reopen(&cause, rebuild).await;
+        }
+    }
+
+    async fn try_again(&self) {
+        if self.open(None).await.is_ok() {
+            tracing::warn!(shard = %self.handle.id(), "the disk has room: the shard serves again");
         }
     }
 
