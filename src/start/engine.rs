@@ -103,8 +103,7 @@ impl Engine {
                 inline_max: config.index.inline_max,
                 tombstone_retention: config.keys.tombstone_retention,
                 checkpoint_bytes: config.index.checkpoint_bytes,
-                // Every shard's index may have as much to flush still.
-                space_floor: config.index.write_buffer_size * 2 * u64::from(manifest.shards()),
+                space_floor: 2 * config.index.write_buffer_size * u64::from(manifest.shards()),
                 homes: homes.clone(),
                 ballast: ballast.clone(),
                 clock: clock.clone(),
