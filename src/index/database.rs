@@ -9,6 +9,7 @@ use fjall::{
     config::CompressionPolicy,
 };
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -34,6 +35,12 @@ pub enum IndexError {
     /// Another handle of the same database is open still.
     #[error("the index is open elsewhere")]
     Locked,
+    /// No space left. What is in the index is sound; it is opened again when there is room.
+    #[error("disk full: no room for the index: {0}")]
+    Full(fjall::Error),
+    /// An earlier write of it failed; opening it again shows what became of that.
+    #[error("the index failed earlier and takes no writes until it is opened again")]
+    Poisoned,
     /// fjall refuses.
     #[error("index: {0}")]
     Database(fjall::Error),
@@ -57,9 +64,27 @@ impl From<fjall::Error> for IndexError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
+            fjall::Error::Poisoned => Self::Poisoned,
+            full if is_disk_full(&full) => Self::Full(full),
             other => Self::Database(other),
         }
     }
+}
+
+/// Whether "no space left" is at the bottom of it.
+fn is_disk_full(error: &fjall::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(|io| io.kind());
+        if matches!(
+            kind,
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        ) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The index of one shard.

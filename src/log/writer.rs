@@ -79,8 +79,7 @@ impl Log {
     /// # Errors
     /// `Full`, with nothing changed; `Io`, after which nothing may be written any more.
     pub fn reserve(&mut self, bytes: u64, context: GroupContext) -> Result<(), LogError> {
-        let used = self.active.offset > SEGMENT_HEADER_SIZE as u64;
-        if used && self.active.offset + bytes > self.options.segment_size {
+        if self.needs_rotation(bytes) {
             self.rotate(context)?;
         }
         self.allocate(bytes)
@@ -97,17 +96,48 @@ impl Log {
             path: path.to_owned(),
             needed: bytes
         }));
-        let file = self.active.segment.file();
         let stepped = needed.next_multiple_of(PREALLOCATION_STEP);
-        let len = stepped - self.active.allocated;
-        let taken = file::preallocate(file, self.active.allocated, len).or_else(|_| {
-            // Not a whole step, but perhaps just enough.
-            file::preallocate(file, self.active.allocated, needed - self.active.allocated)
-                .map(|_| false)
+        // Not a whole step where that would take all there is.
+        let wanted = if super::free_space(&self.dir)? > 2 * (stepped - self.active.allocated) {
+            stepped
+        } else {
+            needed
+        };
+        let file = self.active.segment.file();
+        let taken = file::preallocate(file, self.active.allocated, wanted - self.active.allocated);
+        let taken = taken.inspect_err(|_| {
+            // A filesystem that runs out half way keeps what it took: it is given back.
+            let _ = file.set_len(self.active.allocated);
         });
-        let whole_step = taken.map_err(full_or_io("preallocate", path, bytes))?;
-        self.active.allocated = if whole_step { stepped } else { needed };
+        let took_all = taken.map_err(full_or_io("preallocate", path, bytes))?;
+        self.active.allocated = if took_all { wanted } else { needed };
         Ok(())
+    }
+
+    fn needs_rotation(&self, bytes: u64) -> bool {
+        let used = self.active.offset > SEGMENT_HEADER_SIZE as u64;
+        used && self.active.offset + bytes > self.options.segment_size
+    }
+
+    /// Bytes that [`Log::reserve`] takes from the filesystem: in the steps it likes, or at least.
+    #[must_use]
+    pub fn growth(&self, bytes: u64, in_steps: bool) -> u64 {
+        let (offset, allocated) = if self.needs_rotation(bytes) {
+            (SEGMENT_HEADER_SIZE as u64, 0)
+        } else {
+            (self.active.offset, self.active.allocated)
+        };
+        let needed = offset + bytes;
+        let taken = if in_steps {
+            needed.next_multiple_of(PREALLOCATION_STEP)
+        } else {
+            needed
+        };
+        if needed <= allocated {
+            0
+        } else {
+            taken - allocated
+        }
     }
 
     /// Lays a group out at the end of the log, on paper only. [`Log::reserve`] came before.

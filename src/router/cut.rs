@@ -24,15 +24,23 @@ impl Router {
     /// issued again.
     ///
     /// # Errors
-    /// `Unavailable` when a shard does not serve or does not come to the gate in time.
+    /// `Unavailable` when a shard does not serve or does not come to the gate in time; the others
+    /// then go on at once.
     pub async fn cut(&self) -> Result<Cut> {
+        let _only_one = self.cutting.lock().await;
         let gate = CutGate::new(self.shards.len(), PATIENCE);
         let waiting: Vec<_> = self
             .shards
             .iter()
             .map(|shard| {
                 let (shard, gate) = (shard.clone(), gate.clone());
-                tokio::spawn(async move { shard.cut(gate).await })
+                tokio::spawn(async move {
+                    let snapshot = shard.cut(gate.clone()).await;
+                    if snapshot.is_err() {
+                        gate.give_up();
+                    }
+                    snapshot
+                })
             })
             .collect();
         let counter = self.counter.clone();

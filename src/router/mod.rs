@@ -24,6 +24,8 @@ pub struct Router {
     homes: Arc<Homes>,
     clock: Arc<Clock>,
     counter: Arc<VersionCounter>,
+    /// Held during a cut: shards that park at two gates at once would wait for each other.
+    cutting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A value that was found: its key's record, and the record that holds its bytes.
@@ -51,6 +53,7 @@ impl Router {
             homes,
             clock,
             counter,
+            cutting: Arc::default(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Router {
                     shard: self.shard_of_key(key),
                 }));
             };
+            fail::fail_point!("router::between");
             if let Some(body) = self.find_blob(link.digest)? {
                 let shard = self.shard_of_digest(link.digest);
                 return Ok(Some(FoundValue {

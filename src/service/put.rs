@@ -225,6 +225,7 @@ impl Service {
             if service.router().write(home, store).await? == Reply::BlobMissing {
                 return Ok(false);
             }
+            fail::fail_point!("put::stored");
             let command = command_of(&key, PutBody::Away { blob, info }, &target);
             service.name(own, command, blob).await
         };

@@ -105,10 +105,16 @@ impl Service {
     }
 
     /// The counter is raised first, durably, and a new chain begins: what is merged in at or below
-    /// the old counter would be missing in the next increment.
+    /// the old counter would be missing in the next increment. Where it already is as high as the
+    /// backup, the merge takes a version of its own, so that the floor lies above every version that
+    /// an earlier backup was complete to.
     async fn begin(&self, judged: &Judged, merge: UnfinishedMerge) -> Result<()> {
         let counter = self.router().counter();
+        let before = counter.current();
         counter.raise(judged.highest);
+        if before > Version(0) && before >= judged.highest {
+            counter.draw();
+        }
         let version = counter.current();
         self.router()
             .write(ShardId(0), Command::Mark { version })

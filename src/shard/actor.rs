@@ -242,7 +242,6 @@ impl Actor for ShardActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
-        self.health.send_replace(ShardHealth::Serving);
     }
 }
 

@@ -98,12 +98,20 @@ impl ShardHandle {
         self.health.send_if_modified(serving);
     }
 
-    /// Gives an opened store to a new actor and lets callers in.
+    /// Gives an opened store to a new actor, lets callers in, and only then says that it serves.
     pub fn start(&self, store: ShardStore, runtime: &ActorRuntime) {
         let reader = Arc::new(store.reader());
         let health = self.health.clone();
         let address = runtime.spawn(move || ShardActor::new(store, health));
         self.live.store(Some(Arc::new(Live { address, reader })));
+        // An actor that has failed by now has said so itself.
+        self.health.send_if_modified(|health| {
+            let opening = *health == ShardHealth::Opening;
+            if opening {
+                *health = ShardHealth::Serving;
+            }
+            opening
+        });
     }
 
     /// Sends callers away and closes the actor. What is returned is dead when nobody reads from

@@ -6,12 +6,10 @@ use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
 use super::view::View;
-use crate::codec::{FRAME_HEADER_SIZE, Kind, Record, Space};
+use crate::codec::{Kind, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
-use crate::log::{
-    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, free_space,
-};
+use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, Slot, StoreId, Timestamp, Version,
     VersionCounter,
@@ -128,7 +126,7 @@ pub struct ShardStore {
     pub(super) index: Arc<Index>,
     pub(super) ledger: Ledger,
     last_seq: Seq,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     unpersisted: u64,
     /// Tombstones up to this version may go.
     pub(super) horizon: Version,
@@ -232,33 +230,6 @@ impl ShardStore {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.ledger.totals
-    }
-
-    /// Makes room for commands of up to `bytes`. `essential`: whether they lead out of a full disk
-    /// and may use the reserve.
-    ///
-    /// # Errors
-    /// `Full` with nothing changed; anything else means that the shard must be reopened.
-    pub fn reserve(&mut self, bytes: u64, essential: bool) -> Result<(), ShardError> {
-        if !essential {
-            let free = free_space(&self.options.dir)?;
-            if free < self.options.space_floor {
-                let path = self.options.dir.clone();
-                return Err(LogError::Full {
-                    path,
-                    needed: self.options.space_floor - free,
-                }
-                .into());
-            }
-        }
-        let needed = bytes + FRAME_HEADER_SIZE as u64;
-        let context = self.group_context(self.now);
-        match self.log.reserve(needed, context) {
-            Err(LogError::Full { .. }) if essential && self.options.ballast.release() => {
-                Ok(self.log.reserve(needed, context)?)
-            }
-            done => Ok(done?),
-        }
     }
 
     /// Plans and commits commands as one group, in their order. Space was reserved before.
@@ -437,7 +408,7 @@ impl ShardStore {
 
 /// The error of a fail point that stands for a crash after a step.
 #[allow(dead_code, reason = "used where fail points are compiled in")]
-fn crashed(step: &str) -> ShardError {
+pub(super) fn crashed(step: &str) -> ShardError {
     ShardError::Contradiction(format!("injected by a fail point after {step}"))
 }
 

@@ -188,7 +188,7 @@ impl Shared {
             inline_max: config.index.inline_max,
             tombstone_retention: config.keys.tombstone_retention,
             checkpoint_bytes: config.index.checkpoint_bytes,
-            space_floor: config.index.write_buffer_size * 2,
+            space_floor: 2 * config.index.write_buffer_size * u64::from(manifest.shards()),
             homes: self.homes.clone(),
             ballast: self.ballast.clone(),
             clock: self.clock.clone(),

@@ -21,7 +21,7 @@ const RELEASE_POLL: Duration = Duration::from_millis(20);
 /// How long it takes until a shard that did not open is tried again; twice as long every time ...
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Opens one shard, and opens it again when it fails.
 #[derive(Debug, Clone)]
@@ -197,7 +197,7 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
         damaged,
     };
     match error {
-        ShardError::Log(LogError::Damaged { .. }) => down(true),
+        ShardError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => down(true),
         // What is still so after the index was made anew will be so the next time too.
         ShardError::Contradiction(_)
         | ShardError::Log(LogError::IndexStale(_))
@@ -205,7 +205,12 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
             down(false)
         }
         ShardError::Log(LogError::Io { .. } | LogError::Full { .. })
-        | ShardError::Index(IndexError::Database(_) | IndexError::Locked) => ShardHealth::Failed {
+        | ShardError::Index(
+            IndexError::Database(_)
+            | IndexError::Locked
+            | IndexError::Full(_)
+            | IndexError::Poisoned,
+        ) => ShardHealth::Failed {
             cause: public.to_string(),
             rebuild,
         },
