@@ -154,6 +154,7 @@ kill_in_the_middle() { # WHAT ACKNOWLEDGED
     local what=$1 enough=$2 list=$WORK/killed-$1.list client acknowledged
     say "kill -9 in the middle of the $what"
     start "$WORK/killed.data"
+    : >"$list"
     sk put -r "$INPUT/$what" >"$list" 2>"$list.log" &
     client=$!
     until [ "$(wc -l <"$list")" -ge "$enough" ] || ! kill -0 "$client" 2>/dev/null; do sleep 0.01; done
