@@ -3,6 +3,7 @@
 # backed up and restored. Prints a table of figures and fails when a goal is missed.
 #
 #   tests/real/run.sh                 from anywhere in the repository; some minutes
+#   tests/real/run.sh tree_user killed_tree     only these steps
 #   REAL_VIDEOS=30 REAL_TREE=/usr/share/doc REAL_TREE_FILES=2000 tests/real/run.sh    a quick look
 #
 # Needs a Debian with apt (installs ffmpeg, zstd, b3sum and jq when missing) and about 5 GB of disk.
@@ -144,11 +145,16 @@ tree() { # MODE
     rm -rf "$data" "$WORK/tree-$mode.back"
 }
 
+videos_and_backups() { videos; backups; }
+tree_content() { tree content; }
+tree_user() { tree user; }
+
 # Kills the server when so many files are acknowledged, and wants every one of them back.
 kill_in_the_middle() { # WHAT ACKNOWLEDGED
     local what=$1 enough=$2 list=$WORK/killed-$1.list client acknowledged
     say "kill -9 in the middle of the $what"
     start "$WORK/killed.data"
+    : >"$list"
     sk put -r "$INPUT/$what" >"$list" 2>"$list.log" &
     client=$!
     until [ "$(wc -l <"$list")" -ge "$enough" ] || ! kill -0 "$client" 2>/dev/null; do sleep 0.01; done
@@ -174,10 +180,14 @@ kill_in_the_middle() { # WHAT ACKNOWLEDGED
     rm -rf "$WORK/killed.back" "$WORK/killed.data"
 }
 
+killed_videos() { kill_in_the_middle videos "$(($(wc -l <"$INPUT/videos.tsv") / 10))"; }
+killed_tree() { kill_in_the_middle tree "$(($(wc -l <"$INPUT/tree.tsv") / 3))"; }
+
 # zstdb's own backups, into a new directory: keys, lengths, checksums and versions as its JSON says.
 zstdb_samples() {
     say "zstdb's own backups"
-    local samples=$here/../data
+    local samples
+    samples=$(realpath "$here/../data/zstdb")
     sk import --data-dir "$WORK/import.data" \
         "$samples/sample_[0_24].zstdb.bak" "$samples/sample_[24_27].zstdb.bak" >"$WORK/import.log" 2>&1 ||
         die "import: $(tail -3 "$WORK/import.log")"
@@ -195,14 +205,10 @@ zstdb_samples() {
     stop
 }
 
+steps=("$@")
+[ $# -gt 0 ] || steps=(videos_and_backups tree_content tree_user killed_videos killed_tree zstdb_samples)
 prepare
-videos
-backups
-tree content
-tree user
-kill_in_the_middle videos "$(($(wc -l <"$INPUT/videos.tsv") / 10))"
-kill_in_the_middle tree "$(($(wc -l <"$INPUT/tree.tsv") / 3))"
-zstdb_samples
+for step in "${steps[@]}"; do "$step"; done
 
 printf '\n'
 column -t -s $'\t' -o '  ' -N FIGURE,VALUE,GOAL, "$WORK/figures.tsv"
