@@ -40,6 +40,8 @@ pub struct Log {
     pub(super) active: Active,
     /// Everything before this is on the disk.
     pub(super) durable: Position,
+    /// A write or sync has failed: nothing is written behind it.
+    pub(super) failed: bool,
 }
 
 /// The segment that groups are appended to.
@@ -98,7 +100,8 @@ impl Log {
         }));
         let stepped = needed.next_multiple_of(PREALLOCATION_STEP);
         // Not a whole step where that would take all there is.
-        let wanted = if super::free_space(&self.dir)? > 2 * (stepped - self.active.allocated) {
+        let roomy = 2 * (stepped - self.active.allocated);
+        let wanted = if super::free_space(&self.dir).is_ok_and(|free| free > roomy) {
             stepped
         } else {
             needed
@@ -199,10 +202,12 @@ impl Log {
             self.end(),
             "a group is written where it was laid out"
         );
+        self.check_sound()?;
         let slices: Vec<&[u8]> = group.pieces.iter().map(AsRef::as_ref).collect();
         let file = self.active.segment.file();
-        file::write_all_at(file, &slices, group.start.offset)
-            .map_err(LogError::io("write", self.active.segment.path()))?;
+        let written = file::write_all_at(file, &slices, group.start.offset);
+        self.failed = written.is_err();
+        written.map_err(LogError::io("write", self.active.segment.path()))?;
         self.active.offset = group.end.offset;
         self.active.prev_sum = group.header_sum;
         Ok(())
@@ -221,13 +226,23 @@ impl Log {
             "sync",
             self.active.segment.path()
         )(injected())));
-        let segment = &self.active.segment;
-        segment
-            .file()
-            .sync_data()
-            .map_err(LogError::io("sync", segment.path()))?;
+        self.check_sound()?;
+        let synced = self.active.segment.file().sync_data();
+        self.failed = synced.is_err();
+        synced.map_err(LogError::io("sync", self.active.segment.path()))?;
         self.durable = self.end();
         Ok(())
+    }
+
+    /// After a failed write or sync, every further one fails too.
+    fn check_sound(&self) -> Result<(), LogError> {
+        if !self.failed {
+            return Ok(());
+        }
+        let earlier = std::io::Error::other("an earlier write or sync failed");
+        Err(LogError::io("go on with", self.active.segment.path())(
+            earlier,
+        ))
     }
 
     /// Closes the active segment and starts the next.

@@ -24,9 +24,7 @@ impl ShardError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
-            // Opening it again is enough, and all that a full disk has room for.
-            Self::Index(IndexError::Locked | IndexError::Full(_) | IndexError::Poisoned) => false,
-            Self::Index(_) => true,
+            Self::Index(error) => error.needs_rebuild(),
             Self::Log(
                 LogError::Io { .. }
                 | LogError::Full { .. }

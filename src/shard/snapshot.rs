@@ -3,7 +3,7 @@
 use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
-use crate::codec::{Kind, Space};
+use crate::codec::{Kind, Space, encode_blob_ref};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
 use crate::model::{BlobRef, Digest, Key, ShardId, Version};
@@ -146,6 +146,17 @@ impl ShardSnapshot {
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// Whether a reference and its content are there.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn holds(&self, blob: BlobRef) -> Result<bool, ShardError> {
+        let reference = self.index.get(Space::Reference, &encode_blob_ref(blob))?;
+        let content = self.index.get(Space::Blob, &blob.digest.0)?;
+        let is = |row: Option<Row>, kind| row.is_some_and(|row| row.kind == kind);
+        Ok(is(reference, Kind::Reference) && is(content, Kind::Blob))
     }
 
     /// The references to a blob and their owners.

@@ -9,7 +9,9 @@ use super::view::View;
 use crate::codec::{Kind, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
-use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
+use crate::log::{
+    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, Position,
+};
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, Slot, StoreId, Timestamp, Version,
     VersionCounter,
@@ -153,15 +155,16 @@ impl ShardStore {
         crate::log::create_dir_synced(&options.dir)?;
         let reason = match force_rebuild {
             Some(reason) => reason.to_owned(),
-            None => match Self::try_open(&options, OpenContext::default()) {
+            None => match Self::try_open(&options) {
                 Err(error) if error.needs_rebuild() => error.to_string(),
                 done => return done,
             },
         };
         tracing::error!(shard = %options.id, %reason, "rebuilding the index from the log");
-        let evidence = evidence(&options);
+        let evidence = evidence(&options)?;
         set_index_aside(&options.dir)?;
-        let (store, report) = Self::try_open(&options, evidence)?;
+        keep_evidence(&options, evidence)?;
+        let (store, report) = Self::try_open(&options)?;
         Ok((
             store,
             OpenReport {
@@ -171,14 +174,10 @@ impl ShardStore {
         ))
     }
 
-    /// `evidence` is what is known about the log when the index is empty.
-    fn try_open(
-        options: &ShardOptions,
-        evidence: OpenContext,
-    ) -> Result<(Self, OpenReport), ShardError> {
+    fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
         let index = Index::open(&options.dir.join("index"), options.index)?;
         let state = index.state()?;
-        let context = state.map_or(evidence, |state| state.open_context());
+        let context = state.map_or_else(OpenContext::default, |state| state.open_context());
         let owner = LogIdentity {
             store: options.store,
             shard: options.id,
@@ -346,6 +345,7 @@ impl ShardStore {
     fn checkpoint_after(&mut self, written: u64) -> Result<(), ShardError> {
         self.unpersisted += written;
         if self.unpersisted >= self.options.checkpoint_bytes {
+            self.log.sync()?; // A durable index must not be ahead of the log.
             self.index.persist()?;
             self.unpersisted = 0;
         }
@@ -420,13 +420,27 @@ pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]
 
 /// What the index to be set aside still says about the log: how far it was synced, so that the
 /// rebuild can tell a torn tail from a damaged one. Nothing, if it does not open.
-fn evidence(options: &ShardOptions) -> OpenContext {
-    let index = Index::open(&options.dir.join("index"), options.index);
-    let state = index.ok().and_then(|index| index.state().ok().flatten());
-    state.map_or_else(OpenContext::default, |state| OpenContext {
-        applied: None,
-        ..state.open_context()
+fn evidence(options: &ShardOptions) -> Result<IndexState, ShardError> {
+    let index = match Index::open(&options.dir.join("index"), options.index) {
+        Err(IndexError::Locked) => return Err(IndexError::Locked.into()),
+        opened => opened.ok(),
+    };
+    let state = index
+        .and_then(|index| index.state().ok().flatten())
+        .unwrap_or_default();
+    Ok(IndexState {
+        applied: Position::default(),
+        totals: Totals::default(),
+        ..state
     })
+}
+
+/// The evidence outlives this attempt: it is the new index's first row, durable before the log is
+/// looked at.
+fn keep_evidence(options: &ShardOptions, evidence: IndexState) -> Result<(), ShardError> {
+    let index = Index::open(&options.dir.join("index"), options.index)?;
+    index.batch().commit(&evidence)?;
+    Ok(index.persist()?)
 }
 
 /// Moves an unusable index out of the way. One old copy is kept for whoever wants to know what

@@ -21,6 +21,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+const ADMISSION: shardkeep::config::Admission = shardkeep::config::Admission {
+    requests_per_shard: 4096,
+    bytes_in_flight: 64 << 20,
+};
+
 /// Contents from this size on have a home of their own.
 pub const LARGE: usize = 1024;
 
@@ -60,6 +65,15 @@ impl StoreBook for MemoryBook {
 }
 
 impl House {
+    /// Collects everything that is closed; what each shard did.
+    pub async fn collect(&self) -> Vec<(ShardId, shardkeep::shard::GcOutcome)> {
+        let outcomes = self.router().gc(2.0, 1 << 20).await;
+        outcomes
+            .into_iter()
+            .map(|(shard, outcome)| (shard, outcome.unwrap()))
+            .collect()
+    }
+
     /// Four shards, user keys, no fail points.
     pub async fn calm() -> Self {
         Self::over(Faults::calm(), 4).await
@@ -128,7 +142,7 @@ impl House {
         let homes = Arc::new(Homes::even(self.shards));
         let ballast = Arc::new(Ballast::new(self.dir().join("ballast"), 0));
         let handles: Vec<Arc<ShardHandle>> = (0..self.shards)
-            .map(|id| Arc::new(ShardHandle::new(ShardId(id), 4096)))
+            .map(|id| Arc::new(ShardHandle::new(ShardId(id), &ADMISSION)))
             .collect();
         let mut keepers = Vec::new();
         for handle in &handles {

@@ -55,7 +55,7 @@ async fn a_cut_pins_its_segments() {
             .set(format!("key-{step}").as_bytes(), b"replaced")
             .await;
     }
-    let outcomes = house.router().gc(2.0, 1 << 20).await.unwrap();
+    let outcomes = house.collect().await;
     assert!(
         outcomes
             .iter()
@@ -67,7 +67,7 @@ async fn a_cut_pins_its_segments() {
         assert_eq!(raw, noise(step, 900));
     }
     drop(cut);
-    let outcomes = house.router().gc(2.0, 1 << 20).await.unwrap();
+    let outcomes = house.collect().await;
     assert!(
         outcomes
             .iter()

@@ -154,7 +154,7 @@ async fn references_equal_a_recount_after_a_concurrent_history() {
                 for step in 0..60 {
                     let dice = noise(writer * 1000 + step, 8);
                     let key = format!("key-{}", dice[5] % 5);
-                    if dice[6] % 4 == 0 {
+                    if dice[6].is_multiple_of(4) {
                         service.delete(key.as_bytes()).await.unwrap();
                         continue;
                     }

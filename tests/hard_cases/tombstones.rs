@@ -40,7 +40,7 @@ async fn an_increment_holds_the_deletes_since_the_last_backup() {
     for _ in 0..2 {
         house.close().await;
         house.open().await;
-        house.router().gc(2.0, 1 << 20).await.unwrap();
+        house.collect().await;
     }
     house.crash().await;
     let increment = backup(&house, "increment", full.max).await;
