@@ -80,13 +80,22 @@ impl IndexError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Locked | Self::Full(_) | Self::Poisoned => false,
-            Self::Database(fjall::Error::Io(error)) => matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
-            ),
+            Self::Database(fjall::Error::Io(error)) => !is_of_the_system(error),
             Self::Database(_) | Self::Row(_) | Self::File { .. } | Self::Panicked => true,
         }
     }
+}
+
+/// Whether the operating system failed, rather than the files.
+fn is_of_the_system(error: &std::io::Error) -> bool {
+    const EIO: i32 = 5;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    let by_kind = matches!(
+        error.kind(),
+        ErrorKind::OutOfMemory | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    );
+    by_kind || matches!(error.raw_os_error(), Some(EIO | ENFILE | EMFILE))
 }
 
 /// Whether "no space left" is at the bottom of it.

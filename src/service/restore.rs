@@ -120,8 +120,8 @@ impl Service {
 
     /// The counter is raised first, durably, and a new chain begins: what is merged in at or below
     /// the old counter would be missing in the next increment. Where it already is as high as the
-    /// backup, the merge takes a version of its own, so that the floor lies above every version that
-    /// an earlier backup was complete to.
+    /// backup, the floor lies above it, and so above every version that an earlier backup was
+    /// complete to.
     async fn begin(&self, judged: &Judged, merge: UnfinishedMerge) -> Result<()> {
         if judged.highest > VERSION_MAX {
             let message = format!(
@@ -133,14 +133,13 @@ impl Service {
         let counter = self.router().counter();
         let before = counter.current();
         counter.raise(judged.highest);
-        if before > Version(0) && before >= judged.highest {
-            counter.draw();
-        }
         let version = counter.current();
         self.router().mark(version).await?;
+        let overlaps = before > Version(0) && before >= judged.highest;
+        let floor = Version(version.0 + u64::from(overlaps));
         let book = &self.0.parts.book;
         let mut begun = book.read();
-        begun.begin(merge, version, new_chain()?);
+        begun.begin(merge, floor, new_chain()?);
         book.write(begun)
     }
 

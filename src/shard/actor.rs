@@ -198,16 +198,15 @@ impl ShardActor {
                 }
             }
             Err(error) => {
-                let public = error.to_public(self.id);
-                if let Some(round) = self.gc.take() {
-                    let _ = round.reply.send(Err(public));
-                }
+                let round = self.gc.take();
                 // A full disk stops this round; the shard itself is well.
-                let harmless = matches!(error, ShardError::Log(LogError::Full { .. }));
-                if harmless {
+                if matches!(error, ShardError::Log(LogError::Full { .. })) {
                     tracing::error!(shard = %self.id, %error, "segment gc stopped");
                 } else {
                     self.poison(&error);
+                }
+                if let Some(round) = round {
+                    let _ = round.reply.send(Err(error.to_public(self.id)));
                 }
             }
         }

@@ -118,7 +118,8 @@ fn the_same_damage_before_a_proof_is_an_error() {
             let (file, offset, what) = damage(opened);
             assert_eq!(file, path);
             assert!((frame..frame + 300).contains(&offset), "{offset}");
-            assert!(what.contains("synced up to"), "{what}");
+            // With the index's own proof the tail begins behind it, and replay meets the damage.
+            assert_eq!(what.contains("synced up to"), without_index, "{what}");
         }
     }
 }
