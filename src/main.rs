@@ -6,5 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Only the binary that tests start has fail points; `FAILPOINTS` says which of them act.
+    let _fail_points = fail::has_failpoints().then(fail::FailScenario::setup);
     shardkeep::cli::run()
 }

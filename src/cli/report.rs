@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::status::table;
-use crate::model::{Problem, RestoreReport, VerifyReport};
+use crate::model::{RestoreReport, VerifyReport};
 use indicatif::{HumanBytes, HumanCount};
 use std::fmt;
 
@@ -11,16 +11,6 @@ pub(super) fn exit_of(report: &VerifyReport) -> Exit {
     match report.problems.is_empty() {
         true => Exit::Ok,
         false => Exit::Damaged,
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(offset) = self.offset {
-            write!(f, " at byte {offset}")?;
-        }
-        write!(f, ": {}; {}", self.what, self.remedy)
     }
 }
 
@@ -64,6 +54,7 @@ impl fmt::Display for RestoreReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Problem;
 
     fn report() -> VerifyReport {
         VerifyReport {
@@ -99,7 +90,7 @@ mod tests {
         let text = report.to_string();
         assert!(
             text.ends_with(
-                "damaged: shards/000/log/00000001.seg at byte 4096: record checksum does not \
+                "damaged: shards/000/log/00000001.seg at offset 4096: record checksum does not \
                  match; restore the key from a backup\n1 problem"
             ),
             "{text}"

@@ -12,10 +12,11 @@
 
 mod batch;
 mod database;
+mod preflight;
 mod row;
 mod state;
 
 pub use batch::IndexBatch;
-pub use database::{Index, IndexError, IndexOptions, IndexSnapshot};
+pub use database::{Index, IndexError, IndexOptions, IndexSnapshot, contained};
 pub use row::{Place, Row};
 pub use state::{IndexState, SegmentUsage, Totals};

@@ -19,14 +19,17 @@
 
 mod file;
 mod group;
+mod inspect;
 mod open;
 mod scan;
 mod segment;
 mod space;
+mod tail;
 mod writer;
 
 pub use file::{create_dir_synced, rename_synced, sync_dir, write_file_synced};
 pub use group::{Placed, PreparedGroup};
+pub use inspect::{FrameWalk, Inspection, Step, check_header, end_of, inspect, is_zero_from};
 pub use open::{OpenContext, Opened};
 pub use scan::{Frame, FrameScanner, Payloads, ScannedRecord};
 pub use segment::{Segment, SegmentMap, SharedSegments};
@@ -85,6 +88,16 @@ pub enum LogError {
         offset: u64,
         /// What is wrong.
         what: String,
+    },
+    /// Sound bytes that only a newer program understands; they are left as they are.
+    #[error("{path} at offset {offset}: {what}: start the newer shardkeep that wrote it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What it is.
+        what: &'static str,
     },
     /// The index is not of this log's state; it must be rebuilt.
     #[error("the index is {0}: it must be rebuilt from the log")]

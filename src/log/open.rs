@@ -1,15 +1,11 @@
 //! Opening a log: which segments there are, where the last one ends, what of its tail is proven.
 
-use super::segment::full_or_io;
+use super::tail::{AdoptedGroup, Tail, proven_end, scan_tail, split_tail, torn_len};
 use super::writer::{Active, random_salt};
-use super::{
-    Frame, FrameScanner, Log, LogError, LogIdentity, LogOptions, Payloads, Position, Segment,
-    SegmentMap, file,
-};
+use super::{Log, LogError, LogIdentity, LogOptions, Position, Segment, SegmentMap, file};
 use crate::codec::{FRAME_HEADER_SIZE, FrameHeader, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,18 +65,9 @@ impl Place<'_> {
                 offset: active.offset,
             },
             active,
+            failed: false,
         }
     }
-}
-
-/// What the scan of the last segment found.
-struct Tail {
-    /// The frames, payloads skipped.
-    frames: Vec<(Position, Frame)>,
-    /// Where the good frames end.
-    end: u64,
-    /// What stopped the scan before the end of the file, if anything did.
-    stopped: Option<LogError>,
 }
 
 impl Log {
@@ -114,9 +101,9 @@ impl Log {
         let (mut ends, missing) = chain(&map)?;
         let (_, last) = map.last_key_value().expect("a segment was found");
         let last = last.clone();
-        let tail = scan_tail(&last, context.applied)?;
+        let tail = scan_tail(&last, context.durable)?;
         let proven = proven_end(&last, &tail, context)?;
-        let (kept, adopted) = split_tail(&last, &tail, proven)?;
+        let (kept, adopted) = split_tail(&last, &tail, proven, context.applied)?;
         let torn_bytes = torn_len(&last, &tail)?;
         ends.insert(last.id(), kept.offset);
         let place = Place {
@@ -188,12 +175,6 @@ impl Opened {
             now: self.now,
         }
     }
-}
-
-/// A group read from the disk itself.
-struct AdoptedGroup {
-    header: FrameHeader,
-    records: Vec<Record>,
 }
 
 /// The log with its last segment active again, as far as it is kept.
@@ -307,195 +288,4 @@ fn chain(map: &SegmentMap) -> Result<(BTreeMap<SegmentId, u64>, Vec<SegmentId>),
         }
     }
     Ok((ends, missing))
-}
-
-fn scan_tail(last: &Arc<Segment>, applied: Option<Position>) -> Result<Tail, LogError> {
-    let start = match applied {
-        Some(applied) if applied.segment == last.id() => applied.offset,
-        _ => SEGMENT_HEADER_SIZE as u64,
-    };
-    let mut scanner =
-        FrameScanner::new(last.clone(), start, last.len()?.max(start), Payloads::Skip);
-    let mut tail = Tail {
-        frames: Vec::new(),
-        end: start,
-        stopped: None,
-    };
-    loop {
-        match scanner.next_frame() {
-            Ok(Some(frame)) => {
-                let at = Position {
-                    segment: last.id(),
-                    offset: tail.end,
-                };
-                tail.end = frame.end.offset;
-                tail.frames.push((at, frame));
-            }
-            Ok(None) => return Ok(tail),
-            Err(error @ LogError::Damaged { .. }) => {
-                if !is_zero_from(last, tail.end)? {
-                    tail.stopped = Some(error);
-                }
-                return Ok(tail);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// How far the last segment is proven to be on the disk.
-fn proven_end(last: &Arc<Segment>, tail: &Tail, context: OpenContext) -> Result<u64, LogError> {
-    let id = last.id();
-    let mut proven = SEGMENT_HEADER_SIZE as u64;
-    if context.durable.segment == id {
-        proven = proven.max(context.durable.offset);
-    } else if context.durable.segment > id {
-        let what = format!(
-            "segment {} is missing: the log was synced there",
-            context.durable.segment
-        );
-        return Err(LogError::damaged(last.path(), tail.end, what));
-    }
-    let later = match &tail.stopped {
-        Some(_) => frames_behind(last, tail.end)?,
-        None => Vec::new(),
-    };
-    let proofs = tail
-        .frames
-        .iter()
-        .map(|(_, frame)| frame.header)
-        .chain(later);
-    for header in proofs.filter(|header| header.durable_segment == id) {
-        proven = proven.max(header.durable_offset);
-    }
-    if proven > tail.end {
-        let what = tail
-            .stopped
-            .as_ref()
-            .map_or_else(|| "file ends".to_owned(), ToString::to_string);
-        let what = format!(
-            "{what}; but the log was synced up to {proven}, so this is damage and not a torn tail"
-        );
-        return Err(LogError::damaged(last.path(), tail.end, what));
-    }
-    if context
-        .applied
-        .is_some_and(|at| at.segment > id || (at.segment == id && at.offset > tail.end))
-    {
-        return Err(LogError::IndexStale("ahead of the log's end"));
-    }
-    Ok(proven)
-}
-
-/// Splits the tail at the proof: what stays where it is, and what must come from the disk itself.
-fn split_tail(
-    last: &Arc<Segment>,
-    tail: &Tail,
-    proven: u64,
-) -> Result<(Position, Vec<AdoptedGroup>), LogError> {
-    let first_unproven = tail
-        .frames
-        .iter()
-        .position(|(_, frame)| frame.end.offset > proven);
-    let Some(first_unproven) = first_unproven else {
-        return Ok((
-            Position {
-                segment: last.id(),
-                offset: tail.end,
-            },
-            Vec::new(),
-        ));
-    };
-    let (kept, _) = tail.frames[first_unproven];
-    let mut adopted = Vec::new();
-    for (at, frame) in &tail.frames[first_unproven..] {
-        match adopt(last, at.offset, frame)? {
-            Some(group) => adopted.push(group),
-            None => break,
-        }
-    }
-    Ok((kept, adopted))
-}
-
-/// Reads a frame past the page cache; `None` when the disk does not hold it.
-fn adopt(last: &Arc<Segment>, at: u64, frame: &Frame) -> Result<Option<AdoptedGroup>, LogError> {
-    let bytes = file::read_direct(last.path(), at, frame.header.frame_len())
-        .map_err(full_or_io("read directly", last.path(), 0))?;
-    let bytes = Bytes::from(bytes);
-    if bytes.len() as u64 != frame.header.frame_len() {
-        return Ok(None);
-    }
-    let salt = last.header.salt;
-    let meta_end = FRAME_HEADER_SIZE + frame.header.meta_len as usize;
-    let same_header =
-        FrameHeader::decode(&bytes, salt).is_ok_and(|(header, _)| header == frame.header);
-    if !same_header
-        || FrameHeader::meta_sum_of(&bytes[FRAME_HEADER_SIZE..meta_end], salt)
-            != frame.header.meta_sum
-    {
-        return Ok(None);
-    }
-    let mut records = Vec::with_capacity(frame.records.len());
-    for scanned in &frame.records {
-        let from = usize::try_from(scanned.payload_offset - at).unwrap_or(usize::MAX);
-        let payload = bytes.slice(from..from + scanned.payload_len as usize);
-        if crate::codec::payload_sum(&payload) != scanned.record.payload_sum {
-            return Ok(None);
-        }
-        records.push(Record {
-            payload,
-            ..scanned.record.clone()
-        });
-    }
-    Ok(Some(AdoptedGroup {
-        header: frame.header,
-        records,
-    }))
-}
-
-fn torn_len(last: &Arc<Segment>, tail: &Tail) -> Result<u64, LogError> {
-    Ok(if tail.stopped.is_some() {
-        last.len()? - tail.end
-    } else {
-        0
-    })
-}
-
-fn is_zero_from(segment: &Segment, mut offset: u64) -> Result<bool, LogError> {
-    const STEP: u64 = 1 << 20;
-    let end = segment.len()?;
-    while offset < end {
-        let len = STEP.min(end - offset);
-        if segment
-            .read(offset, len as usize)?
-            .iter()
-            .any(|byte| *byte != 0)
-        {
-            return Ok(false);
-        }
-        offset += len;
-    }
-    Ok(true)
-}
-
-/// Every valid frame header behind a bad place, wherever it starts.
-fn frames_behind(segment: &Segment, from: u64) -> Result<Vec<FrameHeader>, LogError> {
-    const STEP: u64 = 1 << 20;
-    let end = segment.len()?;
-    let mut found = Vec::new();
-    let mut offset = from + 1;
-    while offset + FRAME_HEADER_SIZE as u64 <= end {
-        let len = (STEP + FRAME_HEADER_SIZE as u64).min(end - offset);
-        let bytes = segment.read(offset, len as usize)?;
-        for at in 0..=bytes.len() - FRAME_HEADER_SIZE {
-            if &bytes[at..at + 4] == FrameHeader::MAGIC
-                && let Ok((header, _)) = FrameHeader::decode(&bytes[at..], segment.header.salt)
-                && header.position == offset + at as u64
-            {
-                found.push(header);
-            }
-        }
-        offset += STEP;
-    }
-    Ok(found)
 }

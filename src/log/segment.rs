@@ -69,11 +69,25 @@ impl Segment {
 
     /// Opens a segment that should be there and belong here.
     pub(super) fn open(path: PathBuf, id: SegmentId, owner: LogIdentity) -> Result<Self, LogError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(LogError::io("open", &path))?;
+        Self::open_with(OpenOptions::new().read(true).write(true), path, id, owner)
+    }
+
+    /// As [`Segment::open`], for one who only looks.
+    pub(super) fn open_to_read(
+        path: PathBuf,
+        id: SegmentId,
+        owner: LogIdentity,
+    ) -> Result<Self, LogError> {
+        Self::open_with(OpenOptions::new().read(true), path, id, owner)
+    }
+
+    fn open_with(
+        access: &OpenOptions,
+        path: PathBuf,
+        id: SegmentId,
+        owner: LogIdentity,
+    ) -> Result<Self, LogError> {
+        let file = access.open(&path).map_err(LogError::io("open", &path))?;
         let mut block = vec![0; SEGMENT_HEADER_SIZE];
         file.read_exact_at(&mut block, 0)
             .map_err(|error| LogError::damaged(&path, 0, format!("segment header: {error}")))?;

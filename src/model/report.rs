@@ -1,6 +1,7 @@
 //! What work on a whole data directory reports. How it looks is the command line's.
 
 use serde::Serialize;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What `verify` found in a data directory.
@@ -46,4 +47,14 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// The highest version.
     pub max_version: u64,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        write!(f, ": {}; {}", self.what, self.remedy)
+    }
 }

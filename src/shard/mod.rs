@@ -38,7 +38,9 @@ pub mod plan;
 mod reader;
 mod replay;
 mod snapshot;
+mod space;
 mod store;
+mod verify;
 mod view;
 
 pub use error::ShardError;
@@ -47,3 +49,7 @@ pub use message::GcOutcome;
 pub use reader::{Found, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};
+pub use verify::{
+    Counts, PROBLEMS_MAX, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
+    check_payload, check_row, verify_shard, verify_store,
+};

@@ -10,7 +10,7 @@ use crate::log::{
 };
 use crate::model::SegmentId;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows are written in batches of about this many.
@@ -54,7 +54,7 @@ impl<'a> Replay<'a> {
         }
         let mut replay = Self {
             index,
-            rebuilding: state.is_none(),
+            rebuilding: state.is_none_or(|state| state.is_unbuilt()),
             state: state.unwrap_or_default(),
             ledger,
             inline_max,
@@ -85,20 +85,16 @@ impl<'a> Replay<'a> {
         let mut scanner = FrameScanner::new(segment.clone(), start, end, payloads);
         while let Some(frame) = scanner.next_frame()? {
             opened.learn(&frame.header);
-            self.frame(frame, &opened.log.segments().load_full())?;
+            self.frame(frame, opened)?;
         }
         Ok(())
     }
 
-    fn frame(
-        &mut self,
-        frame: Frame,
-        segments: &BTreeMap<SegmentId, Arc<Segment>>,
-    ) -> Result<(), ShardError> {
+    fn frame(&mut self, frame: Frame, opened: &Opened) -> Result<(), ShardError> {
         for scanned in &frame.records {
             self.record(scanned)?;
             if scanned.record.kind == Kind::Purged {
-                self.purge(parse_purged(&scanned.record.id), segments)?;
+                self.purge(parse_purged(&scanned.record.id), opened)?;
             }
         }
         self.groups += 1;
@@ -138,18 +134,16 @@ impl<'a> Replay<'a> {
     }
 
     /// What the `purged` record did to the index when it was first applied.
-    fn purge(
-        &mut self,
-        id: SegmentId,
-        segments: &BTreeMap<SegmentId, Arc<Segment>>,
-    ) -> Result<(), ShardError> {
+    fn purge(&mut self, id: SegmentId, opened: &Opened) -> Result<(), ShardError> {
+        let segments = opened.log.segments().load_full();
         let Some(segment) = segments.get(&id) else {
             if !self.rebuilding && self.ledger.usage().contains_key(&id) {
                 return Err(LogError::IndexStale("older than a purge").into());
             }
             return Ok(());
         };
-        let end = segment.len()?;
+        // Not the file's end: bytes that were never acknowledged may stand behind.
+        let end = opened.ends.get(&id).copied().unwrap_or(0);
         let mut scanner = FrameScanner::new(
             segment.clone(),
             SEGMENT_HEADER_SIZE as u64,
@@ -269,6 +263,6 @@ pub(super) fn purged_id(segment: SegmentId) -> Bytes {
     Bytes::copy_from_slice(&segment.0.to_be_bytes())
 }
 
-fn parse_purged(id: &[u8]) -> SegmentId {
+pub(super) fn parse_purged(id: &[u8]) -> SegmentId {
     <[u8; 8]>::try_from(id).map_or(SegmentId(0), |bytes| SegmentId(u64::from_be_bytes(bytes)))
 }

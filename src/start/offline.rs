@@ -1,9 +1,12 @@
 //! What works on a data directory without a server.
 
-use super::engine::{self, Engine};
+use super::data_dir::DataDir;
+use super::engine::{self, Engine, Shared};
+use super::manifest::Manifest;
 use crate::config::{Config, Layers};
-use crate::model::{Error, RestoreReport, Result};
+use crate::model::{Error, RestoreReport, Result, ShardId, VerifyReport};
 use crate::service::RestoreSource;
+use crate::shard::{Counts, ShardOptions, StoreVerdict, verify_store};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -81,14 +84,37 @@ fn config_of(dir: &Path) -> Result<Config> {
         .config)
 }
 
-/// Checks a data directory.
+/// Checks a data directory that no server has open: every record, every reference, log against
+/// index. With `repair` the indexes are rebuilt from the logs first.
 ///
 /// # Errors
-/// Not built yet.
-pub fn verify(
-    _dir: &Path,
-    _repair: bool,
-    _progress: OnProgress<'_>,
-) -> Result<crate::model::VerifyReport> {
-    Err(Error::internal("NOT_MERGED", "verify is not merged yet"))
+/// When the directory is in use or no store; what is wrong inside stands in the report.
+pub fn verify(dir: &Path, repair: bool, progress: OnProgress<'_>) -> Result<VerifyReport> {
+    let config = config_of(dir)?;
+    let refused = |error: String| Error::invalid("DATA_DIR", error);
+    let dir = DataDir::open_existing(dir).map_err(|error| refused(error.to_string()))?;
+    let manifest = Manifest::load(&dir.manifest()).map_err(|error| refused(error.to_string()))?;
+    let shared = Shared::new(&dir, &manifest, &config);
+    let options = |id| shared.shard_options(&dir, &manifest, &config, ShardId(id));
+    let shards: Vec<ShardOptions> = (0..manifest.shards()).map(options).collect();
+    Ok(report_of(&verify_store(&shards, repair, progress), repair))
+}
+
+fn report_of(verdict: &StoreVerdict, repaired: bool) -> VerifyReport {
+    let counts = |count: fn(&Counts) -> u64| -> u64 {
+        verdict
+            .shards
+            .iter()
+            .map(|shard| count(&shard.counts))
+            .sum()
+    };
+    VerifyReport {
+        segments: counts(|counts| counts.segments),
+        records: counts(|counts| counts.records),
+        blobs: counts(|counts| counts.blobs),
+        references: counts(|counts| counts.references),
+        bytes: counts(|counts| counts.payload_bytes),
+        repaired,
+        problems: verdict.problems().cloned().collect(),
+    }
 }

@@ -6,9 +6,11 @@
 mod chores;
 mod disk;
 mod schedule;
+mod scrub;
 mod shards;
 mod window;
 
+pub use scrub::{ScrubReport, scrub};
 pub use shards::ShardKeeper;
 
 use crate::config::{Config, Durability};
@@ -60,6 +62,7 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     let mut tasks = JoinSet::new();
     for keeper in &watched.keepers {
         tasks.spawn(keeper.clone().run(stopping.clone()));
+        tasks.spawn(keeper.clone().watch_writer(stopping.clone()));
     }
     let watchdog = DiskWatchdog {
         gate: watched.disk.clone(),
@@ -69,6 +72,14 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     tasks.spawn(watchdog.run(config.disk.check_interval, stopping.clone()));
     start_chores(&mut tasks, watched, config, stopping);
     start_backups(&mut tasks, watched, config, stopping);
+    let shards = watched.router.shards().to_vec();
+    let report = watch::Sender::default();
+    tasks.spawn(scrub(
+        shards,
+        config.scrub.clone(),
+        report,
+        stopping.clone(),
+    ));
     Supervisors(tasks)
 }
 

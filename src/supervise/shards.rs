@@ -16,8 +16,14 @@ use tokio::sync::watch;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long readers of the old store may take to let go of it.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(600);
+/// How often it is looked whether a writer hangs.
+const WRITER_POLL: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
+/// How long it takes until a shard that did not open is tried again; twice as long every time ...
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// ... up to this.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Opens one shard, and opens it again when it fails.
 #[derive(Debug, Clone)]
@@ -47,12 +53,13 @@ impl ShardKeeper {
     }
 
     /// Opens the shard and starts its actor; `rebuild` says why its index must be made anew. A
-    /// shard that cannot be opened is down.
+    /// damaged shard is down; one that cannot be opened for another reason, such as a disk that
+    /// is full or gone, is tried again by [`ShardKeeper::run`].
     ///
     /// # Errors
-    /// Why it is down.
+    /// Why it is not open.
     pub async fn open(&self, rebuild: Option<String>) -> Result<()> {
-        match self.open_released(rebuild).await {
+        match self.open_released(rebuild.clone()).await {
             Ok((store, report)) => {
                 tell(&self.options, &report);
                 self.handle.start(store, &self.runtime);
@@ -64,11 +71,8 @@ impl ShardKeeper {
             }
             Err(error) => {
                 let public = error.to_public(self.handle.id());
-                let damaged = matches!(error, ShardError::Log(LogError::Damaged { .. }));
-                self.handle.set_health(ShardHealth::Down {
-                    error: down_message(&public, damaged),
-                    damaged,
-                });
+                self.handle
+                    .set_health(health_unopened(&error, &public, rebuild));
                 Err(public)
             }
         }
@@ -82,7 +86,17 @@ impl ShardKeeper {
         let deadline = Instant::now() + RELEASE_DEADLINE;
         loop {
             let (options, rebuild) = (self.options.clone(), rebuild.clone());
-            let opening = move || ShardStore::open(options, rebuild.as_deref());
+            let opening = move || {
+                fail::fail_point!(&format!("shard::open::{}", options.id), |_| Err(
+                    LogError::Io {
+                        operation: "open",
+                        path: options.dir.clone(),
+                        source: std::io::Error::other("injected by a fail point"),
+                    }
+                    .into()
+                ));
+                ShardStore::open(options, rebuild.as_deref())
+            };
             let opened = tokio::task::spawn_blocking(opening).await;
             let opened =
                 opened.unwrap_or_else(|error| Err(ShardError::Contradiction(error.to_string())));
@@ -96,9 +110,12 @@ impl ShardKeeper {
         }
     }
 
-    /// Reopens the shard whenever it fails, until told to stop or until it failed too often.
+    /// Reopens the shard whenever it fails, until told to stop or until it failed too often. A
+    /// shard that does not open is tried again for as long as that takes: only what failed while
+    /// it served is counted.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut health = self.handle.health();
+        let mut opens_failed = 0;
         loop {
             let failed = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
@@ -109,12 +126,40 @@ impl ShardKeeper {
             let Ok(ShardHealth::Failed { cause, rebuild }) = failed else {
                 return;
             };
-            if !self.may_restart() {
+            if opens_failed > 0 {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(retry_pause(opens_failed)) => {}
+                }
+            } else if !self.may_restart() {
                 self.give_up(&cause).await;
                 return;
             }
-            self.reopen(&cause, rebuild).await;
+            let is_open = tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                is_open = self.reopen(&cause, rebuild) => is_open,
+            };
+            opens_failed = if is_open { 0 } else { opens_failed + 1 };
         }
+    }
+
+    /// Looks whether the shard's writer hangs, in the kernel or in the index: nobody else would
+    /// notice, for it neither fails nor answers.
+    pub async fn watch_writer(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(WRITER_POLL) => {}
+            }
+            if self.handle.busy_for() > CLOSE_DEADLINE {
+                self.end_process();
+            }
+        }
+    }
+
+    fn end_process(&self) {
+        tracing::error!(shard = %self.handle.id(), "the shard's writer hangs; ending the process so that the next one can recover");
+        std::process::abort();
     }
 
     fn may_restart(&self) -> bool {
@@ -125,23 +170,29 @@ impl ShardKeeper {
         budget.allow(Instant::now())
     }
 
-    async fn reopen(&self, cause: &str, rebuild: Option<String>) {
+    /// Whether it is open again.
+    async fn reopen(&self, cause: &str, rebuild: Option<String>) -> bool {
         let shard = self.handle.id();
         tracing::warn!(%shard, %cause, "reopening the shard");
         self.handle.set_health(ShardHealth::Opening);
         self.close().await;
         self.handle.set_health(ShardHealth::Opening);
         match self.open(rebuild).await {
-            Ok(()) => tracing::warn!(%shard, "the shard serves again"),
-            Err(error) => tracing::error!(%shard, %error, "the shard does not open"),
+            Ok(()) => {
+                tracing::warn!(%shard, "the shard serves again");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%shard, %error, "the shard does not open");
+                false
+            }
         }
     }
 
     async fn close(&self) {
         let closing = tokio::time::timeout(CLOSE_DEADLINE, self.handle.close()).await;
         if closing.is_err() {
-            tracing::error!(shard = %self.handle.id(), "the shard's writer hangs; ending the process so that the next one can recover");
-            std::process::abort();
+            self.end_process();
         }
     }
 
@@ -160,13 +211,38 @@ impl ShardKeeper {
     }
 }
 
-fn down_message(error: &Error, damaged: bool) -> String {
-    if damaged {
-        return format!(
-            "{error}. Stop the server and run `shardkeep verify` on its data directory"
-        );
+/// What a failed open means: a fault of the system may pass, one of the data does not.
+fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) -> ShardHealth {
+    let down = |damaged| ShardHealth::Down {
+        error: format!(
+            "{public}. Stop the server and run `shardkeep verify` on its data directory"
+        ),
+        damaged,
+    };
+    match error {
+        ShardError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => down(true),
+        // What is still so after the index was made anew will be so the next time too.
+        ShardError::Contradiction(_)
+        | ShardError::Log(LogError::IndexStale(_))
+        | ShardError::Index(IndexError::Row(_) | IndexError::File { .. } | IndexError::Panicked) => {
+            down(false)
+        }
+        ShardError::Log(LogError::Io { .. } | LogError::Full { .. })
+        | ShardError::Index(
+            IndexError::Database(_)
+            | IndexError::Locked
+            | IndexError::Full(_)
+            | IndexError::Poisoned,
+        ) => ShardHealth::Failed {
+            cause: public.to_string(),
+            rebuild,
+        },
     }
-    error.to_string()
+}
+
+fn retry_pause(opens_failed: u32) -> Duration {
+    let doubled = RETRY_PAUSE.saturating_mul(1 << (opens_failed - 1).min(16));
+    doubled.min(RETRY_PAUSE_MAX)
 }
 
 fn tell(options: &ShardOptions, report: &OpenReport) {

@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -118,10 +118,17 @@ where
     }
 }
 
+/// The index's own news (a table written, a journal rotated) is for those who ask for it by name.
+const QUIET: [&str; 2] = ["fjall", "lsm_tree"];
+
 fn parse_level(text: &str) -> Result<Targets, TelemetryError> {
-    text.parse().map_err(|_| TelemetryError::Level {
+    let targets: Targets = text.parse().map_err(|_| TelemetryError::Level {
         text: text.to_owned(),
-    })
+    })?;
+    let unnamed = QUIET.into_iter().filter(|name| !text.contains(name));
+    Ok(unnamed.fold(targets, |targets, name| {
+        targets.with_target(name, LevelFilter::WARN)
+    }))
 }
 
 fn open_file(log: &Log) -> Result<Option<(NonBlocking, WorkerGuard)>, TelemetryError> {

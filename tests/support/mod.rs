@@ -7,10 +7,14 @@
 
 pub mod http2;
 pub mod process;
+mod random;
 pub mod raw;
 mod server;
+mod trace;
 
-pub use server::{ADMIN_PASSWORD, Builder, Server};
+pub use random::Random;
+pub use server::{ADMIN_PASSWORD, Builder, Server, Starting};
+pub use trace::Trace;
 
 use bytes::Bytes;
 use shardkeep::proto::zstdb::Item;

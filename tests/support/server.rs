@@ -1,6 +1,6 @@
 //! A server process that ends with the test.
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, process};
 use rustix::process::{Pid, Signal, kill_process};
 use shardkeep::proto::zstdb::Item;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -59,9 +59,20 @@ impl Builder {
         self
     }
 
+    /// A key of the configuration, `section.key`.
+    pub fn set(self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        let name = key.to_uppercase().replace('.', "__");
+        self.env(format!("SHARDKEEP__{name}"), value)
+    }
+
+    /// Fail points, in the words of the `fail` crate.
+    pub fn fail_points(self, actions: &str) -> Self {
+        self.env("FAILPOINTS", actions)
+    }
+
     /// Starts the server and waits until it answers.
     pub async fn start(self) -> Server {
-        let server = self.spawn().await;
+        let server = self.launch().ready().await;
         let mut client = server.client().await;
         let pong = client.ping(Item::default()).await;
         let pong = pong.unwrap_or_else(|status| panic!("ping failed: {status}\n{}", server.log()));
@@ -69,20 +80,13 @@ impl Builder {
         server
     }
 
-    async fn spawn(self) -> Server {
+    /// Starts the process and waits for nothing.
+    pub fn launch(self) -> Starting {
         let own_dir = TempDir::new().unwrap();
-        let data_dir = self.data_dir.unwrap_or_else(|| own_dir.path().join("data"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
-        command.arg("serve").arg("--data-dir").arg(&data_dir);
-        command.args(["--host", "127.0.0.1", "--port", "0"]);
-        // The machine's own disk is not what is tested.
-        command.args(["--min-free-disk-space-mb", "1"]);
-        if self.password {
-            command.args(["--admin-password", ADMIN_PASSWORD]);
-        }
-        command.args(self.flags).envs(self.environment);
+        let data_dir = self.data_dir.clone();
+        let data_dir = data_dir.unwrap_or_else(|| own_dir.path().join("data"));
+        let mut command = self.command(&data_dir);
         command.current_dir(own_dir.path());
-        command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -98,19 +102,67 @@ impl Builder {
                 }
             },
         );
-        let mut server = Server {
+        let server = Server {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir,
             log,
             _own_dir: own_dir,
         };
+        Starting { server, is_ready }
+    }
+
+    /// Runs a server that is expected to end by itself, and gives what it left.
+    pub async fn run_to_its_end(self) -> Output {
+        let own_dir = TempDir::new().unwrap();
+        let data_dir = self.data_dir.clone();
+        let mut command = self.command(&data_dir.unwrap_or_else(|| own_dir.path().join("data")));
+        command.current_dir(own_dir.path());
+        let running = tokio::task::spawn_blocking(move || command.output());
+        let ended = tokio::time::timeout(PATIENCE, running).await;
+        ended.expect("the server went on").unwrap().unwrap()
+    }
+
+    fn command(self, data_dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
+        command.arg("serve").arg("--data-dir").arg(data_dir);
+        command.args(["--host", "127.0.0.1", "--port", "0"]);
+        // The machine's own disk is not what is tested.
+        command.args(["--min-free-disk-space-mb", "1"]);
+        if self.password {
+            command.args(["--admin-password", ADMIN_PASSWORD]);
+        }
+        command.args(self.flags).envs(self.environment);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// A server that may not answer yet; dropped, it is killed.
+pub struct Starting {
+    server: Server,
+    is_ready: oneshot::Receiver<SocketAddr>,
+}
+
+impl Starting {
+    /// Waits until the server says that it is ready.
+    pub async fn ready(self) -> Server {
+        let Self {
+            mut server,
+            is_ready,
+        } = self;
         let address = tokio::time::timeout(PATIENCE, is_ready).await;
         server.address = match address {
             Ok(Ok(address)) => address,
             _ended_or_late => panic!("the server did not get ready:\n{}", server.log()),
         };
         server
+    }
+
+    /// `kill -9`, wherever the start is by now; what was printed until then.
+    pub fn kill(mut self) -> String {
+        self.server.kill();
+        self.server.log()
     }
 }
 
@@ -152,6 +204,22 @@ impl Server {
     /// What it printed so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// [`Server::log`], while something else is done with the server.
+    pub fn log_reader(&self) -> impl Fn() -> String + use<> {
+        let log = Arc::clone(&self.log);
+        move || log.lock().unwrap().clone()
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Its threads whose name begins so.
+    pub fn threads_named(&self, beginning: &str) -> Vec<u32> {
+        process::threads_named(self.pid(), beginning)
     }
 
     /// A connection of its own.

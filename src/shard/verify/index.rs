@@ -1,0 +1,307 @@
+//! The second part: the index against the log, in both directions, and its books against a recount.
+
+use super::log::CheckedLog;
+use super::record::{check_known, check_row};
+use super::{Problems, ShardVerdict};
+use crate::codec::{Kind, SEGMENT_HEADER_SIZE, Space};
+use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
+use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, Step};
+use crate::model::{Problem, SegmentId};
+use crate::shard::ShardOptions;
+use crate::shard::ledger::Ledger;
+use crate::shard::store::{EntityId, inline_payload};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+const SPACES: [Space; 5] = [
+    Space::Key,
+    Space::Blob,
+    Space::Reference,
+    Space::Purged,
+    Space::Mark,
+];
+
+/// An index and what the next start will replay into it.
+#[derive(Debug)]
+pub(super) struct CheckedIndex {
+    path: PathBuf,
+    index: Index,
+    state: IndexState,
+    /// The winners among the records behind `applied`.
+    pending: HashMap<EntityId, Row>,
+}
+
+impl CheckedIndex {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The row of an entity as the next start will have it.
+    pub fn get(&self, space: Space, id: &Bytes) -> Result<Option<Row>, IndexError> {
+        match self.pending.get(&(space, id.clone())) {
+            Some(row) => Ok(Some(row.clone())),
+            None => contained(|| self.index.get(space, id)),
+        }
+    }
+
+    /// All rows of a space as the next start will have them.
+    pub fn for_each(
+        &self,
+        space: Space,
+        mut see: impl FnMut(&Bytes, &Row),
+    ) -> Result<(), IndexError> {
+        contained(|| {
+            for found in self.index.snapshot().scan(space, &[], None) {
+                let (id, row) = found?;
+                if !self.pending.contains_key(&(space, id.clone())) {
+                    see(&id, &row);
+                }
+            }
+            Ok(())
+        })?;
+        let waiting = self.pending.iter().filter(|((of, _), _)| *of == space);
+        waiting.for_each(|((_, id), row)| see(id, row));
+        Ok(())
+    }
+}
+
+/// Compares the index with a log that was checked before. The index, if it can be used.
+pub(super) fn check(
+    options: &ShardOptions,
+    log: &CheckedLog,
+    verdict: &mut ShardVerdict,
+) -> Option<CheckedIndex> {
+    let path = options.dir.join("index");
+    if !path.is_dir() {
+        let note = format!("{}: no index; the next start makes it", path.display());
+        verdict.notes.push(note);
+        return None;
+    }
+    let opened = contained(|| {
+        let index = Index::open(&path, options.index)?;
+        let (state, usage) = (index.state()?, index.usage()?);
+        Ok((index, state, usage))
+    });
+    let (index, state, usage) = match opened {
+        Ok((index, Some(state), usage)) => (index, state, usage),
+        Ok((_, None, _)) => {
+            let note = format!(
+                "{}: an empty index; the next start makes it",
+                path.display()
+            );
+            verdict.notes.push(note);
+            return None;
+        }
+        Err(error) => {
+            verdict.problems.push(unusable(&path, &error));
+            return None;
+        }
+    };
+    let mut check = IndexCheck {
+        options,
+        log,
+        checked: CheckedIndex {
+            path,
+            index,
+            state,
+            pending: HashMap::new(),
+        },
+        problems: &mut verdict.problems,
+        recount: Ledger::default(),
+        totals_of_log: BTreeMap::new(),
+        pending_groups: 0,
+    };
+    check.positions();
+    check.log_to_index();
+    check.index_to_log();
+    check.books(&usage);
+    let (pending, checked) = (check.pending_groups, check.checked);
+    if pending > 0 {
+        let note = format!("{pending} groups are in the log only; the next start replays them");
+        verdict.notes.push(note);
+    }
+    Some(checked)
+}
+
+fn unusable(path: &Path, error: &IndexError) -> Problem {
+    let mut problem = Problem::of_index(path, None, format!("cannot be used: {error}"));
+    if matches!(error, IndexError::Locked) {
+        problem.remedy = "stop the process that uses this store, then verify again".to_owned();
+    }
+    problem
+}
+
+/// A comparison in progress.
+struct IndexCheck<'a> {
+    options: &'a ShardOptions,
+    log: &'a CheckedLog,
+    checked: CheckedIndex,
+    problems: &'a mut Problems,
+    /// The books as the rows make them.
+    recount: Ledger,
+    /// Bytes of all records that the index knows, as the log has them.
+    totals_of_log: BTreeMap<SegmentId, u64>,
+    pending_groups: u64,
+}
+
+impl IndexCheck<'_> {
+    /// What the index says about the log's end: the only proof of its last group.
+    fn positions(&mut self) {
+        let start = Position::default();
+        let last = self.log.ends.last_key_value();
+        let end = last.map_or(start, |(id, end)| Position {
+            segment: *id,
+            offset: *end,
+        });
+        let state = self.checked.state;
+        if state.durable > end {
+            let what = format!(
+                "the log ends here, but it was synced up to {} of segment {}",
+                state.durable.offset, state.durable.segment
+            );
+            let path = self.log.segments.values().next_back();
+            let file = path.map_or(self.options.dir.join("log"), |last| last.path().to_owned());
+            self.problems.push(Problem::of_log(&file, end.offset, what));
+        } else if state.applied > end {
+            let what = "is ahead of the log's end";
+            self.contradicts(what.to_owned());
+        }
+    }
+
+    fn contradicts(&mut self, what: String) {
+        let problem = Problem::of_index(&self.checked.path, None, what);
+        self.problems.push(problem);
+    }
+
+    /// Every record has a row of its entity that is as new or newer.
+    fn log_to_index(&mut self) {
+        for (id, segment) in &self.log.segments {
+            let end = self.log.ends.get(id).copied().unwrap_or(0);
+            let start = SEGMENT_HEADER_SIZE as u64;
+            let mut walk = FrameWalk::new(segment.clone(), start, end, Payloads::Small(0));
+            loop {
+                let frame = match walk.next_step() {
+                    Ok(Some(Step::Frame(frame))) => frame,
+                    Ok(Some(Step::Bad(_))) => continue, // The first part has told of it.
+                    Ok(None) => break,
+                    Err(error) => {
+                        let problem = Problem::of_error(segment.path(), &error);
+                        self.problems.push(problem);
+                        break;
+                    }
+                };
+                let is_pending = frame.end > self.checked.state.applied;
+                self.pending_groups += u64::from(is_pending);
+                for scanned in &frame.records {
+                    if is_pending {
+                        self.wait(scanned);
+                    } else {
+                        self.known(segment.path(), scanned);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A record that the next start will enter.
+    fn wait(&mut self, scanned: &ScannedRecord) {
+        let record = &scanned.record;
+        let id = (record.kind.space(), record.id.clone());
+        let before = self.checked.get(id.0, &id.1).ok().flatten();
+        if before.is_some_and(|before| before.seq > record.seq) {
+            return;
+        }
+        let inline = inline_payload(record, 0).filter(|payload| !payload.is_empty());
+        let row = Row::new(record, place_of(scanned), inline);
+        self.checked.pending.insert(id, row);
+    }
+
+    /// A record that the index must know.
+    fn known(&mut self, file: &Path, scanned: &ScannedRecord) {
+        let record = &scanned.record;
+        let segment = scanned.position.segment;
+        if self.log.purged.contains(&segment) {
+            return; // It goes with its segment at the next start.
+        }
+        *self.totals_of_log.entry(segment).or_default() += scanned.log_size;
+        let index = &self.checked.index;
+        let row = match contained(|| index.get(record.kind.space(), &record.id)) {
+            Ok(row) => row,
+            Err(error) => return self.contradicts(format!("cannot be read: {error}")),
+        };
+        if let Err(problem) = check_known(file, scanned, row.as_ref()) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Every row's place holds its record.
+    fn index_to_log(&mut self) {
+        let applied = self.checked.state.applied;
+        for space in SPACES {
+            let index = &self.checked.index;
+            let walked = contained(|| {
+                for found in index.snapshot().scan(space, &[], None) {
+                    let (id, row) = found?;
+                    self.recount.enter(id.len(), None, &row);
+                    let entity = (space, &id[..]);
+                    let path = &self.checked.path;
+                    if let Err(problem) = check_row(path, &self.log.segments, entity, &row) {
+                        self.problems.push(problem);
+                    } else if row.place.record >= applied {
+                        let what = "a row is ahead of what the index says it holds".to_owned();
+                        self.problems.push(Problem::of_index(path, None, what));
+                    }
+                }
+                Ok(())
+            });
+            if let Err(error) = walked {
+                self.contradicts(format!("cannot be read to its end: {error}"));
+            }
+        }
+    }
+
+    /// Totals and the usage of segments equal a recount.
+    fn books(&mut self, usage: &BTreeMap<SegmentId, SegmentUsage>) {
+        let (kept, counted) = (self.checked.state.totals, self.recount.totals);
+        if kept != counted {
+            self.contradicts(format!(
+                "totals {kept:?} do not equal a recount {counted:?}"
+            ));
+        }
+        let none = SegmentUsage::default();
+        for id in self.log.segments.keys() {
+            if self.log.purged.contains(id) {
+                continue;
+            }
+            let kept = usage.get(id).copied().unwrap_or(none);
+            let live = self
+                .recount
+                .usage()
+                .get(id)
+                .map_or(0, |usage| usage.live_bytes);
+            let counted = SegmentUsage {
+                live_bytes: live,
+                total_bytes: self.totals_of_log.get(id).copied().unwrap_or(0),
+            };
+            if kept != counted {
+                self.contradicts(format!(
+                    "usage of segment {id} {kept:?} does not equal a recount {counted:?}"
+                ));
+            }
+        }
+    }
+}
+
+fn place_of(scanned: &ScannedRecord) -> Place {
+    Place {
+        record: scanned.position,
+        payload_offset: scanned.payload_offset,
+        payload_len: scanned.payload_len,
+    }
+}
+
+/// The reference or link that an inline payload spells.
+pub(super) fn inline(row: &Row, kind: Kind) -> Option<&Bytes> {
+    row.inline.as_ref().filter(|_| row.kind == kind)
+}

@@ -1,0 +1,103 @@
+//! The third part, across shards: every link has its reference and its blob. A reference that no
+//! link names is what a crash between two steps of a put leaves behind, and no damage.
+
+use super::StoreVerdict;
+use super::index::{CheckedIndex, inline};
+use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref, slot_of};
+use crate::index::{IndexError, Row};
+use crate::model::{BlobRef, Key, Problem, ShardId};
+use crate::shard::Homes;
+use bytes::Bytes;
+use std::collections::HashMap;
+
+const REMEDY: &str = "restore the key from a backup, or store it again";
+
+/// The indexes of all shards by id.
+struct Store<'a> {
+    shards: HashMap<ShardId, &'a CheckedIndex>,
+    homes: &'a Homes,
+}
+
+/// Checks references both ways, if every shard's index can be used.
+pub(super) fn check(verdict: &mut StoreVerdict, homes: &Homes) {
+    let shards: HashMap<ShardId, &CheckedIndex> = verdict
+        .shards
+        .iter()
+        .filter_map(|shard| Some((shard.id, shard.index.as_ref()?)))
+        .collect();
+    verdict.references_checked = homes.table().iter().all(|id| shards.contains_key(id));
+    if !verdict.references_checked {
+        return;
+    }
+    let store = Store { shards, homes };
+    let mut problems = Vec::new();
+    let mut stale = 0;
+    for index in store.shards.values() {
+        let links = index.for_each(Space::Key, |id, row| {
+            problems.extend(store.link_fault(index, id, row));
+        });
+        let references = index.for_each(Space::Reference, |id, row| {
+            stale += u64::from(store.is_stale(id, row));
+        });
+        for error in [links, references].into_iter().filter_map(Result::err) {
+            let what = format!("cannot be read to its end: {error}");
+            problems.push(Problem::of_index(index.path(), None, what));
+        }
+    }
+    verdict.stale_references = stale;
+    for problem in problems {
+        verdict.problems.push(problem);
+    }
+}
+
+impl Store<'_> {
+    fn link_fault(&self, index: &CheckedIndex, id: &Bytes, row: &Row) -> Option<Problem> {
+        let blob = decode_blob_ref(inline(row, Kind::Link)?).ok()?;
+        let lacks = match self.lacks(blob) {
+            Ok(lacks) => lacks?,
+            Err(error) => format!("whose home cannot be read: {error}"),
+        };
+        let key = super::record::entity_name(Space::Key, id);
+        Some(Problem {
+            file: index.path().to_owned(),
+            offset: None,
+            what: format!("{key} links to blob {}, {lacks}", blob.digest),
+            remedy: REMEDY.to_owned(),
+        })
+    }
+
+    /// What a link's target is missing.
+    fn lacks(&self, blob: BlobRef) -> Result<Option<String>, IndexError> {
+        let home = self.homes.shard_of(blob.digest.slot());
+        let Some(index) = self.shards.get(&home) else {
+            return Ok(Some(format!(
+                "whose home is shard {home}, which is not there"
+            )));
+        };
+        let digest = Bytes::copy_from_slice(&blob.digest.0);
+        let bytes = index.get(Space::Blob, &digest)?;
+        let reference = index.get(Space::Reference, &encode_blob_ref(blob))?;
+        let is = |row: Option<Row>, kind| row.is_some_and(|row| row.kind == kind);
+        Ok(if !is(bytes, Kind::Blob) {
+            Some(format!("which is not in shard {home}"))
+        } else if !is(reference, Kind::Reference) {
+            Some(format!("which has no reference of it in shard {home}"))
+        } else {
+            None
+        })
+    }
+
+    /// Whether a reference's owner no longer names it.
+    fn is_stale(&self, id: &Bytes, row: &Row) -> bool {
+        let Some(owner) = inline(row, Kind::Reference).and_then(|bytes| Key::new(bytes).ok())
+        else {
+            return false;
+        };
+        let home = self.homes.shard_of(slot_of(owner.as_bytes()));
+        let link = self
+            .shards
+            .get(&home)
+            .and_then(|index| index.get(Space::Key, &owner.to_bytes()).ok()?);
+        link.as_ref().and_then(|row| inline(row, Kind::Link)) != Some(id)
+    }
+}

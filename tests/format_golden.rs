@@ -1,0 +1,257 @@
+//! The format on disk, byte for byte: a segment with a record of every kind, and an index row, as
+//! format version 1 has them. What fails here makes existing stores unreadable.
+
+use bytes::Bytes;
+use shardkeep::codec::{
+    self, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Record, Role, SegmentHeader, TombstoneNote,
+    encode_blob_ref, open_sealed,
+};
+use shardkeep::index::{Place, Row};
+use shardkeep::log::{FrameWalk, LogIdentity, Payloads, Position, Step, inspect};
+use shardkeep::model::*;
+use std::fmt::Write as _;
+
+const GOLDEN: &str = include_str!("data/segment-v1.hex");
+const SALT: u64 = 0x5a17_5a17_5a17_5a17;
+const STORE: StoreId = StoreId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+const SHARD: ShardId = ShardId(3);
+const SEGMENT: SegmentId = SegmentId(7);
+
+/// "one home for every value. " five times, as one zstd frame. Another zstd may write another
+/// frame; this one must always open.
+const ZSTD: &str = "28b52ffd20820d0100d06f6e6520686f6d6520666f72 \
+    2065766572792076616c75652e200100964ee718";
+
+fn raw() -> Vec<u8> {
+    b"one home for every value. ".repeat(5)
+}
+
+fn zstd() -> Bytes {
+    let digits: Vec<u8> = ZSTD
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    let pairs = digits
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
+}
+
+fn reference() -> BlobRef {
+    BlobRef {
+        digest: codec::digest_of(&raw()),
+        ref_id: RefId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+    }
+}
+
+/// One group of puts, one of everything else.
+fn groups() -> [Vec<Record>; 2] {
+    let blob = reference();
+    let digest = Bytes::copy_from_slice(&blob.digest.0);
+    let info = ValueInfo {
+        raw_len: raw().len() as u64,
+        sum64: codec::sum64_of(&raw()),
+    };
+    let note = TombstoneNote {
+        at: Timestamp(1_700_000_000_000),
+    };
+    let small = SealedValue {
+        info: ValueInfo {
+            raw_len: 5,
+            sum64: codec::sum64_of(b"value"),
+        },
+        digest: None,
+        codec: Codec::Raw,
+        payload_sum: codec::payload_sum(b"value"),
+        payload: Bytes::from_static(b"value"),
+    };
+    let large = SealedValue {
+        info,
+        digest: Some(blob.digest),
+        codec: Codec::Zstd,
+        payload_sum: codec::payload_sum(&zstd()),
+        payload: zstd(),
+    };
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let gone = |kind, id| Record::bookkeeping(kind, id, note.encode());
+    let mut puts = vec![
+        Record::of_value(Kind::Value, text("a key"), small),
+        Record::of_value(Kind::Blob, digest.clone(), large),
+        Record::bookkeeping(Kind::Reference, encode_blob_ref(blob), text("owner")),
+        Record {
+            info,
+            ..Record::bookkeeping(Kind::Link, text("owner"), encode_blob_ref(blob))
+        },
+    ];
+    puts[0].expiry = Some(Timestamp(1_800_000_000_000));
+    puts[3].flags = FLAG_CONTENT;
+    let mut others = vec![
+        gone(Kind::Tombstone, text("a key")),
+        gone(Kind::ReferenceGone, encode_blob_ref(blob)),
+        gone(Kind::BlobGone, digest),
+        Record::bookkeeping(
+            Kind::Purged,
+            Bytes::copy_from_slice(&2u64.to_be_bytes()),
+            Bytes::new(),
+        ),
+        Record::bookkeeping(Kind::Horizon, text("horizon"), Bytes::new()),
+        Record::bookkeeping(Kind::Counter, text("counter"), Bytes::new()),
+    ];
+    others[0].flags = FLAG_MOVED;
+    for (number, record) in puts.iter_mut().chain(&mut others).enumerate() {
+        record.seq = Seq(100 + number as u64);
+        record.version = Version(200 + number as u64);
+    }
+    [puts, others]
+}
+
+fn segment_header() -> SegmentHeader {
+    SegmentHeader {
+        store: STORE,
+        shard: SHARD,
+        segment: SEGMENT,
+        salt: SALT,
+        prev_segment: SegmentId(6),
+        prev_end: 54_321,
+        prev_sum: 0x1234_5678_9abc_def0,
+        counter: Version(199),
+        last_seq: 99,
+    }
+}
+
+fn segment() -> Vec<u8> {
+    let mut bytes = segment_header().encode();
+    let mut prev_sum = segment_header().prev_sum;
+    let mut durable_offset = 4096;
+    for records in groups() {
+        let mut meta = Vec::new();
+        records
+            .iter()
+            .for_each(|record| record.encode_meta(SALT, &mut meta));
+        let payload: Vec<u8> = records
+            .iter()
+            .flat_map(|record| record.payload.to_vec())
+            .collect();
+        let last = records.last().unwrap();
+        let header = FrameHeader {
+            role: Role::Single,
+            participants: 0,
+            store: STORE,
+            shard: SHARD,
+            record_count: records.len() as u32,
+            segment: SEGMENT,
+            position: bytes.len() as u64,
+            meta_len: meta.len() as u32,
+            payload_len: payload.len() as u64,
+            meta_sum: FrameHeader::meta_sum_of(&meta, SALT),
+            prev_sum,
+            counter: last.version,
+            last_seq: last.seq,
+            durable_segment: SEGMENT,
+            durable_offset,
+            now: Timestamp(1_700_000_000_123),
+            transaction: 0,
+        };
+        let (head, sum) = header.encode(SALT);
+        prev_sum = sum;
+        durable_offset = bytes.len() as u64 + header.frame_len();
+        bytes.extend_from_slice(&head);
+        bytes.extend_from_slice(&meta);
+        bytes.extend_from_slice(&payload);
+    }
+    bytes
+}
+
+/// Lines of `offset: bytes`, 32 to a line; lines of zeros are left out, the last line is the end.
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (number, line) in bytes.chunks(32).enumerate() {
+        if line.iter().any(|byte| *byte != 0) {
+            let digits: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(text, "{:06x}: {digits}", number * 32).unwrap();
+        }
+    }
+    writeln!(text, "{:06x}:", bytes.len()).unwrap();
+    text
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (offset, digits) = line.split_once(':').unwrap();
+        bytes.resize(usize::from_str_radix(offset, 16).unwrap(), 0);
+        for pair in digits.trim().as_bytes().chunks(2) {
+            let pair = std::str::from_utf8(pair).unwrap();
+            bytes.push(u8::from_str_radix(pair, 16).unwrap());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_segment_is_written_as_format_version_1_says() {
+    let golden: String = GOLDEN
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .fold(String::new(), |text, line| text + line + "\n");
+    assert_eq!(to_hex(&segment()), golden);
+}
+
+#[test]
+fn a_segment_of_format_version_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("00000007.seg"), from_hex(GOLDEN)).unwrap();
+    let owner = LogIdentity {
+        store: STORE,
+        shard: SHARD,
+    };
+    let found = inspect(dir.path(), owner).unwrap();
+    assert!(found.problems.is_empty() && found.made_good.is_empty());
+    assert_eq!(found.missing, (1..7).map(SegmentId).collect::<Vec<_>>());
+    let segment = found.segments[&SEGMENT].clone();
+    assert_eq!(segment.header, segment_header());
+    let mut walk = FrameWalk::new(segment, 4096, found.ends[&SEGMENT], Payloads::Read);
+    let mut read = Vec::new();
+    while let Some(step) = walk.next_step().unwrap() {
+        let Step::Frame(frame) = step else {
+            panic!("{step:?}");
+        };
+        read.push(
+            frame
+                .records
+                .into_iter()
+                .map(|scanned| scanned.record)
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(read, groups());
+    let blob = &read[0][1];
+    let opened = open_sealed(blob.codec, blob.payload.clone(), blob.info.raw_len).unwrap();
+    assert_eq!(opened, raw());
+}
+
+#[test]
+fn an_index_row_is_written_and_read_as_format_version_1_says() {
+    let [puts, _] = groups();
+    let place = Place {
+        record: Position {
+            segment: SEGMENT,
+            offset: 4232,
+        },
+        payload_offset: 4690,
+        payload_len: 5,
+    };
+    let row = Row::new(&puts[0], place, Some(&puts[0].payload));
+    let digits: String = row
+        .encode()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        digits,
+        "01000664c801078821d224050580a0f1c2b134c1a94ee9e4767810f0f09d9b267ed58776616c7565"
+    );
+    assert_eq!(Row::decode(&Bytes::from(row.encode())), Ok(row));
+}

@@ -1,0 +1,196 @@
+//! What the real process takes: memory, threads, file handles; and that it gives them back.
+
+mod support;
+
+use bytes::{Bytes, BytesMut};
+use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use std::time::Instant;
+use support::{PATIENCE, Server, eventually, http2, key_of, noise, process, set_of};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::Channel;
+
+const MIB: usize = 1 << 20;
+
+/// What a process holds that could leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    threads: usize,
+    files: usize,
+}
+
+fn held(pid: u32) -> Held {
+    Held {
+        threads: process::threads(pid),
+        files: process::open_files(pid),
+    }
+}
+
+/// Waits until the process holds no more than before. Threads of the blocking pool end when they
+/// had nothing to do for a while; `spare` is room for what a clock opens meanwhile.
+async fn gives_back(pid: u32, before: Held, spare: usize) {
+    eventually("a return to the threads and files of before", || {
+        let now = held(pid);
+        let is_back = now.threads <= before.threads + spare && now.files <= before.files + spare;
+        is_back.then_some(())
+    })
+    .await;
+}
+
+async fn keyed() -> Server {
+    Server::builder().flag("--allow-user-key").start().await
+}
+
+/// Stores a value of its own and reads it back.
+async fn round_trip(mut client: BadgerClient<Channel>, number: u64) {
+    let key = format!("key-{number}");
+    let value = noise(number, 1024);
+    let reply = client.set(set_of(key.clone(), value.clone())).await;
+    let reply = reply.unwrap().into_inner();
+    assert_eq!(reply.errcode, 0, "{reply:?}");
+    let reply = client.get(key_of(key)).await.unwrap().into_inner();
+    assert!(reply.errcode == 0 && reply.data == value);
+}
+
+#[tokio::test]
+async fn an_idle_server_takes_less_than_100_mib() {
+    for shards in ["auto", "8"] {
+        let server = Server::builder().flags(["--shards", shards]).start().await;
+        let resident = process::resident(server.pid());
+        eprintln!("idle with {shards} shards: {} MiB", resident / MIB);
+        assert!(resident < 100 * MIB, "{} MiB", resident / MIB);
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_bounded_while_64_clients_send_different_values_of_16_mib() {
+    let server = Server::builder().flags(["--shards", "2"]).start().await;
+    let base = Bytes::from(noise(7, 16 * MIB));
+    let mut calls = JoinSet::new();
+    for number in 0..64_u64 {
+        let (mut client, base) = (server.client().await, base.clone());
+        calls.spawn(async move {
+            let mut value = BytesMut::from(base);
+            value[..8].copy_from_slice(&number.to_le_bytes());
+            let value = value.freeze();
+            let key = set_when_there_is_room(&mut client, &value).await;
+            let reply = client.get(key_of(key)).await.unwrap().into_inner();
+            assert!(reply.errcode == 0 && reply.data == value);
+        });
+    }
+    let done = tokio::time::timeout(4 * PATIENCE, calls.join_all()).await;
+    assert_eq!(done.unwrap().len(), 64);
+    let peak = process::resident_peak(server.pid());
+    eprintln!("64 x 16 MiB: peak {} MiB", peak / MIB);
+    assert!(peak < 1 << 30, "{} MiB", peak / MIB);
+    server.stop().await;
+}
+
+/// A client that comes back when it is told that too much is in flight, as it should.
+async fn set_when_there_is_room(client: &mut BadgerClient<Channel>, value: &Bytes) -> Bytes {
+    loop {
+        match client.set(set_of("", value.clone())).await {
+            Ok(reply) => {
+                let reply = reply.into_inner();
+                assert_eq!(reply.errcode, 0, "{}", reply.status.escape_ascii());
+                return reply.key;
+            }
+            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_connections_leave_no_thread_and_no_file_behind() {
+    let server = keyed().await;
+    let pid = server.pid();
+    for number in 0..20 {
+        round_trip(server.client().await, number).await;
+    }
+    let before = held(pid);
+    for number in 20..1020 {
+        match number % 4 {
+            0 => {
+                // Gone in the middle of the preface.
+                let mut stream = TcpStream::connect(server.address()).await.unwrap();
+                stream.write_all(&http2::PREFACE[..10]).await.unwrap();
+            }
+            1 => {
+                // Gone in the middle of a message.
+                let mut stream = http2::connect(server.address(), &[]).await;
+                let headers = http2::call_headers(1, "Set", &[]);
+                let message = http2::grpc_message(&set_of("k", noise(number, 10_000)));
+                let half = http2::frame(http2::DATA, 0, 1, &message[..5000]);
+                stream.write_all(&[headers, half].concat()).await.unwrap();
+            }
+            _ => round_trip(server.client().await, number).await,
+        }
+    }
+    gives_back(pid, before, 4).await;
+    server.assert_answers().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_requests_at_once_on_four_connections_are_all_answered() {
+    let server = keyed().await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(server.client().await);
+    }
+    let mut calls = JoinSet::new();
+    for number in 0..10_000 {
+        calls.spawn(round_trip(clients[number as usize % 4].clone(), number));
+    }
+    let done = tokio::time::timeout(4 * PATIENCE, calls.join_all()).await;
+    assert_eq!(done.unwrap().len(), 10_000);
+    let peak = process::resident_peak(server.pid());
+    eprintln!("10,000 at once: peak {} MiB", peak / MIB);
+    server.assert_answers().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reopening_a_shard_leaves_no_thread_and_no_file_behind() {
+    for cause in [
+        "shard::commit::000=10*off->1*panic",
+        "log::sync=10*off->1*return",
+    ] {
+        let (point, failure) = cause.split_once('=').unwrap();
+        let points = format!("{point}={}", [failure; 3].join("->"));
+        let builder = Server::builder().flags(["--allow-user-key", "--shards", "2"]);
+        let server = builder.fail_points(&points).start().await;
+        let pid = server.pid();
+        let mut client = server.client().await;
+        client.set(set_of("first", "value")).await.unwrap();
+        let before = held(pid);
+        let paths = process::open_paths(pid);
+        let elsewhere = paths.iter().filter(|it| !it.contains("/shards/")).count();
+        let (mut number, deadline) = (0, Instant::now() + PATIENCE);
+        while server.log().matches("serves again").count() < 3 {
+            assert!(Instant::now() < deadline, "{}", server.log());
+            number += 1;
+            let key = Bytes::from(format!("key-{number}"));
+            // Refused during an outage.
+            client.set(set_of(key, "value")).await.unwrap();
+        }
+        // Each opening starts a segment, which is a file that is open once, as all are.
+        eventually("no thread more, no file twice or deleted", || {
+            let in_data_dir = |path: &&String| path.contains("/shards/");
+            let paths = process::open_paths(pid);
+            let mut once: Vec<_> = paths.iter().filter(in_data_dir).collect();
+            let count = once.len();
+            once.dedup();
+            let is_sound = once.len() == count
+                && !once.iter().any(|path| path.ends_with("(deleted)"))
+                && paths.len() - count <= elsewhere
+                && process::threads(pid) <= before.threads;
+            is_sound.then_some(())
+        })
+        .await;
+        let writers = process::threads_named(pid, "actix-rt").len();
+        assert_eq!(writers, 3, "two shards and the dedup actor");
+        server.stop().await;
+    }
+}
