@@ -28,6 +28,10 @@ impl Current for Empty {
         Ok(false)
     }
 
+    fn horizon(&mut self) -> Result<Version, IndexError> {
+        Ok(Version(0))
+    }
+
     fn is_home(&self, _digest: Digest) -> bool {
         true
     }
