@@ -10,6 +10,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .compile_fds(descriptors)?;
+    // A peer that `bench` compares with: only its client, and nothing of it in our reflection.
+    tonic_prost_build::configure()
+        .bytes(".")
+        .build_server(false)
+        .compile_fds(protox::compile(["etcd_kv.proto"], ["proto"])?)?;
     Ok(())
 }
 

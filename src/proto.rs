@@ -9,5 +9,11 @@ pub mod zstdb {
     tonic::include_proto!("_");
 }
 
-/// The compiled `FileDescriptorSet` of everything in `proto/`, for reflection.
+/// The part of etcd's protocol that `bench etcd` speaks.
+#[allow(missing_docs, clippy::pedantic)]
+pub mod etcd {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// The compiled `FileDescriptorSet` of what this server speaks, for reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");

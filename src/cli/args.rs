@@ -1,10 +1,12 @@
 //! The command line as `clap` reads it. Each command's own arguments stand in its file.
 
 use super::backup::{BackupArgs, ImportArgs, RestoreArgs};
+use super::bench::BenchArgs;
 use super::config_command::ConfigCommand;
 use super::exit::EXIT_CODES;
 use super::get::GetArgs;
 use super::ls::{LsArgs, StatArgs};
+use super::noop::NoopArgs;
 use super::offline::VerifyArgs;
 use super::put::PutArgs;
 use super::rm::RmArgs;
@@ -38,6 +40,9 @@ pub struct ClientFlags {
         default_value = "127.0.0.1:8282"
     )]
     pub server: String,
+    /// Whether the server was named on this command line, rather than by default or environment.
+    #[arg(skip)]
+    pub server_named: bool,
     /// How results are written to standard output
     #[arg(
         long,
@@ -78,6 +83,11 @@ pub enum Command {
     Import(ImportArgs),
     /// Check a data directory that no server has open
     Verify(VerifyArgs),
+    /// Measure a server, by default one of its own
+    Bench(Box<BenchArgs>),
+    /// Run a server that does nothing, to measure the real one against
+    #[command(hide = true)]
+    Noop(Box<NoopArgs>),
     /// Check or show the configuration
     Config(ConfigCommand),
     /// Write the completion script of a shell to standard output
@@ -98,13 +108,33 @@ pub fn command() -> clap::Command {
     command.build();
     for (name, irrelevant) in [
         ("serve", &CLIENT_ONLY[..]),
+        ("noop", &CLIENT_ONLY[..]),
         ("config", &CLIENT_ONLY[..1]),
         ("verify", &CLIENT_ONLY[..1]),
         ("completions", &CLIENT_ONLY[..]),
     ] {
         command = command.mut_subcommand(name, |command| hidden(command, irrelevant));
     }
-    command
+    command.mut_subcommand("bench", of_bench)
+}
+
+/// `bench` does not load whatever server happens to be the default one.
+fn of_bench(command: clap::Command) -> clap::Command {
+    const NAMED: &str =
+        "A server that runs already; without it, one is started, and removed afterwards";
+    // `mut_args` leaves the arguments where they are, which a command that is built relies on.
+    let named = |command: clap::Command| {
+        command.mut_args(|arg| match arg.get_id() == "server" {
+            true => arg.help(NAMED).hide_default_value(true).hide_env(true),
+            false => arg,
+        })
+    };
+    let command = hidden(command, &CLIENT_ONLY[..1]);
+    ["get", "set", "set-duplicate", "mixed"]
+        .into_iter()
+        .fold(command, |command, work| command.mut_subcommand(work, named))
+        .mut_subcommand("raw", |raw| hidden(raw, &CLIENT_ONLY[..1]))
+        .mut_subcommand("etcd", |etcd| hidden(etcd, &CLIENT_ONLY[..1]))
 }
 
 fn hidden(command: clap::Command, ids: &[&str]) -> clap::Command {

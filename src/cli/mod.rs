@@ -20,6 +20,7 @@
 
 mod args;
 mod backup;
+mod bench;
 mod budget;
 pub mod config_command;
 mod confine;
@@ -30,6 +31,7 @@ mod get_tree;
 mod interrupt;
 pub mod list_file;
 mod ls;
+mod noop;
 mod offline;
 mod progress;
 mod put;
@@ -51,6 +53,7 @@ pub use terminal::Terminal;
 use args::{Cli, ClientFlags, Command};
 use backup::RestoreArgs;
 use clap::FromArgMatches as _;
+use clap::parser::ValueSource;
 use config_command::ConfigCommand;
 use interrupt::Interrupt;
 use serve_flags::ServeFlags;
@@ -63,7 +66,12 @@ pub fn run() -> ExitCode {
     let arguments = serve_flags::normalize(std::env::args_os());
     let parsed = args::command()
         .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+        .and_then(|matches| {
+            let mut cli = Cli::from_arg_matches(&matches)?;
+            cli.client.server_named =
+                matches.value_source("server") == Some(ValueSource::CommandLine);
+            Ok(cli)
+        });
     let cli = match parsed {
         Ok(cli) => cli,
         Err(message) => {
@@ -91,11 +99,18 @@ pub fn run() -> ExitCode {
 fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Serve(flags) => serve(&flags),
+        Command::Noop(args) => noop::run(*args),
         Command::Config(command) => config(terminal, &command),
         Command::Completions { shell } => completions(terminal, shell),
         Command::Verify(args) => offline::verify(terminal, &args),
         Command::Restore(args) => restore(terminal, flags, args),
         Command::Import(args) => restore(terminal, flags, args.into()),
+        Command::Bench(args) => {
+            let server = flags.server_named.then(|| flags.server.clone());
+            with_server(terminal, flags, async |session| {
+                bench::run(session, *args, server).await
+            })
+        }
         command => with_server(terminal, flags, async |session| match command {
             // These finish what they have in flight on Ctrl-C, and tell how far they came.
             Command::Put(args) => put::run(session, args).await,
@@ -114,11 +129,13 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Status => status::run(session).await,
         Command::Backup(args) => backup::backup(session, args).await,
         Command::Serve(_)
+        | Command::Noop(_)
         | Command::Put(_)
         | Command::Get(_)
         | Command::Restore(_)
         | Command::Import(_)
         | Command::Verify(_)
+        | Command::Bench(_)
         | Command::Config(_)
         | Command::Completions { .. } => unreachable!("dispatched before"),
     }

@@ -36,12 +36,8 @@ pub(super) struct Pool {
 impl Pool {
     /// Opens the first connection now and the others on their first use.
     pub(super) async fn connect(address: &str, connections: usize) -> Result<Self> {
+        let first = channel(address).await?;
         let endpoint = endpoint(address)?;
-        let first = endpoint.connect().await;
-        let first = first.map_err(|error| ClientError::Unreachable {
-            address: address.to_owned(),
-            cause: cause_of(&error),
-        })?;
         let later = (1..connections).map(|_| endpoint.connect_lazy());
         let connections = std::iter::once(first).chain(later).map(sized).collect();
         Ok(Self {
@@ -61,6 +57,15 @@ impl Pool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.connections[turn % self.connections.len()].clone()
     }
+}
+
+/// One open connection.
+pub(super) async fn channel(address: &str) -> Result<Channel> {
+    let connected = endpoint(address)?.connect().await;
+    connected.map_err(|error| ClientError::Unreachable {
+        address: address.to_owned(),
+        cause: cause_of(&error),
+    })
 }
 
 fn endpoint(address: &str) -> Result<Endpoint> {
@@ -85,7 +90,8 @@ fn endpoint(address: &str) -> Result<Endpoint> {
         .max_frame_size(FRAME_SIZE_MAX))
 }
 
-fn sized(channel: Channel) -> Badger {
+/// The generated client with room for the largest values.
+pub(super) fn sized(channel: Channel) -> Badger {
     BadgerClient::new(channel)
         .max_decoding_message_size(MESSAGE_SIZE_MAX)
         .max_encoding_message_size(MESSAGE_SIZE_MAX)

@@ -10,10 +10,12 @@
 
 mod connect;
 mod error;
+mod lane;
 mod reply;
 mod retry;
 
 pub use error::{ClientError, Result, cause_of};
+pub use lane::{Lane, Protocol};
 pub use reply::{Found, Head, Listed, Stats};
 
 use crate::model::{Digest, Version};

@@ -5,6 +5,7 @@ mod book;
 pub mod data_dir;
 mod engine;
 pub mod manifest;
+pub mod noop;
 pub mod offline;
 mod signals;
 
@@ -24,17 +25,20 @@ use tokio::sync::watch;
 pub fn run(config: Config) -> Result<()> {
     let _logs = telemetry::init(&config.log)
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("server")
-        .build()
-        .map_err(|error| {
-            Error::internal("RUNTIME", format!("cannot start the runtime: {error}"))
-        })?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(serve(config));
     // What still runs by now is a request whose client was cut, and has nothing left to lose.
     runtime.shutdown_background();
     outcome
+}
+
+/// The threads that requests are served on.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("server")
+        .build()
+        .map_err(|error| Error::internal("RUNTIME", format!("cannot start the runtime: {error}")))
 }
 
 async fn serve(config: Config) -> Result<()> {
@@ -84,10 +88,15 @@ async fn told_to_stop(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Lets requests in, and says so on standard output, where scripts wait for it.
+/// Lets requests in, and says so.
 async fn announce(handle: &GatewayHandle, engine: &Engine, address: SocketAddr) {
-    use std::io::Write as _;
     handle.open(engine.service().clone()).await;
+    say_ready(address);
+}
+
+/// Says on standard output that requests are answered: scripts wait for this line.
+fn say_ready(address: SocketAddr) {
+    use std::io::Write as _;
     let pid = std::process::id();
     tracing::info!(%address, pid, "ready");
     let mut out = std::io::stdout().lock();

@@ -12,6 +12,7 @@ mod deadline;
 mod delivery;
 mod health;
 mod method;
+pub mod noop;
 mod opening;
 mod server;
 pub mod zstdb;

@@ -46,8 +46,8 @@ pub struct Gateway {
 /// What the rest of the program holds of a running [`Gateway`].
 #[derive(Clone)]
 pub struct GatewayHandle {
-    service: Arc<OnceLock<Service>>,
-    health: Health,
+    pub(super) service: Arc<OnceLock<Service>>,
+    pub(super) health: Health,
 }
 
 impl GatewayHandle {
@@ -72,15 +72,24 @@ impl Gateway {
         admin: &config::Admin,
     ) -> Self {
         let (health, health_server) = Health::new().await;
-        let handle = GatewayHandle {
-            service: Arc::default(),
-            health,
-        };
+        let service = Arc::default();
         let gate = Arc::new(gate(server, admission));
-        let badger = zstdb::Badger::new(Arc::clone(&handle.service), gate.delivery.clone(), admin);
+        let badger = zstdb::Badger::new(Arc::clone(&service), gate.delivery.clone(), admin);
+        let routes = routes(badger, &gate, health_server);
+        let handle = GatewayHandle { service, health };
+        Self::of(server, admission, routes, handle)
+    }
+
+    /// A front of these routes: what the real one and the no-op one have in common.
+    pub(super) fn of(
+        server: &config::Server,
+        admission: &config::Admission,
+        routes: Routes,
+        handle: GatewayHandle,
+    ) -> Self {
         Self {
             config: server.clone(),
-            routes: routes(badger, &gate, health_server),
+            routes,
             reply_share: usize::try_from(admission.bytes_in_flight / CONNECTIONS_TO_FILL)
                 .unwrap_or(usize::MAX),
             handle,
@@ -153,7 +162,8 @@ async fn close_connections(cut_all: &watch::Sender<bool>, slots: &Semaphore, max
     }
 }
 
-fn gate(server: &config::Server, admission: &config::Admission) -> Gate {
+/// The limits that requests pass before their bodies are read.
+pub(super) fn gate(server: &config::Server, admission: &config::Admission) -> Gate {
     // Half of the time may be spent waiting, so that the other half is left for the work.
     let budget = || ByteBudget::new(admission.bytes_in_flight, server.request_timeout / 2);
     Gate {

@@ -1,0 +1,412 @@
+//! What `bench` is asked for, and the plan that is made of it: checked once, possible by construction.
+
+use super::super::exit::CliError;
+use super::super::noop::StackWord;
+use super::course::End;
+use super::source::Work;
+use super::value::ValueKind;
+use crate::client::VALUE_SIZE_MAX;
+use crate::config::{format_size, parse_size};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// HTTP/2 streams that a server takes on one connection by default.
+const IN_FLIGHT_MAX: usize = 256;
+/// Values of writers at one time.
+const MEMORY_MAX: u64 = 2 << 30;
+/// tonic's own limit of a message, less room for its key.
+const STOCK_SIZE_MAX: u64 = (4 << 20) - 1024;
+/// How long a run is: alone, and as one of many.
+const DURATION: Duration = Duration::from_secs(10);
+const DURATION_OF_ROUND: Duration = Duration::from_secs(2);
+/// The values that are there before reads begin, unless said otherwise.
+const KEYS_MAX: u64 = 10_000;
+const KEYS_MIN: u64 = 64;
+const KEYS_BYTES: u64 = 256 << 20;
+
+/// How much is sent, of what, and how fast.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Load")]
+pub struct LoadArgs {
+    /// Bytes of a value: 1024, "16 KiB", 1MiB
+    #[arg(long, default_value = "1 KiB", value_parser = parse_size)]
+    size: u64,
+    /// What values look like
+    #[arg(long, value_enum, default_value_t = ValueKind::Random)]
+    value_kind: ValueKind,
+    /// Values that are stored beforehand and then read, or stored again [default: up to 10000 or 256 MiB]
+    #[arg(long, value_name = "N")]
+    keys: Option<u64>,
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    connections: usize,
+    /// Requests in flight on each connection
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    in_flight: usize,
+    /// Threads that share the connections [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// How long, or how long each round [default: 10s, rounds 2s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// How many requests, instead of how long
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    count: Option<u64>,
+    /// Send so many requests a second, whatever the answers do; latency counts from when a request
+    /// was due
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// How long before anything is counted
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
+    warmup: Duration,
+    /// Verify the checksum of every value that is read
+    #[arg(long)]
+    verify: bool,
+}
+
+/// Whom it is sent to, and what that is compared with.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Servers")]
+pub struct TargetArgs {
+    /// Where the server that is started keeps its data for the time: the disk that is measured
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The process of --server, for its CPU time
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Name the keys; the server must run with --allow-user-key
+    #[arg(long)]
+    user_keys: bool,
+    /// Compare with a server that does nothing: bare (the same limits), admitted (admission too) or
+    /// stock (tonic's defaults)
+    #[arg(
+        long,
+        value_name = "STACK",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "bare"
+    )]
+    baseline: Option<StackWord>,
+    /// The baseline reads each Get's value from a file
+    #[arg(long, requires = "baseline")]
+    pread: bool,
+    /// Compare with another shardkeep program, such as an older build
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "baseline")]
+    against: Option<PathBuf>,
+    /// Rounds of each side, in turn
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pairs: usize,
+    /// More flags for `serve`
+    #[arg(last = true, value_name = "SERVE FLAGS")]
+    serve: Vec<OsString>,
+}
+
+/// What the server is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rival {
+    /// The server that does nothing.
+    Noop {
+        /// What stands around it.
+        stack: StackWord,
+        /// Whether it reads values from a file.
+        pread: bool,
+    },
+    /// Another program.
+    Program(PathBuf),
+}
+
+/// The checked load.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// What is done.
+    pub work: Work,
+    /// Bytes of a value.
+    pub size: usize,
+    /// What values look like.
+    pub kind: ValueKind,
+    /// Values stored beforehand.
+    pub keys: u64,
+    /// Connections.
+    pub connections: usize,
+    /// Requests in flight on each.
+    pub in_flight: usize,
+    /// Threads.
+    pub threads: usize,
+    /// When a run, or a round, is over.
+    pub end: End,
+    /// Requests a second, for an open loop.
+    pub rate: Option<f64>,
+    /// How long before anything is counted.
+    pub warmup: Duration,
+    /// Whether read values are verified.
+    pub verify: bool,
+    /// Whether writes name their keys.
+    pub user_keys: bool,
+}
+
+impl Shape {
+    /// Requests in flight on all connections.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.connections * self.in_flight
+    }
+}
+
+/// The checked targets.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// The disk that is measured.
+    pub dir: PathBuf,
+    /// A running server; without one, one is started.
+    pub server: Option<String>,
+    /// Its process.
+    pub server_pid: Option<u32>,
+    /// What it is compared with.
+    pub rival: Option<Rival>,
+    /// Rounds of each side.
+    pub pairs: usize,
+    /// More flags for `serve`.
+    pub serve: Vec<OsString>,
+}
+
+impl LoadArgs {
+    /// The load, if it is possible. `in_rounds`: whether it is one of many short runs.
+    ///
+    /// # Errors
+    /// `Usage`, with the remedy.
+    pub fn shape(self, work: Work, user_keys: bool, in_rounds: bool) -> Result<Shape, CliError> {
+        self.check_size()?;
+        let usage = |message: String| Err(CliError::Usage(message));
+        if self.connections == 0 || self.in_flight == 0 || self.threads == Some(0) {
+            return usage("--connections, --in-flight and --threads start at 1".to_owned());
+        }
+        if self.in_flight > IN_FLIGHT_MAX {
+            let got = self.in_flight;
+            return usage(format!(
+                "too many requests in flight on a connection: {got}, max={IN_FLIGHT_MAX}; use more --connections"
+            ));
+        }
+        if self
+            .rate
+            .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
+        {
+            return usage("--rate is a number of requests a second, above 0".to_owned());
+        }
+        if let Work::Mixed { read_share } = work
+            && !(0.0..=1.0).contains(&read_share)
+        {
+            return usage(format!("--read-share is from 0 to 1, not {read_share}"));
+        }
+        if self.keys == Some(0) || self.count == Some(0) || self.duration == Some(Duration::ZERO) {
+            return usage("--keys, --count and --duration are more than nothing".to_owned());
+        }
+        let end = match (self.count, self.duration) {
+            (Some(count), _) => End::Count(count),
+            (None, Some(duration)) => End::After(duration),
+            (None, None) if in_rounds => End::After(DURATION_OF_ROUND),
+            (None, None) => End::After(DURATION),
+        };
+        let shape = Shape {
+            work,
+            size: usize::try_from(self.size).expect("values end at 1 GiB"),
+            kind: self.value_kind,
+            keys: self.keys(work),
+            connections: self.connections,
+            in_flight: self.in_flight,
+            threads: self.threads.unwrap_or_else(cores),
+            end,
+            rate: self.rate,
+            warmup: self.warmup,
+            verify: self.verify,
+            user_keys,
+        };
+        check_memory(&shape)?;
+        Ok(shape)
+    }
+
+    fn check_size(&self) -> Result<(), CliError> {
+        let min = self.value_kind.size_min() as u64;
+        if (min..=VALUE_SIZE_MAX).contains(&self.size) {
+            return Ok(());
+        }
+        Err(CliError::Usage(format!(
+            "--size {} is not possible for {} values: {min} B to {}",
+            format_size(self.size),
+            self.value_kind.word(),
+            format_size(VALUE_SIZE_MAX)
+        )))
+    }
+
+    fn keys(&self, work: Work) -> u64 {
+        if work == Work::Set {
+            return 0;
+        }
+        let affordable = (KEYS_BYTES / self.size).clamp(KEYS_MIN, KEYS_MAX);
+        self.keys.unwrap_or(affordable)
+    }
+}
+
+/// Values of writers are all in memory: those in flight, and those that are stored again.
+fn check_memory(shape: &Shape) -> Result<(), CliError> {
+    let values = match shape.work {
+        Work::Get => 0,
+        Work::Set | Work::Mixed { .. } => shape.workers() as u64,
+        Work::SetDuplicate | Work::SetEach => shape.keys,
+    };
+    let bytes = values.saturating_mul(shape.size as u64);
+    if bytes <= MEMORY_MAX {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!(
+        "{values} values of {} are more than this client keeps in memory ({}): \
+         lower --connections, --in-flight, --size or --keys",
+        format_size(shape.size as u64),
+        format_size(MEMORY_MAX)
+    )))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl TargetArgs {
+    /// Whether writes name their keys.
+    #[must_use]
+    pub fn user_keys(&self) -> bool {
+        self.user_keys
+    }
+
+    /// Whether two sides are compared.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.baseline.is_some() || self.against.is_some()
+    }
+
+    /// The targets, if they fit together and to values of `size` bytes.
+    ///
+    /// # Errors
+    /// `Usage`, with the remedy.
+    pub fn targets(self, server: Option<String>, size: usize) -> Result<Targets, CliError> {
+        let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
+        if self.pairs == 0 {
+            return usage("--pairs starts at 1");
+        }
+        if server.is_some() && !self.serve.is_empty() {
+            return usage(
+                "flags for `serve` are for a server that bench starts: leave out --server",
+            );
+        }
+        if server.is_none() && self.server_pid.is_some() {
+            return usage("--server-pid is the process of --server: give both");
+        }
+        if self.baseline == Some(StackWord::Stock) && size as u64 > STOCK_SIZE_MAX {
+            return usage("a stock tonic server takes messages of up to 4 MiB: lower --size");
+        }
+        let noop = self.baseline.map(|stack| Rival::Noop {
+            stack,
+            pread: self.pread,
+        });
+        Ok(Targets {
+            dir: self.dir,
+            server,
+            server_pid: self.server_pid,
+            rival: noop.or(self.against.map(Rival::Program)),
+            pairs: self.pairs,
+            serve: self.serve,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    fn parsed(arguments: &str) -> Program {
+        let words = arguments.split_whitespace();
+        Program::try_parse_from(std::iter::once("bench").chain(words)).expect("known flags")
+    }
+
+    fn shape(work: Work, arguments: &str) -> Result<Shape, String> {
+        let shape = parsed(arguments).load.shape(work, false, false);
+        shape.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_flags_it_is_a_kibibyte_on_eight_times_sixteen() {
+        let shape = shape(Work::Get, "").expect("the defaults are possible");
+        assert_eq!(
+            (shape.size, shape.workers(), shape.keys),
+            (1024, 128, 10_000)
+        );
+        assert_eq!(shape.end, End::After(DURATION));
+        let rounds = parsed("").load.shape(Work::Get, false, true);
+        assert_eq!(
+            rounds.expect("the defaults are possible").end,
+            End::After(DURATION_OF_ROUND)
+        );
+    }
+
+    #[test]
+    fn large_values_are_fewer() {
+        let shape = shape(Work::Get, "--size 1MiB").expect("possible");
+        assert_eq!(shape.keys, 256);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_remedy() {
+        for (work, arguments, remedy) in [
+            (Work::Set, "--size 15", "16 B to 1 GiB"),
+            (Work::Set, "--size 63 --value-kind json", "64 B"),
+            (Work::Set, "--size 2GiB", "1 GiB"),
+            (Work::Set, "--connections 0", "start at 1"),
+            (Work::Set, "--in-flight 300", "--connections"),
+            (Work::Set, "--rate 0", "above 0"),
+            (Work::Set, "--rate nan", "above 0"),
+            (Work::Set, "--count 0", "more than nothing"),
+            (Work::Set, "--size 64MiB", "lower --connections"),
+            (Work::SetDuplicate, "--keys 3000000000", "--keys"),
+            (Work::Mixed { read_share: 1.5 }, "", "0 to 1"),
+        ] {
+            let message = shape(work, arguments).expect_err(arguments);
+            assert!(message.contains(remedy), "{arguments}: {message}");
+        }
+    }
+
+    #[test]
+    fn targets_that_contradict_each_other_are_refused() {
+        let refused = |arguments: &str, server: Option<&str>, size| {
+            let target = parsed(arguments).target;
+            let targets = target.targets(server.map(str::to_owned), size);
+            targets.expect_err(arguments).to_string()
+        };
+        assert!(refused("-- --shards 2", Some("h:1"), 1).contains("leave out --server"));
+        assert!(refused("--server-pid 1", None, 1).contains("give both"));
+        assert!(refused("--pairs 0", None, 1).contains("starts at 1"));
+        assert!(refused("--baseline=stock", None, 8 << 20).contains("4 MiB"));
+    }
+
+    #[test]
+    fn a_baseline_is_bare_unless_said_otherwise() {
+        let rival = |arguments: &str| {
+            let targets = parsed(arguments).target.targets(None, 1);
+            targets.expect("possible").rival
+        };
+        let noop = |stack, pread| Some(Rival::Noop { stack, pread });
+        assert_eq!(rival("--baseline"), noop(StackWord::Bare, false));
+        assert_eq!(rival("--baseline=stock"), noop(StackWord::Stock, false));
+        assert_eq!(rival("--baseline --pread"), noop(StackWord::Bare, true));
+        assert_eq!(rival("--against old"), Some(Rival::Program("old".into())));
+        assert_eq!(rival(""), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! A server that does nothing, as fast as our gRPC stack lets it: the yardstick for what the real one
+//! adds to it.
+//!
+//! It speaks zstdb's protocol through the same builder, listener and limits as the real front, answers
+//! Set and Get at once with as many bytes as the real one would, and keeps nothing. Other calls but
+//! Ping are not implemented.
+
+use super::admission::Admitted;
+use super::health::Health;
+use super::server::{Gateway, GatewayHandle, gate};
+use crate::config;
+use crate::model::Digest;
+use crate::proto::zstdb::badger_server::{self, BadgerServer};
+use crate::proto::zstdb::{Item, ItemReply, ListFilter, ListFilterReply};
+use bytes::Bytes;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// What stands around the service that does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stack {
+    /// The real front's listener, HTTP/2 settings and limits, but no admission.
+    Bare,
+    /// The whole of the real front: the difference to `Bare` is what admission costs.
+    Admitted,
+    /// tonic as it comes, with its own defaults.
+    Stock,
+}
+
+/// Where the answers of Get come from.
+#[derive(Debug)]
+pub enum Answers {
+    /// The same value each time.
+    Fixed(Bytes),
+    /// Read from a file, one piece after the other, as plainly as a server can.
+    File(Pieces),
+}
+
+/// Equal pieces of a file, read in turn.
+#[derive(Debug)]
+pub struct Pieces {
+    file: File,
+    size: usize,
+    count: u64,
+    turn: AtomicU64,
+}
+
+impl Pieces {
+    /// Pieces of `size` bytes of an open file.
+    ///
+    /// # Errors
+    /// When the file is shorter than one piece, or cannot be looked at.
+    pub fn new(file: File, size: usize) -> io::Result<Self> {
+        let count = file.metadata()?.len() / (size as u64).max(1);
+        if size == 0 || count == 0 {
+            let message = format!("the file is shorter than a value of {size} bytes");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        Ok(Self {
+            file,
+            size,
+            count,
+            turn: AtomicU64::new(0),
+        })
+    }
+
+    fn next(&self) -> io::Result<Bytes> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.count;
+        let mut piece = vec![0; self.size];
+        self.file
+            .read_exact_at(&mut piece, turn * self.size as u64)?;
+        Ok(piece.into())
+    }
+}
+
+/// The service that does nothing.
+#[derive(Debug)]
+struct Noop {
+    answers: Answers,
+    /// What content mode answers to a Set: 64 digits.
+    content_key: Bytes,
+}
+
+/// As large on the wire as a real one.
+const SUM64: u64 = 0xefcd_ab89_6745_2301;
+const VERSION: u64 = 1_000_000;
+
+impl Gateway {
+    /// A front with these limits and nothing behind it, serving as soon as it listens.
+    pub async fn noop(
+        server: &config::Server,
+        admission: &config::Admission,
+        answers: Answers,
+        stack: Stack,
+    ) -> Self {
+        let gate = Arc::new(gate(server, admission));
+        let badger = badger(answers).max_decoding_message_size(gate.message_size_max);
+        let (health, health_server) = Health::new().await;
+        health.serving().await;
+        let routes = match stack {
+            Stack::Admitted => Routes::new(Admitted::new(badger, gate)),
+            Stack::Bare | Stack::Stock => Routes::new(badger),
+        };
+        let handle = GatewayHandle {
+            service: Arc::default(),
+            health,
+        };
+        Self::of(server, admission, routes.add_service(health_server), handle)
+    }
+}
+
+/// Serves with tonic's own defaults until `shutdown` resolves.
+///
+/// # Errors
+/// What the transport says when it cannot serve at all.
+pub async fn serve_stock(
+    listener: TcpListener,
+    answers: Answers,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder()
+        .add_service(badger(answers))
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await
+}
+
+fn badger(answers: Answers) -> BadgerServer<Noop> {
+    BadgerServer::new(Noop {
+        answers,
+        content_key: Bytes::copy_from_slice(&Digest([0xab; Digest::SIZE]).to_hex()),
+    })
+}
+
+type Answer = Result<Response<ItemReply>, Status>;
+
+fn not_here() -> Status {
+    Status::unimplemented("the no-op server answers Set, Get and Ping only")
+}
+
+#[tonic::async_trait]
+impl badger_server::Badger for Noop {
+    async fn set(&self, request: Request<Item>) -> Answer {
+        let item = request.into_inner();
+        let key = match item.key.is_empty() {
+            true => self.content_key.clone(),
+            false => item.key,
+        };
+        Ok(Response::new(ItemReply {
+            key,
+            ..ItemReply::default()
+        }))
+    }
+
+    async fn get(&self, request: Request<Item>) -> Answer {
+        let data = match &self.answers {
+            Answers::Fixed(value) => value.clone(),
+            Answers::File(pieces) => pieces.next()?,
+        };
+        Ok(Response::new(ItemReply {
+            key: request.into_inner().key,
+            data,
+            ver64: VERSION,
+            sum64: SUM64,
+            ..ItemReply::default()
+        }))
+    }
+
+    async fn ping(&self, _request: Request<Item>) -> Answer {
+        Ok(Response::new(ItemReply {
+            data: Bytes::from_static(b"ok"),
+            ..ItemReply::default()
+        }))
+    }
+
+    async fn delete(&self, _request: Request<Item>) -> Answer {
+        Err(not_here())
+    }
+
+    async fn exists(&self, _request: Request<Item>) -> Answer {
+        Err(not_here())
+    }
+
+    async fn list(&self, _: Request<ListFilter>) -> Result<Response<ListFilterReply>, Status> {
+        Err(not_here())
+    }
+
+    async fn status(&self, _request: Request<Item>) -> Answer {
+        Err(not_here())
+    }
+
+    async fn count(&self, _request: Request<Item>) -> Answer {
+        Err(not_here())
+    }
+
+    async fn admin(&self, _request: Request<Item>) -> Answer {
+        Err(not_here())
+    }
+}

@@ -1,0 +1,69 @@
+//! The no-op server as a process: the same runtime, listener and ready line as the real one, and no
+//! store.
+
+use super::{listen, runtime, say_ready, signals, told_to_stop};
+use crate::config::Config;
+use crate::gateway::grpc::Gateway;
+use crate::gateway::grpc::noop::{Answers, Pieces, serve_stock};
+use crate::model::{Error, Result};
+use crate::telemetry;
+use bytes::Bytes;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
+
+pub use crate::gateway::grpc::noop::Stack;
+
+/// What the server that does nothing answers.
+#[derive(Debug, Clone)]
+pub struct NoopOptions {
+    /// What stands around it.
+    pub stack: Stack,
+    /// Bytes of a Get's value.
+    pub size: usize,
+    /// Read them from this file rather than from memory.
+    pub pread: Option<PathBuf>,
+}
+
+/// Runs the no-op server until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(config: &Config, options: &NoopOptions) -> Result<()> {
+    let _logs = telemetry::init(&config.log)
+        .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
+    let answers = match &options.pread {
+        Some(path) => Answers::File(pieces(path, options.size)?),
+        None => Answers::Fixed(Bytes::from(vec![0xa5; options.size])),
+    };
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serve(config, answers, options.stack));
+    runtime.shutdown_background();
+    outcome
+}
+
+fn pieces(path: &Path, size: usize) -> Result<Pieces> {
+    let pieces = File::open(path).and_then(|file| Pieces::new(file, size));
+    pieces.map_err(|error| {
+        Error::invalid(
+            "NOOP_FILE",
+            format!("cannot answer from {}: {error}", path.display()),
+        )
+    })
+}
+
+async fn serve(config: &Config, answers: Answers, stack: Stack) -> Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    signals::watch(stop)?;
+    let (listener, address) = listen(config).await?;
+    let stopped = told_to_stop(stopping);
+    let served = if stack == Stack::Stock {
+        say_ready(address);
+        serve_stock(listener, answers, stopped).await
+    } else {
+        let gateway = Gateway::noop(&config.server, &config.admission, answers, stack).await;
+        say_ready(address);
+        gateway.serve(listener, stopped).await
+    };
+    served.map_err(|error| Error::internal("SERVE", format!("the gRPC server failed: {error}")))
+}
