@@ -54,11 +54,24 @@ impl Service {
         };
         let header = header_of(&book, &cut, since, horizon, self.router().now());
         let (root, path) = (parts.backups.clone(), path.to_owned());
-        blocking(move || {
+        let done = blocking(move || {
             let _chore = chore; // Until the file is written, even if nobody waits for it any more.
             write(&root, &path, header, cut)
         })
-        .await
+        .await?;
+        self.lower_floor(&done)?;
+        Ok(done)
+    }
+
+    /// After a full backup of the chain that a merge began, increments go on from there.
+    fn lower_floor(&self, done: &BackupDone) -> Result<()> {
+        let book = &self.0.parts.book;
+        let mut now = book.read();
+        if done.since > Version(0) || now.floor <= done.max {
+            return Ok(());
+        }
+        now.floor = done.max;
+        book.write(now)
     }
 }
 
