@@ -178,9 +178,6 @@ impl ShardActor {
             }
             Err(error) => {
                 let public = error.to_public(self.id);
-                if let Some(round) = self.gc.take() {
-                    let _ = round.reply.send(Err(public));
-                }
                 // A full disk or a damaged record stops this round; the shard itself is well.
                 let harmless = matches!(
                     error,
@@ -190,6 +187,10 @@ impl ShardActor {
                     tracing::error!(shard = %self.id, %error, "segment gc stopped");
                 } else {
                     self.poison(&error);
+                }
+                // Whoever is told finds the shard failed.
+                if let Some(round) = self.gc.take() {
+                    let _ = round.reply.send(Err(public));
                 }
             }
         }
@@ -300,8 +301,9 @@ impl Handler<Cut> for ShardActor {
             return;
         };
         if let Err(error) = store.sync() {
+            self.poison(&error);
             let _ = cut.reply.send(Err(error.to_public(self.id)));
-            return self.poison(&error);
+            return;
         }
         let snapshot = ShardSnapshot::take(&store.reader());
         let answer = if cut.gate.park() {
@@ -327,15 +329,12 @@ impl Handler<Sync> for ShardActor {
                 return;
             }
         };
-        let _ = message.reply.send(
-            answer
-                .as_ref()
-                .copied()
-                .map_err(|error| error.to_public(self.id)),
-        );
-        if let Err(error) = answer {
-            self.poison(&error);
+        if let Err(error) = &answer {
+            self.poison(error);
         }
+        let _ = message
+            .reply
+            .send(answer.map_err(|error| error.to_public(self.id)));
     }
 }
 
