@@ -205,6 +205,7 @@ impl ShardActor {
                 } else {
                     self.poison(&error);
                 }
+                // Whoever is told finds the shard failed.
                 if let Some(round) = round {
                     let _ = round.reply.send(Err(error.to_public(self.id)));
                 }
@@ -330,8 +331,9 @@ impl Handler<Cut> for ShardActor {
             return;
         };
         if let Err(error) = store.sync() {
+            self.poison(&error);
             let _ = cut.reply.send(Err(error.to_public(self.id)));
-            return self.poison(&error);
+            return;
         }
         let snapshot = ShardSnapshot::take(&store.reader());
         let answer = if cut.gate.park() {
@@ -357,15 +359,12 @@ impl Handler<Sync> for ShardActor {
                 return;
             }
         };
-        let _ = message.reply.send(
-            answer
-                .as_ref()
-                .copied()
-                .map_err(|error| error.to_public(self.id)),
-        );
-        if let Err(error) = answer {
-            self.poison(&error);
+        if let Err(error) = &answer {
+            self.poison(error);
         }
+        let _ = message
+            .reply
+            .send(answer.map_err(|error| error.to_public(self.id)));
     }
 }
 

@@ -51,6 +51,11 @@ async fn a_full_backup_and_its_increments_give_the_store_back() {
                 }
             }
         }
+        // A content that no later increment has to carry.
+        let own = format!("own-{round}");
+        house
+            .set(own.as_bytes(), &noise(100 + round, 2 * LARGE))
+            .await;
         let done = house.service().backup("chain", since).await.unwrap();
         assert_eq!(done.since, since);
         since = done.max;

@@ -7,8 +7,9 @@ use crate::support::{eventually, noise};
 use shardkeep::codec::{FLAG_MOVED, Space};
 use shardkeep::index::{Index, IndexOptions, Row};
 use shardkeep::log::{GroupContext, Log, LogIdentity, LogOptions, OpenContext};
-use shardkeep::model::{SegmentId, Seq, Timestamp, Version};
+use shardkeep::model::{Command, SegmentId, Seq, Timestamp, Version};
 use shardkeep::shard::ShardError;
+use std::time::Duration;
 
 /// Case 3: a record without a row is not dead, it is a contradiction: GC stops before it loses it.
 #[test]
@@ -194,4 +195,48 @@ fn a_moved_record_never_overrides_a_newer_one() {
     assert_eq!(bench.get("k").unwrap(), b"new");
     assert_eq!(bench.row("k").unwrap().version, Version(2));
     bench.assert_rebuild_is_equal();
+}
+
+/// Case 3: whatever says "gone" outlives every older copy of what it is about, however old it is
+/// itself: else a rebuild would bring back the key, the reference and the content.
+#[test]
+fn what_says_gone_outlives_every_older_copy() {
+    let mut bench = Bench::calm();
+    bench.retention = Duration::ZERO;
+    bench.next_segment();
+    bench.put("dead", &noise(1, 500));
+    let blob = bench.put_blob(&key("dead-link"), &noise(2, 500));
+    for step in 0..20 {
+        bench.put(&format!("live-{step}"), &noise(step, 500));
+    }
+    let old = bench.last_segment();
+    bench.next_segment();
+    bench.delete("dead");
+    bench.delete("dead-link");
+    let digest = blob.digest;
+    bench.run(Command::ReclaimBlob { digest }).unwrap();
+    for step in 0..5 {
+        bench.put("replaced", &noise(step, 3000));
+    }
+    bench.delete("replaced");
+    let new = bench.last_segment();
+    bench.next_segment();
+    let passed = bench.clock.now();
+    while bench.clock.now() == passed {
+        std::hint::spin_loop();
+    }
+    let assert_gone = |bench: &Bench| {
+        assert_eq!(bench.get("dead"), None);
+        assert_eq!(bench.get("dead-link"), None);
+        assert!(bench.reader().blob(digest).unwrap().is_none());
+        assert_eq!(bench.reader().references().count(), 0);
+    };
+    let outcome = bench.store().collect(0.5).unwrap();
+    assert_eq!(outcome.removed, [new], "the old segment is mostly live");
+    assert!(bench.segments().contains(&old));
+    assert_gone(&bench);
+    bench.assert_rebuild_is_equal();
+    assert_gone(&bench);
+    bench.store().collect(2.0).unwrap();
+    assert_gone(&bench);
 }
