@@ -20,7 +20,7 @@ use tokio::sync::watch;
 /// What the scrubber says after two rounds over a running shard.
 async fn after_two_rounds(dir: &Path) -> ScrubReport {
     let runtime = ActorRuntime::start().unwrap();
-    let shard = Arc::new(ShardHandle::new(ShardId(0), 8));
+    let shard = Arc::new(ShardHandle::new(ShardId(0), &admission()));
     let (store, _) = ShardStore::open(options(dir), None).unwrap();
     shard.start(store, &runtime);
     let (report, mut seen) = watch::channel(ScrubReport::default());
@@ -39,6 +39,13 @@ async fn after_two_rounds(dir: &Path) -> ScrubReport {
     task.await.unwrap();
     shard.close().await.0.unwrap();
     report
+}
+
+fn admission() -> shardkeep::config::Admission {
+    shardkeep::config::Admission {
+        requests_per_shard: 8,
+        bytes_in_flight: 1 << 20,
+    }
 }
 
 fn write(files: &BTreeMap<PathBuf, Image>) -> tempfile::TempDir {

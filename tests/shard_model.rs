@@ -619,7 +619,7 @@ fn cases() -> u32 {
     std::env::var("SHARDKEEP_MODEL_CASES")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(32)
+        .unwrap_or(12)
 }
 
 proptest! {

@@ -90,7 +90,7 @@ mod tests {
         let text = report.to_string();
         assert!(
             text.ends_with(
-                "damaged: shards/000/log/00000001.seg at byte 4096: record checksum does not \
+                "damaged: shards/000/log/00000001.seg at offset 4096: record checksum does not \
                  match; restore the key from a backup\n1 problem"
             ),
             "{text}"

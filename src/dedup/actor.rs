@@ -3,7 +3,7 @@
 use super::sweep::{ContentStore, SweepReport, drop_stale};
 use super::{Turn, Uploads};
 use crate::actor::ActorRuntime;
-use crate::model::{Digest, Error, RefId, Result};
+use crate::model::{Digest, Error, RefId, Result, ShardId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -183,14 +183,28 @@ async fn sweep_all(
     found: &mut Vec<Digest>,
 ) -> Result<SweepReport> {
     let mut report = SweepReport::default();
+    let mut outcome = Ok(());
     for shard in store.shards() {
-        drop_stale(store, uploads, shard, &mut report).await?;
-        for orphan in store.orphans(shard)?.take(REMEMBERED_MAX) {
-            found.push(orphan?);
-            report.orphans += 1;
-        }
+        // A shard that is down keeps the others from nothing.
+        let swept = sweep_one(store, uploads, shard, found, &mut report).await;
+        outcome = outcome.and(swept);
     }
-    Ok(report)
+    outcome.map(|()| report)
+}
+
+async fn sweep_one(
+    store: &dyn ContentStore,
+    uploads: &Uploads,
+    shard: ShardId,
+    found: &mut Vec<Digest>,
+    report: &mut SweepReport,
+) -> Result<()> {
+    drop_stale(store, uploads, shard, report).await?;
+    for orphan in store.orphans(shard)?.take(REMEMBERED_MAX) {
+        found.push(orphan?);
+        report.orphans += 1;
+    }
+    Ok(())
 }
 
 impl Handler<Swept> for DedupActor {

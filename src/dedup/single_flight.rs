@@ -44,6 +44,14 @@ pub struct OpenReference {
     open: Arc<DashSet<RefId>>,
 }
 
+impl OpenReference {
+    /// Leaves the reference open for the life of the process: its record's fate is unknown, and
+    /// only recovery can tell.
+    pub fn leave_open(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for OpenReference {
     fn drop(&mut self) {
         self.open.remove(&self.ref_id);

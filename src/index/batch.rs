@@ -46,9 +46,7 @@ impl<'a> IndexBatch<'a> {
     /// # Errors
     /// When the disk fails; the index must then be opened anew.
     pub fn commit(mut self, state: &IndexState) -> Result<(), IndexError> {
-        fail::fail_point!("index::commit", |_| Err(IndexError::Database(
-            fjall::Error::Poisoned
-        )));
+        fail::fail_point!("index::commit", |_| Err(IndexError::Poisoned));
         self.batch
             .insert(&self.index.rows, STATE_ROW, state.encode());
         Ok(self.batch.commit()?)

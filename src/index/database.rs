@@ -9,13 +9,17 @@ use fjall::{
     config::CompressionPolicy,
 };
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The row of [`IndexState`].
 pub(super) const STATE_ROW: &[u8] = b"z";
 /// Rows of [`SegmentUsage`]; the segment's id follows, big-endian.
 pub(super) const USAGE_PREFIX: u8 = b's';
+/// What `st_blocks` counts in, whatever the filesystem's own blocks are.
+const STAT_BLOCK_SIZE: u64 = 512;
 /// fjall's own floor.
 const JOURNAL_SIZE_MIN: u64 = 64 * 1024 * 1024;
 
@@ -34,6 +38,12 @@ pub enum IndexError {
     /// Another handle of the same database is open still.
     #[error("the index is open elsewhere")]
     Locked,
+    /// No space left. What is in the index is sound; it is opened again when there is room.
+    #[error("disk full: no room for the index: {0}")]
+    Full(fjall::Error),
+    /// An earlier write of it failed; opening it again shows what became of that.
+    #[error("the index failed earlier and takes no writes until it is opened again")]
+    Poisoned,
     /// fjall refuses.
     #[error("index: {0}")]
     Database(fjall::Error),
@@ -57,13 +67,47 @@ impl From<fjall::Error> for IndexError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
+            fjall::Error::Poisoned => Self::Poisoned,
+            full if is_disk_full(&full) => Self::Full(full),
             other => Self::Database(other),
         }
     }
 }
 
+impl IndexError {
+    /// Whether the index must be made anew: opening it again is not enough.
+    #[must_use]
+    pub fn needs_rebuild(&self) -> bool {
+        match self {
+            Self::Locked | Self::Full(_) | Self::Poisoned => false,
+            Self::Database(fjall::Error::Io(error)) => matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+            ),
+            Self::Database(_) | Self::Row(_) | Self::File { .. } | Self::Panicked => true,
+        }
+    }
+}
+
+/// Whether "no space left" is at the bottom of it.
+fn is_disk_full(error: &fjall::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(|io| io.kind());
+        if matches!(
+            kind,
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        ) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// The index of one shard.
 pub struct Index {
+    dir: PathBuf,
     pub(super) database: Database,
     pub(super) rows: Keyspace,
 }
@@ -80,23 +124,32 @@ impl Index {
     /// # Errors
     /// `Locked` while an old handle lives; anything else means that it must be rebuilt.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        if is_locked(dir) {
+            return Err(IndexError::Locked);
+        }
         super::preflight::check(dir)?;
         contained(|| Self::open_database(dir, options))
     }
 
     fn open_database(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        let database = Database::builder(dir)
-            .cache_size(options.cache_size)
-            .max_cached_files(Some(64))
-            .max_journaling_size(JOURNAL_SIZE_MIN.max(options.write_buffer_size * 4))
-            .worker_threads(2)
-            .open()?;
+        let is_new = !dir.join("version").exists();
+        let mut database = database_in(dir, options)?;
+        if is_new {
+            // fjall gives a new journal a length of 64 MiB, without the blocks; opened again, it is
+            // as long as what is in it, and tools that add up lengths see what the index takes.
+            drop(database);
+            database = database_in(dir, options)?;
+        }
         let rows = database.keyspace("rows", || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(options.write_buffer_size)
                 .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
         })?;
-        Ok(Self { database, rows })
+        Ok(Self {
+            dir: dir.to_owned(),
+            database,
+            rows,
+        })
     }
 
     /// The newest row of an entity. Sees a batch while it is being applied, in the order of its
@@ -166,13 +219,39 @@ impl Index {
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }
 
-    /// Bytes on disk.
+    /// Bytes on disk: of the journals only what they take, since they are sparse.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn disk_space(&self) -> Result<u64, IndexError> {
-        Ok(self.database.disk_space()?)
+        let failed = |error| IndexError::Database(fjall::Error::Io(error));
+        let mut journals = 0;
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|ending| ending == "jnl") {
+                // A journal that is gone by now takes nothing.
+                let taken = path.metadata().map_or(0, |found| found.blocks());
+                journals += taken * STAT_BLOCK_SIZE;
+            }
+        }
+        Ok(journals + self.rows.disk_space())
     }
+}
+
+fn database_in(dir: &Path, options: IndexOptions) -> Result<Database, IndexError> {
+    let database = Database::builder(dir)
+        .cache_size(options.cache_size)
+        .max_cached_files(Some(64))
+        .max_journaling_size(JOURNAL_SIZE_MIN.max(options.write_buffer_size * 4))
+        .worker_threads(2)
+        .open()?;
+    Ok(database)
+}
+
+/// Whether another handle has the database open: its files change under the eyes of a preflight.
+fn is_locked(dir: &Path) -> bool {
+    let lock = std::fs::File::open(dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// Runs work on an index whose files may be damaged. fjall asserts what its files say (a flipped bit

@@ -43,12 +43,18 @@ impl IndexState {
     #[must_use]
     pub fn open_context(&self) -> OpenContext {
         OpenContext {
-            applied: Some(self.applied),
+            applied: Some(self.applied).filter(|_| !self.is_unbuilt()),
             durable: self.durable,
             counter: self.counter,
             last_seq: self.last_seq,
             now: self.now,
         }
+    }
+
+    /// Whether nothing of the log is in the index yet: it holds only what an index before it knew.
+    #[must_use]
+    pub fn is_unbuilt(&self) -> bool {
+        self.applied == Position::default()
     }
 
     fn fields(&self) -> [u64; 13] {

@@ -49,7 +49,8 @@ pub(super) fn read_direct(path: &Path, offset: u64, len: u64) -> io::Result<Vec<
     let start = offset - offset % DIRECT_ALIGN;
     let end = (offset + len).next_multiple_of(DIRECT_ALIGN);
     let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+    let mut direct = true;
+    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::INVAL) => OpenOptions::new().read(true).open(path)?,
         Err(error) => return Err(error.into()),
@@ -65,6 +66,11 @@ pub(super) fn read_direct(path: &Path, offset: u64, len: u64) -> io::Result<Vec<
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Some filesystems take the flag and refuse the read; their pages are their disk too.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct => {
+                file = OpenOptions::new().read(true).open(path)?;
+                direct = false;
+            }
             Err(error) => return Err(error),
         }
         if !filled.is_multiple_of(align) {

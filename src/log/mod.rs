@@ -89,6 +89,16 @@ pub enum LogError {
         /// What is wrong.
         what: String,
     },
+    /// Sound bytes that only a newer program understands; they are left as they are.
+    #[error("{path} at offset {offset}: {what}: start the newer shardkeep that wrote it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What it is.
+        what: &'static str,
+    },
     /// The index is not of this log's state; it must be rebuilt.
     #[error("the index is {0}: it must be rebuilt from the log")]
     IndexStale(&'static str),

@@ -65,6 +65,7 @@ impl Place<'_> {
                 offset: active.offset,
             },
             active,
+            failed: false,
         }
     }
 }
@@ -100,9 +101,9 @@ impl Log {
         let (mut ends, missing) = chain(&map)?;
         let (_, last) = map.last_key_value().expect("a segment was found");
         let last = last.clone();
-        let tail = scan_tail(&last, context.applied)?;
+        let tail = scan_tail(&last, context.durable)?;
         let proven = proven_end(&last, &tail, context)?;
-        let (kept, adopted) = split_tail(&last, &tail, proven)?;
+        let (kept, adopted) = split_tail(&last, &tail, proven, context.applied)?;
         let torn_bytes = torn_len(&last, &tail)?;
         ends.insert(last.id(), kept.offset);
         let place = Place {

@@ -85,7 +85,7 @@ impl FrameScanner {
     /// The next frame, or `None` at the end. After an error the scanner stands where it was.
     ///
     /// # Errors
-    /// `Damaged` where the bytes are no frame of this segment, `Io`.
+    /// `Damaged` where the bytes are no frame of this segment, `Newer`, `Io`.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, LogError> {
         if self.offset >= self.end {
             return Ok(None);
@@ -128,7 +128,11 @@ impl FrameScanner {
         } else if (header.segment, header.position) != (owner.segment, at) {
             "a frame of another place"
         } else if header.role != Role::Single {
-            "a transaction's frame, which this version cannot resolve: use a newer shardkeep"
+            return Err(LogError::Newer {
+                path: self.segment.path().to_owned(),
+                offset: at,
+                what: "a frame of a transaction, which this program cannot resolve",
+            });
         } else if header.frame_len() > self.end - at {
             "a frame that is longer than the segment"
         } else if self.prev_sum.is_some_and(|sum| sum != header.prev_sum) {

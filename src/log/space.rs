@@ -1,9 +1,13 @@
 //! Free space, and a reserve of it for getting out of a full disk.
 
 use super::{LogError, file};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+/// What `stat` counts blocks in (POSIX leaves it open, Linux does not).
+const BLOCK_SIZE: u64 = 512;
 
 /// Free bytes that this process may use on the filesystem of `path`.
 ///
@@ -38,7 +42,8 @@ impl Ballast {
         ballast
     }
 
-    /// Takes the reserve again when it was released and the disk has room.
+    /// Takes the reserve again when it was released and the disk has room, or finds that the file
+    /// holds it still from an earlier run.
     pub fn take(&self) {
         let mut held = self
             .held
@@ -48,14 +53,19 @@ impl Ballast {
             return;
         }
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        let room = free_space(dir).is_ok_and(|free| free > self.size * 2);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .open(&self.path);
-        *held = room
-            && file.is_ok_and(|file| file::preallocate(&file, 0, self.size).is_ok_and(|done| done));
+        let kept = |file: &File| {
+            let taken = file.metadata().map(|found| found.blocks() * BLOCK_SIZE);
+            taken.is_ok_and(|taken| taken >= self.size)
+        };
+        let room = || free_space(dir).is_ok_and(|free| free > self.size * 2);
+        *held = file.is_ok_and(|file| {
+            kept(&file) || room() && file::preallocate(&file, 0, self.size).is_ok_and(|done| done)
+        });
     }
 
     /// Gives the reserve back to the filesystem. Whether there was any.

@@ -25,12 +25,14 @@ pub(super) struct AdoptedGroup {
     pub records: Vec<Record>,
 }
 
-pub(super) fn scan_tail(last: &Arc<Segment>, applied: Option<Position>) -> Result<Tail, LogError> {
+/// Scans from the last proof on: what lies before it is on the disk.
+pub(super) fn scan_tail(last: &Arc<Segment>, durable: Position) -> Result<Tail, LogError> {
     let len = last.len()?;
-    let start = match applied {
-        // A file that ends before what the index holds is cut short, and its end is where it ends.
-        Some(applied) if applied.segment == last.id() => applied.offset.min(len),
-        _ => SEGMENT_HEADER_SIZE as u64,
+    let start = if durable.segment == last.id() {
+        // A file that ends before the proof is cut short, and its end is where it ends.
+        durable.offset.min(len)
+    } else {
+        SEGMENT_HEADER_SIZE as u64
     };
     let mut scanner = FrameScanner::new(last.clone(), start, len, Payloads::Skip);
     let mut tail = Tail {
@@ -113,26 +115,27 @@ pub(super) fn split_tail(
     last: &Arc<Segment>,
     tail: &Tail,
     proven: u64,
+    applied: Option<Position>,
 ) -> Result<(Position, Vec<AdoptedGroup>), LogError> {
-    let first_unproven = tail
-        .frames
-        .iter()
-        .position(|(_, frame)| frame.end.offset > proven);
-    let Some(first_unproven) = first_unproven else {
-        return Ok((
-            Position {
-                segment: last.id(),
-                offset: tail.end,
-            },
-            Vec::new(),
-        ));
+    let mut kept = Position {
+        segment: last.id(),
+        offset: tail.end,
     };
-    let (kept, _) = tail.frames[first_unproven];
     let mut adopted = Vec::new();
-    for (at, frame) in &tail.frames[first_unproven..] {
-        match adopt(last, at.offset, frame)? {
-            Some(group) => adopted.push(group),
-            None => break,
+    let unproven = |(_, frame): &&(Position, Frame)| frame.end.offset > proven;
+    for (at, frame) in tail.frames.iter().filter(unproven) {
+        let indexed = applied.is_some_and(|applied| frame.end <= applied);
+        let group = adopt(last, at.offset, frame)?;
+        // Rows point to where an indexed group stands, so it stays there, or they are wrong.
+        if indexed && group.is_none() {
+            return Err(LogError::IndexStale("ahead of what the disk holds"));
+        }
+        if !indexed {
+            kept = kept.min(*at);
+            match group {
+                Some(group) => adopted.push(group),
+                None => break,
+            }
         }
     }
     Ok((kept, adopted))

@@ -40,6 +40,8 @@ pub struct Log {
     pub(super) active: Active,
     /// Everything before this is on the disk.
     pub(super) durable: Position,
+    /// A write or sync has failed: nothing is written behind it.
+    pub(super) failed: bool,
 }
 
 /// The segment that groups are appended to.
@@ -79,8 +81,7 @@ impl Log {
     /// # Errors
     /// `Full`, with nothing changed; `Io`, after which nothing may be written any more.
     pub fn reserve(&mut self, bytes: u64, context: GroupContext) -> Result<(), LogError> {
-        let used = self.active.offset > SEGMENT_HEADER_SIZE as u64;
-        if used && self.active.offset + bytes > self.options.segment_size {
+        if self.needs_rotation(bytes) {
             self.rotate(context)?;
         }
         self.allocate(bytes)
@@ -97,17 +98,49 @@ impl Log {
             path: path.to_owned(),
             needed: bytes
         }));
-        let file = self.active.segment.file();
         let stepped = needed.next_multiple_of(PREALLOCATION_STEP);
-        let len = stepped - self.active.allocated;
-        let taken = file::preallocate(file, self.active.allocated, len).or_else(|_| {
-            // Not a whole step, but perhaps just enough.
-            file::preallocate(file, self.active.allocated, needed - self.active.allocated)
-                .map(|_| false)
+        // Not a whole step where that would take all there is.
+        let roomy = 2 * (stepped - self.active.allocated);
+        let wanted = if super::free_space(&self.dir).is_ok_and(|free| free > roomy) {
+            stepped
+        } else {
+            needed
+        };
+        let file = self.active.segment.file();
+        let taken = file::preallocate(file, self.active.allocated, wanted - self.active.allocated);
+        let taken = taken.inspect_err(|_| {
+            // A filesystem that runs out half way keeps what it took: it is given back.
+            let _ = file.set_len(self.active.allocated);
         });
-        let whole_step = taken.map_err(full_or_io("preallocate", path, bytes))?;
-        self.active.allocated = if whole_step { stepped } else { needed };
+        let took_all = taken.map_err(full_or_io("preallocate", path, bytes))?;
+        self.active.allocated = if took_all { wanted } else { needed };
         Ok(())
+    }
+
+    fn needs_rotation(&self, bytes: u64) -> bool {
+        let used = self.active.offset > SEGMENT_HEADER_SIZE as u64;
+        used && self.active.offset + bytes > self.options.segment_size
+    }
+
+    /// Bytes that [`Log::reserve`] takes from the filesystem: in the steps it likes, or at least.
+    #[must_use]
+    pub fn growth(&self, bytes: u64, in_steps: bool) -> u64 {
+        let (offset, allocated) = if self.needs_rotation(bytes) {
+            (SEGMENT_HEADER_SIZE as u64, 0)
+        } else {
+            (self.active.offset, self.active.allocated)
+        };
+        let needed = offset + bytes;
+        let taken = if in_steps {
+            needed.next_multiple_of(PREALLOCATION_STEP)
+        } else {
+            needed
+        };
+        if needed <= allocated {
+            0
+        } else {
+            taken - allocated
+        }
     }
 
     /// Lays a group out at the end of the log, on paper only. [`Log::reserve`] came before.
@@ -169,10 +202,12 @@ impl Log {
             self.end(),
             "a group is written where it was laid out"
         );
+        self.check_sound()?;
         let slices: Vec<&[u8]> = group.pieces.iter().map(AsRef::as_ref).collect();
         let file = self.active.segment.file();
-        file::write_all_at(file, &slices, group.start.offset)
-            .map_err(LogError::io("write", self.active.segment.path()))?;
+        let written = file::write_all_at(file, &slices, group.start.offset);
+        self.failed = written.is_err();
+        written.map_err(LogError::io("write", self.active.segment.path()))?;
         self.active.offset = group.end.offset;
         self.active.prev_sum = group.header_sum;
         Ok(())
@@ -191,13 +226,23 @@ impl Log {
             "sync",
             self.active.segment.path()
         )(injected())));
-        let segment = &self.active.segment;
-        segment
-            .file()
-            .sync_data()
-            .map_err(LogError::io("sync", segment.path()))?;
+        self.check_sound()?;
+        let synced = self.active.segment.file().sync_data();
+        self.failed = synced.is_err();
+        synced.map_err(LogError::io("sync", self.active.segment.path()))?;
         self.durable = self.end();
         Ok(())
+    }
+
+    /// After a failed write or sync, every further one fails too.
+    fn check_sound(&self) -> Result<(), LogError> {
+        if !self.failed {
+            return Ok(());
+        }
+        let earlier = std::io::Error::other("an earlier write or sync failed");
+        Err(LogError::io("go on with", self.active.segment.path())(
+            earlier,
+        ))
     }
 
     /// Closes the active segment and starts the next.

@@ -31,9 +31,11 @@ impl ContentStore for Router {
     }
 
     fn is_named(&self, blob: BlobRef, owner: &Key) -> Result<bool> {
-        Ok(self
-            .find(owner)?
-            .is_some_and(|record| record.link() == Some(blob)))
+        // An expired record names its content for as long as it stands.
+        let shard = self.shard_of_key(owner);
+        let reader = self.handle(shard).reader()?;
+        let record = self.told(shard, reader.record(owner))?;
+        Ok(record.is_some_and(|record| record.link() == Some(blob)))
     }
 
     fn drop_reference(&self, blob: BlobRef) -> Pending<'_, ()> {

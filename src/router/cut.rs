@@ -1,7 +1,7 @@
 //! One moment across all shards.
 
 use super::Router;
-use crate::model::{Command, Error, Key, Result, ShardId, Version};
+use crate::model::{BlobRef, Command, Error, Key, Result, ShardId, Version};
 use crate::shard::{CutGate, Found, ShardError, ShardSnapshot};
 use std::time::Duration;
 
@@ -24,15 +24,23 @@ impl Router {
     /// issued again.
     ///
     /// # Errors
-    /// `Unavailable` when a shard does not serve or does not come to the gate in time.
+    /// `Unavailable` when a shard does not serve or does not come to the gate in time; the others
+    /// then go on at once.
     pub async fn cut(&self) -> Result<Cut> {
+        let _only_one = self.cutting.lock().await;
         let gate = CutGate::new(self.shards.len(), PATIENCE);
         let waiting: Vec<_> = self
             .shards
             .iter()
             .map(|shard| {
                 let (shard, gate) = (shard.clone(), gate.clone());
-                tokio::spawn(async move { shard.cut(gate).await })
+                tokio::spawn(async move {
+                    let snapshot = shard.cut(gate.clone()).await;
+                    if snapshot.is_err() {
+                        gate.give_up();
+                    }
+                    snapshot
+                })
             })
             .collect();
         let counter = self.counter.clone();
@@ -49,13 +57,26 @@ impl Router {
             )
         };
         let version = held.ok().flatten().ok_or_else(missed)?;
-        self.write(ShardId(0), Command::Mark { version }).await?;
-        self.handle(ShardId(0)).sync().await?;
+        self.mark(version).await?;
         Ok(Cut {
             version,
             shards,
             router: self.clone(),
         })
+    }
+}
+
+impl Router {
+    /// Logs a version counter in every shard, durably: whichever of them is there at the next start
+    /// knows it.
+    ///
+    /// # Errors
+    /// What the first shard answers that could not.
+    pub async fn mark(&self, version: Version) -> Result<()> {
+        for shard in self.shards.iter() {
+            shard.write(Command::Mark { version }, self.now()).await?;
+        }
+        self.sync().await
     }
 }
 
@@ -67,6 +88,15 @@ impl Cut {
     pub fn record(&self, key: &Key) -> Result<Option<Found>> {
         let shard = self.router.shard_of_key(key);
         self.told(shard, self.shards[usize::from(shard.0)].record(key))
+    }
+
+    /// Whether a reference and its content are there.
+    ///
+    /// # Errors
+    /// When their shard cannot be read.
+    pub fn holds(&self, blob: BlobRef) -> Result<bool> {
+        let shard = self.router.shard_of_digest(blob.digest);
+        self.told(shard, self.shards[usize::from(shard.0)].holds(blob))
     }
 
     /// See [`Router::told`].

@@ -29,7 +29,7 @@ pub struct BackupDone {
 /// A backup being written.
 struct Backup {
     cut: Cut,
-    since: Version,
+    header: ArchiveHeader,
     writer: ArchiveWriter,
 }
 
@@ -42,7 +42,7 @@ impl Service {
     /// `Unavailable` while another chore runs or a shard does not serve; `Invalid` for a path that
     /// leaves the root; `Corrupt` when something that belongs in it is damaged; what the disk says.
     pub async fn backup(&self, path: &str, since: Version) -> Result<BackupDone> {
-        let _chore = self.chore()?;
+        let chore = self.chore()?;
         let parts = &self.0.parts;
         let book = parts.book.read();
         let cut = self.router().cut().await?;
@@ -54,7 +54,11 @@ impl Service {
         };
         let header = header_of(&book, &cut, since, horizon, self.router().now());
         let (root, path) = (parts.backups.clone(), path.to_owned());
-        blocking(move || write(&root, &path, header, cut)).await
+        blocking(move || {
+            let _chore = chore; // Until the file is written, even if nobody waits for it any more.
+            write(&root, &path, header, cut)
+        })
+        .await
     }
 }
 
@@ -93,7 +97,7 @@ fn write(
     let writer = ArchiveWriter::create(root, path, header)?;
     let mut backup = Backup {
         cut,
-        since: header.since,
+        header,
         writer,
     };
     for index in 0..backup.cut.shards.len() {
@@ -121,7 +125,7 @@ impl Backup {
         let shard = &cut.shards[index];
         for found in shard.blobs() {
             let (digest, blob) = cut.told(shard.id(), found.map_err(Into::into))?;
-            if is_named_after(cut, shard, digest, self.since)? {
+            if is_named_after(cut, shard, digest, self.header)? {
                 let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
                 writer.write(&Entry::Blob { digest, value })?;
             }
@@ -134,20 +138,37 @@ impl Backup {
         let shard = &cut.shards[index];
         for found in shard.records() {
             let (id, record) = cut.told(shard.id(), found.map_err(Into::into))?;
-            if record.row.version > self.since {
-                writer.write(&entry_of(cut, shard.id(), Key::new(&id)?, &record)?)?;
+            if record.row.version > self.header.since {
+                let key = Key::new(&id)?;
+                let entry = match record.row.is_live(self.header.created_at) {
+                    true => entry_of(cut, shard.id(), key, &record)?,
+                    false => Entry::Tombstone {
+                        key,
+                        version: record.row.version,
+                    },
+                };
+                writer.write(&entry)?;
             }
         }
         Ok(())
     }
 }
 
-/// Whether any record newer than `since` names this content.
-fn is_named_after(cut: &Cut, home: &ShardSnapshot, digest: Digest, since: Version) -> Result<bool> {
+/// Whether any record that goes into the backup names this content.
+fn is_named_after(
+    cut: &Cut,
+    home: &ShardSnapshot,
+    digest: Digest,
+    header: ArchiveHeader,
+) -> Result<bool> {
     for found in home.references_to(digest) {
         let (blob, owner) = cut.told(home.id(), found.map_err(Into::into))?;
         let record = cut.record(&owner)?;
-        if record.is_some_and(|record| record.row.version > since && record.link() == Some(blob)) {
+        let names = |record: &Found| {
+            let new = record.row.version > header.since && record.row.is_live(header.created_at);
+            new && record.link() == Some(blob)
+        };
+        if record.as_ref().is_some_and(names) {
             return Ok(true);
         }
     }
@@ -158,6 +179,13 @@ fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry
     let (version, expiry) = (record.row.version, record.row.expiry);
     match (record.row.kind, record.link()) {
         (Kind::Tombstone, _) => Ok(Entry::Tombstone { key, version }),
+        // Without its reference the content would not be in the backup: better none than that.
+        (Kind::Link, Some(link)) if !cut.holds(link)? => {
+            let message = format!(
+                "shard {shard}: the content of key {key} is not there; run `shardkeep verify`"
+            );
+            Err(Error::corrupt("CONTENT_MISSING", message))
+        }
         (Kind::Link, Some(link)) => Ok(Entry::Reference {
             key,
             version,

@@ -3,6 +3,7 @@
 use super::{Service, blocking};
 use crate::dedup::SweepReport;
 use crate::model::{Error, Result};
+use crate::shard::GcOutcome;
 
 /// What the store holds and takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -80,19 +81,33 @@ impl Service {
     /// Collects segments whose live share is under the threshold. Whether any is gone.
     ///
     /// # Errors
-    /// `Unavailable` while another chore runs; what the shards answer.
+    /// `Unavailable` while another chore runs; what the first shard answers that could not, if
+    /// nothing was collected at all.
     pub async fn gc(&self) -> Result<bool> {
         let _chore = self.chore()?;
         let rules = self.rules();
-        let outcomes = self.router().gc(rules.gc_threshold, rules.gc_slice).await?;
-        for (shard, outcome) in &outcomes {
-            if !outcome.removed.is_empty() || !outcome.pinned.is_empty() {
-                tracing::info!(%shard, removed = outcome.removed.len(), pinned = outcome.pinned.len(), "segments collected");
+        let mut removed_any = false;
+        let mut failed = None;
+        for (shard, outcome) in self.router().gc(rules.gc_threshold, rules.gc_slice).await {
+            match outcome {
+                Ok(outcome) if outcome == GcOutcome::default() => {}
+                Ok(outcome) => {
+                    removed_any |= !outcome.removed.is_empty();
+                    tracing::info!(
+                        %shard,
+                        removed = outcome.removed.len(),
+                        pinned = outcome.pinned.len(),
+                        damaged = outcome.damaged.len(),
+                        "segments collected"
+                    );
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(outcomes
-            .iter()
-            .any(|(_, outcome)| !outcome.removed.is_empty()))
+        match failed {
+            Some(error) if !removed_any => Err(error),
+            _ => Ok(removed_any),
+        }
     }
 
     /// Drops stale references and finds content without any.
@@ -108,8 +123,9 @@ impl Service {
         self.0.parts.dedup.tidy();
     }
 
-    pub(super) fn chore(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
-        self.0.chores.try_lock().map_err(|_| {
+    /// Holds off other chores for as long as it lives.
+    pub(super) fn chore(&self) -> Result<tokio::sync::OwnedMutexGuard<()>> {
+        self.0.chores.clone().try_lock_owned().map_err(|_| {
             let message = "a backup, restore or gc is running; retry when it is done";
             Error::unavailable("CHORE_BUSY", message)
         })

@@ -9,7 +9,7 @@ use crate::model::{
     ValueInfo, Version,
 };
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 /// Changes under way at once.
@@ -60,7 +60,7 @@ pub(super) struct Merge {
     holder: RefId,
     _open: OpenReference,
     tasks: JoinSet<Result<()>>,
-    budget: Arc<Semaphore>,
+    budget: Budget,
     holding_blobs: bool,
     /// Records of keys merged so far.
     pub records: u64,
@@ -74,14 +74,19 @@ impl Merge {
             holder,
             _open: service.0.parts.dedup.open_reference(holder),
             tasks: JoinSet::new(),
-            budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+            budget: Budget(Arc::new(Semaphore::new(BUDGET_KIB as usize))),
             holding_blobs: false,
             records: 0,
         })
     }
 
-    /// Starts the next change when there is room for it.
-    pub async fn take(&mut self, change: Change) -> Result<()> {
+    /// The bytes that may be under way.
+    pub fn budget(&self) -> Budget {
+        self.budget.clone()
+    }
+
+    /// Starts the next change, which has its room in the budget.
+    pub async fn take(&mut self, change: Change, room: Room) -> Result<()> {
         let is_blob = matches!(change, Change::Blob { .. });
         if self.holding_blobs && !is_blob {
             self.wait_for(0).await?;
@@ -89,10 +94,6 @@ impl Merge {
         self.holding_blobs = is_blob;
         self.records += u64::from(!is_blob);
         self.wait_for(TASKS_MAX - 1).await?;
-        let kib = u32::try_from(change.payload_len() / 1024 + 1)
-            .unwrap_or(BUDGET_KIB)
-            .min(BUDGET_KIB);
-        let room = self.budget.clone().acquire_many_owned(kib).await;
         let (service, holder) = (self.service.clone(), self.holder);
         self.tasks.spawn(async move {
             let _room = room;
@@ -135,6 +136,25 @@ impl Merge {
     }
 }
 
+/// The bytes of values that may be under way, read ahead ones too.
+#[derive(Clone)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+/// A change's share of the budget.
+pub(super) type Room = Option<OwnedSemaphorePermit>;
+
+impl Budget {
+    /// Waits until there is room; a change larger than the whole budget goes alone.
+    pub async fn room_for(&self, change: &Change) -> Room {
+        let kib = u32::try_from(change.payload_len() / 1024 + 1).unwrap_or(BUDGET_KIB);
+        self.0
+            .clone()
+            .acquire_many_owned(kib.min(BUDGET_KIB))
+            .await
+            .ok()
+    }
+}
+
 impl Change {
     fn payload_len(&self) -> usize {
         match self {
@@ -154,7 +174,9 @@ impl Service {
                 self.run(&at.key, command).await
             }
             Change::Raw { at, value } => match value.digest {
-                Some(digest) if value.data.len() >= self.rules().dedup_min => {
+                Some(digest)
+                    if self.has_home(at.key.digest() == value.digest, value.data.len()) =>
+                {
                     self.put_content(&at.key, digest, value, at.target()).await
                 }
                 _ => {

@@ -81,7 +81,7 @@ struct Inner {
     sealer: Sealer,
     cpu: CpuPool,
     /// One backup, restore or gc at a time.
-    chores: tokio::sync::Mutex<()>,
+    chores: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The storage service. Cheap to clone.
@@ -114,7 +114,7 @@ impl Service {
             rules,
             sealer,
             cpu,
-            chores: tokio::sync::Mutex::new(()),
+            chores: Arc::default(),
         }))
     }
 

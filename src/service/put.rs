@@ -53,7 +53,7 @@ impl Service {
     pub async fn set(&self, key: &[u8], data: Bytes, sum64: u64) -> Result<Key> {
         self.check_set_allowed()?;
         let by_content = self.rules().key_mode == KeyMode::Content;
-        let large = data.len() >= self.rules().dedup_min;
+        let large = self.has_home(by_content, data.len());
         let value = self.check(data, sum64, by_content || large).await?;
         let (key, existing) = match (by_content, value.digest) {
             (true, Some(digest)) => (Key::of_digest(digest), Existing::KeepSameContent),
@@ -99,6 +99,19 @@ impl Service {
         Ok(version)
     }
 
+    /// Whether a value is stored apart from its key. Under its content key it is stored once as it
+    /// is, so only what is large enough to be worth sharing with user keys goes apart.
+    pub(super) fn has_home(&self, by_content: bool, len: usize) -> bool {
+        /// Below this, three records instead of one cost more than sharing saves.
+        const CONTENT_MIN: usize = 64 * 1024;
+        let min = self.rules().dedup_min;
+        len >= if by_content {
+            min.max(CONTENT_MIN)
+        } else {
+            min
+        }
+    }
+
     /// Checksum and, where it is needed, digest; then the size.
     async fn check(&self, data: Bytes, sum64: u64, want_digest: bool) -> Result<Checked> {
         let raw = data.clone();
@@ -141,7 +154,10 @@ impl Service {
             return Ok(false);
         };
         Ok(match (existing, found.link()) {
-            (Existing::KeepSameContent, Some(link)) => Some(link.digest) == digest,
+            // A content that is gone is stored again, which mends its key.
+            (Existing::KeepSameContent, Some(link)) => {
+                Some(link.digest) == digest && self.router().find_blob(link.digest)?.is_some()
+            }
             (Existing::KeepSameContent, None) => found.row.content,
             _ => true,
         })
@@ -216,7 +232,7 @@ impl Service {
         }
         let (service, key) = (self.clone(), key.clone());
         let steps = async move {
-            let _open = service.0.parts.dedup.open_reference(ref_id);
+            let open = service.0.parts.dedup.open_reference(ref_id);
             let store = Command::StoreBlob {
                 blob,
                 owner: key.clone(),
@@ -225,8 +241,13 @@ impl Service {
             if service.router().write(home, store).await? == Reply::BlobMissing {
                 return Ok(false);
             }
+            fail::fail_point!("put::stored");
             let command = command_of(&key, PutBody::Away { blob, info }, &target);
-            service.name(own, command, blob).await
+            let named = service.name(own, command, blob).await;
+            if named.as_ref().is_err_and(is_outcome_unknown) {
+                open.leave_open();
+            }
+            named
         };
         // The steps go on when the request is cancelled: half of them would be a stale reference.
         let lost = |_| {
@@ -248,7 +269,7 @@ impl Service {
             }
             Ok(reply) => self.after(reply).await,
             Err(error) => {
-                if error.reason() != "OUTCOME_UNKNOWN" {
+                if !is_outcome_unknown(&error) {
                     self.drop_reference(blob).await;
                 }
                 Err(error)
@@ -292,6 +313,10 @@ impl Service {
             }
         }
     }
+}
+
+fn is_outcome_unknown(error: &Error) -> bool {
+    error.reason() == "OUTCOME_UNKNOWN"
 }
 
 pub(super) fn command_of(key: &Key, body: PutBody, target: &Target) -> Command {

@@ -2,15 +2,17 @@
 
 use super::backup::new_chain;
 use super::import::{Judged, Source};
-use super::merge::{Change, Merge};
+use super::merge::Merge;
 use super::{Service, UnfinishedMerge, blocking};
 use crate::backup::{BackupFile, ChainState};
-use crate::model::{Command, Result, ShardId, Version};
+use crate::model::{Error, ErrorKind, Result, Version};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
-/// Changes read ahead of the merge.
+/// Changes read ahead of the merge; their bytes are taken from its budget.
 const READ_AHEAD: usize = 64;
+/// A counter raised above this might run out.
+const VERSION_MAX: Version = Version(1 << 62);
 
 /// Which file to restore.
 #[derive(Debug, Clone)]
@@ -62,8 +64,9 @@ impl Service {
             Ok((source, judged, path, bytes))
         })
         .await?;
-        if !resumed {
-            self.admit(&judged)?;
+        match resumed {
+            true => self.admit_resumed(&judged)?,
+            false => self.admit(&judged)?,
         }
         let into_empty = self.router().counter().current() == Version(0);
         let merge = UnfinishedMerge {
@@ -104,32 +107,58 @@ impl Service {
         .admit(&judged.link)
     }
 
+    /// A file under the right name may be another backup by now.
+    fn admit_resumed(&self, judged: &Judged) -> Result<()> {
+        let merging = self.0.parts.book.read().merging;
+        if merging.is_some_and(|merge| merge.link == judged.link) {
+            return Ok(());
+        }
+        let message =
+            "the backup is not the one whose restore was interrupted; restore that one again";
+        Err(Error::new(ErrorKind::Conflict, "BACKUP_CHANGED", message))
+    }
+
     /// The counter is raised first, durably, and a new chain begins: what is merged in at or below
-    /// the old counter would be missing in the next increment.
+    /// the old counter would be missing in the next increment. Where it already is as high as the
+    /// backup, the merge takes a version of its own, so that the floor lies above every version that
+    /// an earlier backup was complete to.
     async fn begin(&self, judged: &Judged, merge: UnfinishedMerge) -> Result<()> {
+        if judged.highest > VERSION_MAX {
+            let message = format!(
+                "the backup's version {} is above {VERSION_MAX}, which no store reaches",
+                judged.highest
+            );
+            return Err(Error::invalid("BACKUP_VERSION", message));
+        }
         let counter = self.router().counter();
+        let before = counter.current();
         counter.raise(judged.highest);
+        if before > Version(0) && before >= judged.highest {
+            counter.draw();
+        }
         let version = counter.current();
-        self.router()
-            .write(ShardId(0), Command::Mark { version })
-            .await?;
-        self.router().sync().await?;
+        self.router().mark(version).await?;
         let book = &self.0.parts.book;
         let mut begun = book.read();
         begun.begin(merge, version, new_chain()?);
         book.write(begun)
     }
 
-    /// A thread reads, this task merges; the channel between them bounds what is read ahead.
+    /// A thread reads, this task merges; the merge's budget bounds what is read ahead.
     async fn merge(&self, mut source: Source) -> Result<u64> {
-        let (sender, mut receiver) = mpsc::channel::<Change>(READ_AHEAD);
+        let (sender, mut receiver) = mpsc::channel(READ_AHEAD);
         let now = self.router().now();
-        let reading = tokio::task::spawn_blocking(move || {
-            source.changes(now, &mut |change| sender.blocking_send(change).is_ok())
-        });
         let mut merge = Merge::begin(self)?;
-        while let Some(change) = receiver.recv().await {
-            merge.take(change).await?;
+        let budget = merge.budget();
+        let runtime = tokio::runtime::Handle::current();
+        let reading = tokio::task::spawn_blocking(move || {
+            source.changes(now, &mut |change| {
+                let room = runtime.block_on(budget.room_for(&change));
+                sender.blocking_send((change, room)).is_ok()
+            })
+        });
+        while let Some((change, room)) = receiver.recv().await {
+            merge.take(change, room).await?;
         }
         blocking_result(reading).await?;
         merge.finish().await

@@ -5,14 +5,15 @@
 
 use super::error::{ShardError, outcome_unknown, refused};
 use super::gc::{GcJob, GcStep};
-use super::handle::ShardHealth;
+use super::handle::{BusySince, ShardHealth};
 use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, Write};
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStore;
 use crate::log::LogError;
-use crate::model::{Command, Error, ErrorKind, Reply, SegmentId, ShardId};
+use crate::model::{Error, ErrorKind, SegmentId, ShardId};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A group is closed at this many commands ...
@@ -32,6 +33,7 @@ pub(super) struct ShardActor {
     /// Why the shard takes no writes, once it does not.
     poison: Option<String>,
     gc: Option<GcRound>,
+    busy: Arc<BusySince>,
 }
 
 /// A round of GC in progress.
@@ -44,7 +46,11 @@ struct GcRound {
 }
 
 impl ShardActor {
-    pub fn new(store: ShardStore, health: watch::Sender<ShardHealth>) -> Self {
+    pub fn new(
+        store: ShardStore,
+        health: watch::Sender<ShardHealth>,
+        busy: Arc<BusySince>,
+    ) -> Self {
         Self {
             id: store.id(),
             store: Some(store),
@@ -52,6 +58,7 @@ impl ShardActor {
             health,
             poison: None,
             gc: None,
+            busy,
         }
     }
 
@@ -64,6 +71,10 @@ impl ShardActor {
             cause: cause.clone(),
             rebuild,
         });
+        // GC writes too, and nothing may be written behind a group of unknown fate.
+        if let Some(round) = self.gc.take() {
+            let _ = round.reply.send(Err(refused(self.id, &cause)));
+        }
         self.poison = Some(cause);
     }
 
@@ -103,10 +114,20 @@ impl ShardActor {
             .map(|write| write.now)
             .max()
             .unwrap_or_default();
-        let (commands, replies): (Vec<Command>, Vec<ReplyTo<Reply>>) = group
-            .into_iter()
-            .map(|write| (write.command, write.reply))
-            .unzip();
+        let mut permits = Vec::with_capacity(group.len());
+        let mut commands = Vec::with_capacity(group.len());
+        let mut replies = Vec::with_capacity(group.len());
+        for Write {
+            command,
+            reply,
+            _permits,
+            ..
+        } in group
+        {
+            commands.push(command);
+            replies.push(reply);
+            permits.push(_permits);
+        }
         match store.execute(commands, now) {
             Ok(answers) => {
                 for (reply, answer) in replies.into_iter().zip(answers) {
@@ -181,11 +202,8 @@ impl ShardActor {
                 if let Some(round) = self.gc.take() {
                     let _ = round.reply.send(Err(public));
                 }
-                // A full disk or a damaged record stops this round; the shard itself is well.
-                let harmless = matches!(
-                    error,
-                    ShardError::Log(LogError::Full { .. } | LogError::Damaged { .. })
-                );
+                // A full disk stops this round; the shard itself is well.
+                let harmless = matches!(error, ShardError::Log(LogError::Full { .. }));
                 if harmless {
                     tracing::error!(shard = %self.id, %error, "segment gc stopped");
                 } else {
@@ -209,7 +227,17 @@ fn step(round: &mut GcRound, store: &mut ShardStore) -> Result<bool, ShardError>
         round.job = store.gc_start(id)?;
         return Ok(true);
     };
-    match store.gc_slice(job, round.slice_bytes)? {
+    let stepped = match store.gc_slice(job, round.slice_bytes) {
+        // One damaged segment must not keep the others from being collected.
+        Err(ShardError::Log(error @ LogError::Damaged { .. })) => {
+            tracing::error!(segment = %job.id(), %error, "segment gc leaves a damaged segment as it is");
+            round.outcome.damaged.push(job.id());
+            round.job = None;
+            return Ok(true);
+        }
+        stepped => stepped?,
+    };
+    match stepped {
         GcStep::More => return Ok(true),
         GcStep::Pinned => round.outcome.pinned.push(job.id()),
         GcStep::Done => round.outcome.removed.push(job.id()),
@@ -242,7 +270,6 @@ impl Actor for ShardActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
-        self.health.send_replace(ShardHealth::Serving);
     }
 }
 
@@ -281,7 +308,9 @@ impl Handler<Commit> for ShardActor {
         fail::fail_point!("shard::commit");
         fail::fail_point!(&format!("shard::commit::{}", self.id));
         let group = self.next_group();
+        self.busy.set(true);
         self.commit_group(group);
+        self.busy.set(false);
         if !self.pending.is_empty() {
             ctx.notify(Commit);
         }
@@ -370,7 +399,10 @@ impl Handler<GcSlice> for ShardActor {
 
     /// One slice, then back into the queue behind whatever users have sent meanwhile.
     fn handle(&mut self, _: GcSlice, ctx: &mut Self::Context) {
-        if self.gc_slice() {
+        self.busy.set(true);
+        let more = self.gc_slice();
+        self.busy.set(false);
+        if more {
             ctx.notify(GcSlice);
         }
     }

@@ -24,11 +24,23 @@ impl ShardError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Contradiction(_) | Self::Log(LogError::IndexStale(_)) => true,
-            Self::Index(error) => !matches!(error, IndexError::Locked),
-            Self::Log(LogError::Io { .. } | LogError::Full { .. } | LogError::Damaged { .. }) => {
-                false
-            }
+            Self::Index(error) => error.needs_rebuild(),
+            Self::Log(
+                LogError::Io { .. }
+                | LogError::Full { .. }
+                | LogError::Damaged { .. }
+                | LogError::Newer { .. },
+            ) => false,
         }
+    }
+
+    /// Whether it goes away by itself when the disk has room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Log(LogError::Full { .. }) | Self::Index(IndexError::Full(_))
+        )
     }
 
     /// What a reader is told.
@@ -36,11 +48,11 @@ impl ShardError {
     pub fn to_public(&self, shard: ShardId) -> Error {
         let message = format!("shard {shard}: {self}");
         match self {
-            Self::Log(LogError::Full { .. }) => {
+            Self::Log(LogError::Full { .. }) | Self::Index(IndexError::Full(_)) => {
                 Error::new(ErrorKind::DiskFull, "DISK_FULL", message)
             }
             Self::Log(LogError::Damaged { .. }) => Error::corrupt("DATA_DAMAGED", message),
-            Self::Log(LogError::Io { .. } | LogError::IndexStale(_))
+            Self::Log(LogError::Io { .. } | LogError::Newer { .. } | LogError::IndexStale(_))
             | Self::Index(_)
             | Self::Contradiction(_) => Error::unavailable("SHARD_FAILED", message),
         }

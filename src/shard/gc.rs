@@ -11,7 +11,9 @@ use super::message::GcOutcome;
 use super::plan::horizon_record;
 use super::replay::purged_id;
 use super::store::{EntityId, Forget, ShardStore};
-use crate::codec::{FLAG_MOVED, Kind, Record, SEGMENT_HEADER_SIZE, TombstoneNote, payload_sum};
+use crate::codec::{
+    FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, SEGMENT_HEADER_SIZE, TombstoneNote, payload_sum,
+};
 use crate::index::{IndexError, Row};
 use crate::log::{FrameScanner, LogError, Payloads, ScannedRecord, Segment};
 use crate::model::{SegmentId, Version};
@@ -154,13 +156,25 @@ impl ShardStore {
         }
         drop(scanner); // It holds the segment as a reader does, and the purge waits for those.
         if !moved.is_empty() {
-            self.reserve(bytes, true)?;
+            self.reserve_both(bytes, self.rows_size(&moved), true)?;
             self.commit(moved, rows, Forget::default(), self.group_context_now())?;
+            fail::fail_point!("gc::moved", |_| Err(super::store::crashed(
+                "moving records"
+            )));
         }
         if job.offset < job.end {
             return Ok(GcStep::More);
         }
         self.purge(job)
+    }
+
+    /// What the rows of moved records take in the index, at most.
+    fn rows_size(&self, moved: &[Record]) -> u64 {
+        let row = |record: &Record| {
+            let inline = super::store::inline_payload(record, self.options.inline_max);
+            RECORD_HEADER_SIZE + record.id.len() + inline.map_or(0, <[u8]>::len)
+        };
+        moved.iter().map(row).sum::<usize>() as u64
     }
 
     fn verdict(
@@ -227,17 +241,24 @@ impl ShardStore {
         let header = job.segment.header;
         self.log.seal_end(header.prev_segment, header.prev_end)?;
         self.sync()?;
+        fail::fail_point!("gc::sealed", |_| Err(super::store::crashed(
+            "cutting the predecessor"
+        )));
         let forget = Forget {
             rows: std::mem::take(&mut job.forgotten),
             segment: Some(id),
         };
         self.commit(records, HashMap::new(), forget, self.group_context_now())?;
         self.sync()?;
-        fail::fail_point!("gc::purged", |_| Err(ShardError::Contradiction(
-            "injected".into()
+        fail::fail_point!("gc::purged", |_| Err(super::store::crashed(
+            "logging the purge"
         )));
         self.index.persist()?;
+        fail::fail_point!("gc::persisted", |_| Err(super::store::crashed(
+            "persisting the index"
+        )));
         self.log.unlink(id)?;
+        fail::fail_point!("gc::unlinked", |_| Err(super::store::crashed("unlinking")));
         Ok(GcStep::Done)
     }
 

@@ -7,10 +7,13 @@ use super::reader::ShardReader;
 use super::snapshot::{CutGate, ShardSnapshot};
 use super::store::ShardStore;
 use crate::actor::ActorRuntime;
+use crate::config;
 use crate::model::{Command, Error, ErrorKind, Reply, Result, ShardId, Timestamp};
 use actix::Addr;
 use arc_swap::ArcSwapOption;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// How a shard is.
@@ -42,9 +45,49 @@ pub enum ShardHealth {
 #[derive(Debug)]
 pub struct ShardHandle {
     id: ShardId,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    /// KiB of values that wait for their group or are in it.
+    payload_kib: Arc<Semaphore>,
+    payload_kib_max: u32,
     live: ArcSwapOption<Live>,
     health: watch::Sender<ShardHealth>,
+    busy: Arc<BusySince>,
+}
+
+/// Since when a shard's writer has been at one piece of work.
+#[derive(Debug)]
+pub(super) struct BusySince {
+    started: Instant,
+    /// Milliseconds after `started`, 0 when idle.
+    since_ms: AtomicU64,
+}
+
+impl BusySince {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            since_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+
+    /// The writer begins, or ends, a piece of work.
+    pub fn set(&self, is_busy: bool) {
+        let since_ms = if is_busy { self.now_ms() } else { 0 };
+        self.since_ms.store(since_ms, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> Duration {
+        match self.since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since_ms => Duration::from_millis(self.now_ms().saturating_sub(since_ms)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,11 +99,15 @@ struct Live {
 impl ShardHandle {
     /// A handle of a shard that is not open yet.
     #[must_use]
-    pub fn new(id: ShardId, requests_max: usize) -> Self {
+    pub fn new(id: ShardId, admission: &config::Admission) -> Self {
+        let kib = usize::try_from(admission.bytes_in_flight / 1024).unwrap_or(usize::MAX);
         let health = watch::Sender::new(ShardHealth::Opening);
         Self {
             id,
-            permits: Semaphore::new(requests_max),
+            permits: Arc::new(Semaphore::new(admission.requests_per_shard)),
+            payload_kib: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
+            payload_kib_max: u32::try_from(kib.max(1)).unwrap_or(u32::MAX),
+            busy: Arc::new(BusySince::new()),
             live: ArcSwapOption::empty(),
             health,
         }
@@ -76,6 +123,12 @@ impl ShardHandle {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<ShardHealth> {
         self.health.subscribe()
+    }
+
+    /// How long the shard's writer has been at one group or slice.
+    #[must_use]
+    pub fn busy_for(&self) -> Duration {
+        self.busy.elapsed()
     }
 
     /// Says how the shard is, for the supervisor, who alone knows while no actor lives.
@@ -98,12 +151,20 @@ impl ShardHandle {
         self.health.send_if_modified(serving);
     }
 
-    /// Gives an opened store to a new actor and lets callers in.
+    /// Gives an opened store to a new actor, lets callers in, and only then says that it serves.
     pub fn start(&self, store: ShardStore, runtime: &ActorRuntime) {
         let reader = Arc::new(store.reader());
-        let health = self.health.clone();
-        let address = runtime.spawn(move || ShardActor::new(store, health));
+        let (health, busy) = (self.health.clone(), self.busy.clone());
+        let address = runtime.spawn(move || ShardActor::new(store, health, busy));
         self.live.store(Some(Arc::new(Live { address, reader })));
+        // An actor that has failed by now has said so itself.
+        self.health.send_if_modified(|health| {
+            let opening = *health == ShardHealth::Opening;
+            if opening {
+                *health = ShardHealth::Serving;
+            }
+            opening
+        });
     }
 
     /// Sends callers away and closes the actor. What is returned is dead when nobody reads from
@@ -127,11 +188,23 @@ impl ShardHandle {
     /// # Errors
     /// `Unavailable` (`SHARD_*`, `OUTCOME_UNKNOWN`), `DiskFull`.
     pub async fn write(&self, command: Command, now: Timestamp) -> Result<Reply> {
-        let _permit = self.permits.acquire().await.map_err(|_| self.not_open())?;
+        let closed = |_| self.not_open();
+        let kib = u32::try_from(command.log_size_max() / 1024).unwrap_or(u32::MAX);
+        let kib = kib.clamp(1, self.payload_kib_max);
+        let request = self.permits.clone().acquire_owned().await.map_err(closed)?;
+        let payload = self
+            .payload_kib
+            .clone()
+            .acquire_many_owned(kib)
+            .await
+            .map_err(closed)?;
+        // The permits go with the command: one whose request was cancelled is in the queue still.
+        let permits = [request, payload];
         let write = |reply| Write {
             command,
             now,
             reply,
+            _permits: permits,
         };
         self.ask(write).await
     }

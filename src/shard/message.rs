@@ -4,7 +4,7 @@ use super::snapshot::{CutGate, ShardSnapshot};
 use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
 use actix::Message;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Where an answer goes. A dropped one tells the caller that the actor died.
 pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, Error>>;
@@ -16,6 +16,8 @@ pub(super) struct Write {
     pub command: Command,
     pub now: Timestamp,
     pub reply: ReplyTo<Reply>,
+    /// Admission; given back when the command is done, answered or not.
+    pub _permits: [OwnedSemaphorePermit; 2],
 }
 
 /// The actor tells itself: commit what is pending.
@@ -66,4 +68,6 @@ pub struct GcOutcome {
     pub removed: Vec<SegmentId>,
     /// Segments that have nothing live any more but are still being read.
     pub pinned: Vec<SegmentId>,
+    /// Segments that hold a damaged record and stay as they are.
+    pub damaged: Vec<SegmentId>,
 }

@@ -38,6 +38,7 @@ pub mod plan;
 mod reader;
 mod replay;
 mod snapshot;
+mod space;
 mod store;
 mod verify;
 mod view;

@@ -62,6 +62,11 @@ pub trait Current {
     /// # Errors
     /// When the index cannot be read.
     fn is_referenced(&mut self, digest: Digest) -> Result<bool, IndexError>;
+    /// The version up to which tombstones may go.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn horizon(&mut self) -> Result<Version, IndexError>;
     /// Whether a blob's home is this shard.
     fn is_home(&self, digest: Digest) -> bool;
 }
@@ -140,6 +145,9 @@ pub fn plan(
             body.map(|body| (body, expiry)),
             context,
         ),
+        Command::PurgeTombstones { horizon } if horizon <= current.horizon()? => {
+            Ok(Plan::unchanged(Reply::Done))
+        }
         Command::PurgeTombstones { horizon } => Ok(Plan {
             records: vec![horizon_record(horizon)],
             reply: Reply::Done,

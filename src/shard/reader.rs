@@ -183,6 +183,14 @@ impl ShardReader {
         Ok(found.filter(|found| found.row.is_live(now)))
     }
 
+    /// The newest record of a key, an expired one and a tombstone too.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn record(&self, key: &Key) -> Result<Option<Found>, ShardError> {
+        self.find(Space::Key, key.as_bytes())
+    }
+
     /// A blob.
     ///
     /// # Errors
@@ -223,13 +231,21 @@ impl ShardReader {
     /// When the index is damaged or the disk fails.
     pub fn stats(&self) -> Result<ShardStats, ShardError> {
         let segments = self.segments.load_full();
+        let state = self.index.state()?.unwrap_or_default();
         let mut log_bytes = 0;
         for segment in segments.values() {
-            log_bytes += segment.len()?;
+            // The newest is longer than what is in it: its space is taken in steps.
+            let len = segment.len()?;
+            let is_active = segment.id() == state.applied.segment;
+            log_bytes += if is_active {
+                len.min(state.applied.offset)
+            } else {
+                len
+            };
         }
         let usage = self.index.usage()?;
         Ok(ShardStats {
-            totals: self.index.state()?.unwrap_or_default().totals,
+            totals: state.totals,
             log_bytes,
             index_bytes: self.index.disk_space()?,
             segments: segments.len() as u64,

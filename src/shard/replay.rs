@@ -54,7 +54,7 @@ impl<'a> Replay<'a> {
         }
         let mut replay = Self {
             index,
-            rebuilding: state.is_none(),
+            rebuilding: state.is_none_or(|state| state.is_unbuilt()),
             state: state.unwrap_or_default(),
             ledger,
             inline_max,

@@ -3,7 +3,7 @@
 use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
-use crate::codec::{Kind, Space};
+use crate::codec::{Kind, Space, encode_blob_ref};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
 use crate::model::{BlobRef, Digest, Key, ShardId, Version};
@@ -25,6 +25,7 @@ pub struct CutGate {
 struct GateState {
     arrived: usize,
     open: bool,
+    given_up: bool,
 }
 
 impl CutGate {
@@ -46,12 +47,19 @@ impl CutGate {
         let mut state = self.lock();
         state.arrived += 1;
         self.changed.notify_all();
-        self.wait(state, |state| state.open)
+        self.wait(state, |state| state.open || state.given_up) && !self.lock().given_up
+    }
+
+    /// Sends everybody on because a shard will not come: the cut has failed.
+    pub fn give_up(&self) {
+        self.lock().given_up = true;
+        self.changed.notify_all();
     }
 
     /// Waits until every shard has parked, runs `at_the_cut` at that moment, and lets all go on.
     pub fn hold<T>(&self, at_the_cut: impl FnOnce() -> T) -> Option<T> {
-        let all_here = self.wait(self.lock(), |state| state.arrived >= self.expected);
+        let decided = |state: &GateState| state.arrived >= self.expected || state.given_up;
+        let all_here = self.wait(self.lock(), decided) && !self.lock().given_up;
         let result = all_here.then(at_the_cut);
         self.lock().open = true;
         self.changed.notify_all();
@@ -138,6 +146,17 @@ impl ShardSnapshot {
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// Whether a reference and its content are there.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn holds(&self, blob: BlobRef) -> Result<bool, ShardError> {
+        let reference = self.index.get(Space::Reference, &encode_blob_ref(blob))?;
+        let content = self.index.get(Space::Blob, &blob.digest.0)?;
+        let is = |row: Option<Row>, kind| row.is_some_and(|row| row.kind == kind);
+        Ok(is(reference, Kind::Reference) && is(content, Kind::Blob))
     }
 
     /// The references to a blob and their owners.

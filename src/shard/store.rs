@@ -6,11 +6,11 @@ use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
 use super::view::View;
-use crate::codec::{FRAME_HEADER_SIZE, Kind, Record, Space};
+use crate::codec::{Kind, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
 use crate::log::{
-    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, free_space,
+    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, Position,
 };
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, Slot, StoreId, Timestamp, Version,
@@ -128,7 +128,7 @@ pub struct ShardStore {
     pub(super) index: Arc<Index>,
     pub(super) ledger: Ledger,
     last_seq: Seq,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     unpersisted: u64,
     /// Tombstones up to this version may go.
     pub(super) horizon: Version,
@@ -155,15 +155,16 @@ impl ShardStore {
         crate::log::create_dir_synced(&options.dir)?;
         let reason = match force_rebuild {
             Some(reason) => reason.to_owned(),
-            None => match Self::try_open(&options, OpenContext::default()) {
+            None => match Self::try_open(&options) {
                 Err(error) if error.needs_rebuild() => error.to_string(),
                 done => return done,
             },
         };
         tracing::error!(shard = %options.id, %reason, "rebuilding the index from the log");
-        let evidence = evidence(&options);
+        let evidence = evidence(&options)?;
         set_index_aside(&options.dir)?;
-        let (store, report) = Self::try_open(&options, evidence)?;
+        keep_evidence(&options, evidence)?;
+        let (store, report) = Self::try_open(&options)?;
         Ok((
             store,
             OpenReport {
@@ -173,14 +174,10 @@ impl ShardStore {
         ))
     }
 
-    /// `evidence` is what is known about the log when the index is empty.
-    fn try_open(
-        options: &ShardOptions,
-        evidence: OpenContext,
-    ) -> Result<(Self, OpenReport), ShardError> {
+    fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
         let index = Index::open(&options.dir.join("index"), options.index)?;
         let state = index.state()?;
-        let context = state.map_or(evidence, |state| state.open_context());
+        let context = state.map_or_else(OpenContext::default, |state| state.open_context());
         let owner = LogIdentity {
             store: options.store,
             shard: options.id,
@@ -232,33 +229,6 @@ impl ShardStore {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.ledger.totals
-    }
-
-    /// Makes room for commands of up to `bytes`. `essential`: whether they lead out of a full disk
-    /// and may use the reserve.
-    ///
-    /// # Errors
-    /// `Full` with nothing changed; anything else means that the shard must be reopened.
-    pub fn reserve(&mut self, bytes: u64, essential: bool) -> Result<(), ShardError> {
-        if !essential {
-            let free = free_space(&self.options.dir)?;
-            if free < self.options.space_floor {
-                let path = self.options.dir.clone();
-                return Err(LogError::Full {
-                    path,
-                    needed: self.options.space_floor - free,
-                }
-                .into());
-            }
-        }
-        let needed = bytes + FRAME_HEADER_SIZE as u64;
-        let context = self.group_context(self.now);
-        match self.log.reserve(needed, context) {
-            Err(LogError::Full { .. }) if essential && self.options.ballast.release() => {
-                Ok(self.log.reserve(needed, context)?)
-            }
-            done => Ok(done?),
-        }
     }
 
     /// Plans and commits commands as one group, in their order. Space was reserved before.
@@ -375,6 +345,7 @@ impl ShardStore {
     fn checkpoint_after(&mut self, written: u64) -> Result<(), ShardError> {
         self.unpersisted += written;
         if self.unpersisted >= self.options.checkpoint_bytes {
+            self.log.sync()?; // A durable index must not be ahead of the log.
             self.index.persist()?;
             self.unpersisted = 0;
         }
@@ -437,7 +408,7 @@ impl ShardStore {
 
 /// The error of a fail point that stands for a crash after a step.
 #[allow(dead_code, reason = "used where fail points are compiled in")]
-fn crashed(step: &str) -> ShardError {
+pub(super) fn crashed(step: &str) -> ShardError {
     ShardError::Contradiction(format!("injected by a fail point after {step}"))
 }
 
@@ -449,13 +420,27 @@ pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]
 
 /// What the index to be set aside still says about the log: how far it was synced, so that the
 /// rebuild can tell a torn tail from a damaged one. Nothing, if it does not open.
-fn evidence(options: &ShardOptions) -> OpenContext {
-    let index = Index::open(&options.dir.join("index"), options.index);
-    let state = index.ok().and_then(|index| index.state().ok().flatten());
-    state.map_or_else(OpenContext::default, |state| OpenContext {
-        applied: None,
-        ..state.open_context()
+fn evidence(options: &ShardOptions) -> Result<IndexState, ShardError> {
+    let index = match Index::open(&options.dir.join("index"), options.index) {
+        Err(IndexError::Locked) => return Err(IndexError::Locked.into()),
+        opened => opened.ok(),
+    };
+    let state = index
+        .and_then(|index| index.state().ok().flatten())
+        .unwrap_or_default();
+    Ok(IndexState {
+        applied: Position::default(),
+        totals: Totals::default(),
+        ..state
     })
+}
+
+/// The evidence outlives this attempt: it is the new index's first row, durable before the log is
+/// looked at.
+fn keep_evidence(options: &ShardOptions, evidence: IndexState) -> Result<(), ShardError> {
+    let index = Index::open(&options.dir.join("index"), options.index)?;
+    index.batch().commit(&evidence)?;
+    Ok(index.persist()?)
 }
 
 /// Moves an unusable index out of the way. One old copy is kept for whoever wants to know what

@@ -1,10 +1,10 @@
 //! The current records as planning sees them: the index, and the group that is being planned.
 
-use super::plan::{Current, Known};
+use super::plan::{Current, HORIZON_MARK, Known};
 use super::store::Homes;
 use crate::codec::{Kind, Record, Space, decode_blob_ref, encode_blob_ref};
 use crate::index::{Index, IndexError, Row};
-use crate::model::{BlobRef, Digest, Key, ShardId};
+use crate::model::{BlobRef, Digest, Key, ShardId, Version};
 use bytes::Bytes;
 use std::collections::HashMap;
 
@@ -112,6 +112,11 @@ impl Current for View<'_> {
             }
         }
         Ok(false)
+    }
+
+    fn horizon(&mut self) -> Result<Version, IndexError> {
+        let known = self.known(Space::Mark, Bytes::from_static(HORIZON_MARK))?;
+        Ok(known.map_or(Version(0), |known| known.version))
     }
 
     fn is_home(&self, digest: Digest) -> bool {

@@ -9,16 +9,22 @@ use crate::config::Config;
 use crate::dedup::Dedup;
 use crate::index::IndexOptions;
 use crate::log::{Ballast, LogOptions};
-use crate::model::{Clock, Error, Result, ShardId, VersionCounter};
+use crate::model::{Clock, Error, Result, ShardId, Version, VersionCounter};
 use crate::router::Router;
 use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
 use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions};
 use crate::supervise::{ShardKeeper, Watched};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// More shards than this cost more syncs than they save, on any disk we measured.
 const SHARDS_AUTO_MAX: usize = 8;
+
+/// More versions than one shard can have given between two frames of another.
+const VERSIONS_UNKNOWN: u64 = 1 << 32;
+/// How long a shard may take to close when the server stops; then the log is recovered instead.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A data directory that is locked and whose manifest is read.
 #[derive(Debug)]
@@ -78,19 +84,18 @@ impl Engine {
         let Store { dir, manifest } = store;
         let shared = Shared::new(&dir, &manifest, config);
         let shards: Vec<Arc<ShardHandle>> = (0..manifest.shards())
-            .map(|id| {
-                Arc::new(ShardHandle::new(
-                    ShardId(id),
-                    config.admission.requests_per_shard,
-                ))
-            })
+            .map(|id| Arc::new(ShardHandle::new(ShardId(id), &config.admission)))
             .collect();
         let keeper = |handle: &Arc<ShardHandle>| {
             let options = shared.shard_options(&dir, &manifest, config, handle.id());
             ShardKeeper::new(handle.clone(), options, runtime.clone(), &config.supervise)
         };
         let keepers: Vec<ShardKeeper> = shards.iter().map(keeper).collect();
-        open_shards(&keepers, &shards).await?;
+        if !open_shards(&keepers, &shards).await? {
+            // What a shard that is not here knows of the counter is not known.
+            let past_it = Version(shared.counter.current().0 + VERSIONS_UNKNOWN);
+            shared.counter.raise(past_it);
+        }
         let Shared {
             clock,
             counter,
@@ -143,8 +148,15 @@ impl Engine {
     pub async fn close(self) -> Result<()> {
         let mut outcome = Ok(());
         for shard in self.router.shards() {
-            let (closed, _) = shard.close().await;
-            outcome = outcome.and(closed);
+            let late = |_| {
+                let message = format!(
+                    "shard {} did not close in time; the next start recovers it",
+                    shard.id()
+                );
+                Error::unavailable("SHARD_CLOSE", message)
+            };
+            let closed = tokio::time::timeout(CLOSE_DEADLINE, shard.close()).await;
+            outcome = outcome.and(closed.map_err(late).and_then(|(closed, _)| closed));
         }
         outcome
     }
@@ -188,7 +200,7 @@ impl Shared {
             inline_max: config.index.inline_max,
             tombstone_retention: config.keys.tombstone_retention,
             checkpoint_bytes: config.index.checkpoint_bytes,
-            space_floor: config.index.write_buffer_size * 2,
+            space_floor: 2 * config.index.write_buffer_size * u64::from(manifest.shards()),
             homes: self.homes.clone(),
             ballast: self.ballast.clone(),
             clock: self.clock.clone(),
@@ -205,8 +217,8 @@ fn index_options(config: &Config, shards: u16) -> IndexOptions {
     }
 }
 
-/// Opens all shards at once; fails only when none can serve.
-async fn open_shards(keepers: &[ShardKeeper], shards: &[Arc<ShardHandle>]) -> Result<()> {
+/// Opens all shards at once; fails only when none can serve. Whether all do.
+async fn open_shards(keepers: &[ShardKeeper], shards: &[Arc<ShardHandle>]) -> Result<bool> {
     let opening: Vec<_> = keepers
         .iter()
         .map(|keeper| {
@@ -228,7 +240,7 @@ async fn open_shards(keepers: &[ShardKeeper], shards: &[Arc<ShardHandle>]) -> Re
         .any(|shard| *shard.health().borrow() == ShardHealth::Serving);
     match first_error {
         Some(error) if !any_serves => Err(error),
-        _ => Ok(()),
+        first_error => Ok(first_error.is_none()),
     }
 }
 

@@ -62,6 +62,7 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     let mut tasks = JoinSet::new();
     for keeper in &watched.keepers {
         tasks.spawn(keeper.clone().run(stopping.clone()));
+        tasks.spawn(keeper.clone().watch_writer(stopping.clone()));
     }
     let watchdog = DiskWatchdog {
         gate: watched.disk.clone(),

@@ -16,12 +16,14 @@ use tokio::sync::watch;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long readers of the old store may take to let go of it.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(600);
+/// How often it is looked whether a writer hangs.
+const WRITER_POLL: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
 /// How long it takes until a shard that did not open is tried again; twice as long every time ...
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Opens one shard, and opens it again when it fails.
 #[derive(Debug, Clone)]
@@ -133,9 +135,31 @@ impl ShardKeeper {
                 self.give_up(&cause).await;
                 return;
             }
-            let is_open = self.reopen(&cause, rebuild).await;
+            let is_open = tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                is_open = self.reopen(&cause, rebuild) => is_open,
+            };
             opens_failed = if is_open { 0 } else { opens_failed + 1 };
         }
+    }
+
+    /// Looks whether the shard's writer hangs, in the kernel or in the index: nobody else would
+    /// notice, for it neither fails nor answers.
+    pub async fn watch_writer(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(WRITER_POLL) => {}
+            }
+            if self.handle.busy_for() > CLOSE_DEADLINE {
+                self.end_process();
+            }
+        }
+    }
+
+    fn end_process(&self) {
+        tracing::error!(shard = %self.handle.id(), "the shard's writer hangs; ending the process so that the next one can recover");
+        std::process::abort();
     }
 
     fn may_restart(&self) -> bool {
@@ -168,8 +192,7 @@ impl ShardKeeper {
     async fn close(&self) {
         let closing = tokio::time::timeout(CLOSE_DEADLINE, self.handle.close()).await;
         if closing.is_err() {
-            tracing::error!(shard = %self.handle.id(), "the shard's writer hangs; ending the process so that the next one can recover");
-            std::process::abort();
+            self.end_process();
         }
     }
 
@@ -197,7 +220,7 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
         damaged,
     };
     match error {
-        ShardError::Log(LogError::Damaged { .. }) => down(true),
+        ShardError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => down(true),
         // What is still so after the index was made anew will be so the next time too.
         ShardError::Contradiction(_)
         | ShardError::Log(LogError::IndexStale(_))
@@ -205,7 +228,12 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
             down(false)
         }
         ShardError::Log(LogError::Io { .. } | LogError::Full { .. })
-        | ShardError::Index(IndexError::Database(_) | IndexError::Locked) => ShardHealth::Failed {
+        | ShardError::Index(
+            IndexError::Database(_)
+            | IndexError::Locked
+            | IndexError::Full(_)
+            | IndexError::Poisoned,
+        ) => ShardHealth::Failed {
             cause: public.to_string(),
             rebuild,
         },

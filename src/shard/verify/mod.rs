@@ -77,6 +77,12 @@ impl Problem {
                 what: error.to_string(),
                 remedy: "make room on the disk".to_owned(),
             },
+            LogError::Newer { path, offset, .. } => Self {
+                file: path.clone(),
+                offset: Some(*offset),
+                what: error.to_string(),
+                remedy: "use the newer shardkeep".to_owned(),
+            },
             LogError::IndexStale(_) => Self::of_index(dir, None, error.to_string()),
         }
     }

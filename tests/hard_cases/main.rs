@@ -1,0 +1,27 @@
+//! The hard cases of the design (section 7), each with the tests that fail without what it asks
+//! for. `README.md` beside this file says which test belongs to which case, and which change of the
+//! code each was seen to fail under.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bench;
+mod faults;
+mod forge;
+mod house;
+mod mount;
+
+mod answers;
+mod archives;
+mod content_keys;
+mod cut;
+mod full_disk;
+mod gc;
+mod limits;
+mod page_cache;
+mod purge;
+mod readers;
+mod references;
+mod time;
+mod tombstones;
+mod torn;
