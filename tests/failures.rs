@@ -258,6 +258,34 @@ async fn a_round_of_gc_that_fails_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrub_beside_gc_raises_no_false_alarm() {
+    let dir = TempDir::new().unwrap();
+    let builder = keyed(dir.path()).flags(["--shards", "1", "--max-upload-size-mb", "1"]);
+    let builder = builder.set("storage.segment_size", "1 MiB");
+    let builder = builder.set("dedup.grace", "0s").set("scrub.interval", "1s");
+    // A segment is out of sight for longer than the scrub rests between two rounds.
+    let builder = builder.fail_points("gc::retired=1*sleep(2500)");
+    let server = builder.start().await;
+    let mut client = server.client().await;
+    for number in 0..400 {
+        let (key, value) = (format!("key-{}", number % 10), noise(number, 8_000));
+        set(&mut client, &key, value).await.unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let gc = client.admin(command_of("gc", "")).await.unwrap();
+        let gc = gc.into_inner();
+        if gc.data.starts_with(b"{\"done\":1}") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing collected: {gc:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!server.log().contains("scrub found damage"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_fails_too_often_stays_down_and_the_others_serve() {
     let dir = TempDir::new().unwrap();
     let builder = keyed(dir.path()).flags(["--shards", "2"]);

@@ -237,6 +237,7 @@ impl ShardStore {
             self.log.reinstate(job.segment.clone());
             return Ok(GcStep::Pinned);
         }
+        fail::fail_point!("gc::retired");
         let header = job.segment.header;
         self.log.seal_end(header.prev_segment, header.prev_end)?;
         self.sync()?;

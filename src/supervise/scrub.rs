@@ -255,7 +255,11 @@ fn index_chunk(
     let mut seen = 0;
     for found in reader.snapshot().scan(space, &[], Some(&from)) {
         let (id, row) = found?;
-        if Some(row.place.record.segment) <= newest {
+        let segment = row.place.record.segment;
+        // What GC forgets with a segment stands until the purge is logged, a moment after the
+        // segment went out of sight.
+        let is_leaving = row.kind.is_gone() && !segments.contains_key(&segment);
+        if Some(segment) <= newest && !is_leaving {
             let checked = check_row(&path, segments, (space, &id), &row);
             chunk.problems.extend(checked.err());
         }
