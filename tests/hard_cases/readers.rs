@@ -118,7 +118,9 @@ async fn reopening_waits_for_the_readers_of_the_old_shard() {
     assert_eq!(error.reason(), "SHARD_OPENING");
     let found = reader.key(&key("key"), Timestamp(1)).unwrap().unwrap();
     assert_eq!(found.open(found.payload().unwrap()).unwrap(), noise(1, 900));
-    assert_eq!(*handle.health().borrow(), ShardHealth::Opening);
+    // The old actor says that it is closed; that the shard is being opened is said again after it.
+    let opening = health.wait_for(|health| *health == ShardHealth::Opening);
+    opening.await.unwrap();
     drop((found, reader));
     house.serving(handle.id()).await;
     house.set(b"key", b"works").await;
