@@ -63,6 +63,20 @@ pub struct Progress {
     pub version: Version,
 }
 
+impl Progress {
+    /// Notes in a list with one entry a chain that a backup has been restored, completely.
+    pub fn record(restored: &mut Vec<Self>, link: &Link) {
+        let origin = link.origin;
+        match restored.iter_mut().find(|held| held.origin == origin) {
+            Some(held) => held.version = held.version.max(link.max),
+            None => restored.push(Self {
+                origin,
+                version: link.max,
+            }),
+        }
+    }
+}
+
 /// What a store says of itself before a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainState {
@@ -92,14 +106,7 @@ impl ChainState {
 
     /// Notes that a backup has been restored, completely.
     pub fn record(&mut self, link: &Link) {
-        let origin = link.origin;
-        match self.restored.iter_mut().find(|held| held.origin == origin) {
-            Some(held) => held.version = held.version.max(link.max),
-            None => self.restored.push(Progress {
-                origin,
-                version: link.max,
-            }),
-        }
+        Progress::record(&mut self.restored, link);
     }
 
     /// The version up to which this store holds a chain.

@@ -31,6 +31,15 @@ pub enum Space {
 }
 
 impl Space {
+    /// All of them, in the order in which they are walked.
+    pub const ALL: [Self; 5] = [
+        Self::Key,
+        Self::Blob,
+        Self::Reference,
+        Self::Purged,
+        Self::Mark,
+    ];
+
     /// The byte that rows of this space begin with.
     #[must_use]
     pub const fn prefix(self) -> u8 {

@@ -55,16 +55,6 @@ impl ChainBook {
     /// Notes that the merge is finished.
     pub fn finish(&mut self, link: &Link) {
         self.merging = None;
-        match self
-            .restored
-            .iter_mut()
-            .find(|held| held.origin == link.origin)
-        {
-            Some(held) => held.version = held.version.max(link.max),
-            None => self.restored.push(Progress {
-                origin: link.origin,
-                version: link.max,
-            }),
-        }
+        Progress::record(&mut self.restored, link);
     }
 }

@@ -26,15 +26,6 @@ const CHUNK_MAX: u64 = 4 * 1024 * 1024;
 const ROW_BYTES: u64 = 256;
 /// Problems that are remembered: enough to know that something is badly wrong.
 const PROBLEMS_MAX: usize = 1000;
-/// The rows of records, in the order in which they are walked.
-const SPACES: [Space; 5] = [
-    Space::Key,
-    Space::Blob,
-    Space::Reference,
-    Space::Purged,
-    Space::Mark,
-];
-
 /// What the scrubber has done and found since the start.
 #[derive(Debug, Clone, Default)]
 pub struct ScrubReport {
@@ -189,7 +180,7 @@ fn log_chunk(
         .range(wanted..)
         .find(|(id, _)| Some(**id) != active);
     let Some((id, segment)) = closed else {
-        chunk.next = Place::Index(SPACES[0], Bytes::new());
+        chunk.next = Place::Index(Space::ALL[0], Bytes::new());
         return Ok(());
     };
     // If GC has taken the wanted segment meanwhile, the next is begun at its start.
@@ -271,7 +262,7 @@ fn index_chunk(
         }
     }
     chunk.bytes += seen;
-    let next = SPACES.iter().skip_while(|of| **of != space).nth(1);
+    let next = Space::ALL.iter().skip_while(|of| **of != space).nth(1);
     chunk.next = next.map_or(Place::Done, |next| Place::Index(*next, Bytes::new()));
     Ok(())
 }

@@ -14,14 +14,6 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-const SPACES: [Space; 5] = [
-    Space::Key,
-    Space::Blob,
-    Space::Reference,
-    Space::Purged,
-    Space::Mark,
-];
-
 /// An index and what the next start will replay into it.
 #[derive(Debug)]
 pub(super) struct CheckedIndex {
@@ -238,7 +230,7 @@ impl IndexCheck<'_> {
     /// Every row's place holds its record.
     fn index_to_log(&mut self) {
         let applied = self.checked.state.applied;
-        for space in SPACES {
+        for space in Space::ALL {
             let index = &self.checked.index;
             let walked = contained(|| {
                 for found in index.snapshot().scan(space, &[], None) {
