@@ -134,6 +134,7 @@ fn options(dir: &Path, durability: Durability, counter: Arc<VersionCounter>) -> 
             cache_size: 1 << 20,
             write_buffer_size: 1 << 20,
         },
+        must_exist: false,
         inline_max: 128,
         tombstone_retention: Duration::from_secs(3600),
         checkpoint_bytes: 256 * 1024,

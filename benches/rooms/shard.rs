@@ -30,6 +30,7 @@ fn open(dir: &Path, durability: Durability) -> ShardStore {
             cache_size: 32 << 20,
             write_buffer_size: 8 << 20,
         },
+        must_exist: false,
         inline_max: 256,
         tombstone_retention: Duration::from_secs(3600),
         checkpoint_bytes: 64 << 20,

@@ -33,8 +33,8 @@ pub trait ContentStore: Send + Sync + 'static {
     /// # Errors
     /// When the owner's shard cannot be read.
     fn is_named(&self, blob: BlobRef, owner: &Key) -> Result<bool>;
-    /// Drops a reference.
-    fn drop_reference(&self, blob: BlobRef) -> Pending<'_, ()>;
+    /// Drops a reference that its owner's record does not name, once that is durable.
+    fn drop_stale<'a>(&'a self, blob: BlobRef, owner: &'a Key) -> Pending<'a, ()>;
     /// Reclaims a blob, if it is still without references.
     fn reclaim(&self, digest: Digest) -> Pending<'_, ()>;
 }
@@ -66,7 +66,7 @@ pub(super) async fn drop_stale(
             continue;
         }
         report.stale += 1;
-        store.drop_reference(blob).await?;
+        store.drop_stale(blob, &owner).await?;
     }
     Ok(())
 }

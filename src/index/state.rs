@@ -48,6 +48,7 @@ impl IndexState {
             counter: self.counter,
             last_seq: self.last_seq,
             now: self.now,
+            must_exist: false,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct OpenContext {
     pub last_seq: Seq,
     /// The newest logged time as the index knows it.
     pub now: Timestamp,
+    /// Whether there must be a log: a folder without one has lost it.
+    pub must_exist: bool,
 }
 
 /// An opened log and what was found.
@@ -145,7 +147,7 @@ impl Opened {
         tail: &Tail,
         adopted: Vec<AdoptedGroup>,
     ) -> Result<(), LogError> {
-        let clean = adopted.is_empty() && tail.stopped.is_none();
+        let clean = adopted.is_empty() && tail.stopped.is_none() && kept.offset == tail.end;
         if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean {
             return Ok(());
         }
@@ -196,8 +198,9 @@ fn assemble(log: &Place<'_>, map: SegmentMap, tail: &Tail, kept: Position) -> Lo
 }
 
 fn create(place: &Place<'_>, context: OpenContext) -> Result<Opened, LogError> {
-    if context.applied.is_some() {
-        let what = "the log has no segment, but the index was made from one";
+    let was_there = context.applied.is_some() || context.durable.segment > SegmentId::default();
+    if was_there || context.must_exist {
+        let what = "the log has no segment, but this shard had one: put its folder back, or restore a backup into a new directory";
         return Err(LogError::damaged(place.dir, 0, what));
     }
     let header = SegmentHeader {

@@ -38,8 +38,11 @@ impl ContentStore for Router {
         Ok(record.is_some_and(|record| record.link() == Some(blob)))
     }
 
-    fn drop_reference(&self, blob: BlobRef) -> Pending<'_, ()> {
-        Box::pin(Router::drop_reference(self, blob))
+    fn drop_stale<'a>(&'a self, blob: BlobRef, owner: &'a Key) -> Pending<'a, ()> {
+        Box::pin(async move {
+            self.sync_shard(self.shard_of_key(owner)).await?;
+            self.drop_reference(blob).await
+        })
     }
 
     fn reclaim(&self, digest: Digest) -> Pending<'_, ()> {

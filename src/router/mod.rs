@@ -178,6 +178,14 @@ impl Router {
         })
     }
 
+    /// Makes everything written in one shard durable.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub async fn sync_shard(&self, shard: ShardId) -> Result<()> {
+        self.handle(shard).sync().await
+    }
+
     /// Makes everything written durable.
     ///
     /// # Errors

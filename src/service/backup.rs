@@ -54,13 +54,14 @@ impl Service {
         };
         let header = header_of(&book, &cut, since, horizon, self.router().now());
         let (root, path) = (parts.backups.clone(), path.to_owned());
-        let done = blocking(move || {
-            let _chore = chore; // Until the file is written, even if nobody waits for it any more.
-            write(&root, &path, header, cut)
+        let service = self.clone();
+        blocking(move || {
+            let _chore = chore; // Until all is done, even if nobody waits for it any more.
+            let done = write(&root, &path, header, cut)?;
+            service.lower_floor(&done)?;
+            Ok(done)
         })
-        .await?;
-        self.lower_floor(&done)?;
-        Ok(done)
+        .await
     }
 
     /// After a full backup of the chain that a merge began, increments go on from there.

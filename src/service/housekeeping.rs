@@ -84,7 +84,16 @@ impl Service {
     /// `Unavailable` while another chore runs; what the first shard answers that could not, if
     /// nothing was collected at all.
     pub async fn gc(&self) -> Result<bool> {
-        let _chore = self.chore()?;
+        let (chore, service) = (self.chore()?, self.clone());
+        let collecting = tokio::spawn(async move {
+            let _chore = chore; // Until the last shard is done, even if nobody waits for it any more.
+            service.collect().await
+        });
+        let lost = |error| Error::internal("TASK_FAILED", format!("segment gc failed: {error}"));
+        collecting.await.map_err(lost)?
+    }
+
+    async fn collect(&self) -> Result<bool> {
         let rules = self.rules();
         let mut removed_any = false;
         let mut failed = None;

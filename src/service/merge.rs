@@ -222,7 +222,7 @@ impl Service {
             .router()
             .write(self.router().shard_of_key(key), command)
             .await?;
-        self.after(reply).await.map(drop)
+        self.after(reply, key).await.map(drop)
     }
 
     /// A content is taken over under its digest only if it has it.

@@ -36,7 +36,7 @@ pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;
 use crate::codec::Sealer;
-use crate::config::{Config, KeyMode};
+use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
 use crate::model::{Error, ErrorKind, Key, Result, Version};
 use crate::router::Router;
@@ -51,6 +51,8 @@ struct Rules {
     disable_set: bool,
     disable_delete: bool,
     value_size_max: u64,
+    /// Whether what is acknowledged may not be on the disk yet.
+    unsynced: bool,
     dedup_min: usize,
     offload_size: usize,
     gc_threshold: f64,
@@ -98,6 +100,7 @@ impl Service {
             disable_set: config.access.disable_set,
             disable_delete: config.access.disable_delete,
             value_size_max: config.server.max_upload_size,
+            unsynced: config.storage.durability == Durability::Os,
             dedup_min: config.dedup.min_size,
             offload_size: config.compression.offload_size,
             gc_threshold: config.gc.live_threshold,

@@ -75,7 +75,7 @@ impl Service {
                     .router()
                     .write(self.router().shard_of_key(&key), command)
                     .await?;
-                self.after(reply).await?;
+                self.after(reply, &key).await?;
             }
         }
         Ok(key)
@@ -90,12 +90,13 @@ impl Service {
         self.check_delete_allowed()?;
         let key = Key::new(key)?;
         let shard = self.router().shard_of_key(&key);
-        let reply = self.router().write(shard, Command::Delete { key }).await?;
+        let command = Command::Delete { key: key.clone() };
+        let reply = self.router().write(shard, command).await?;
         let version = match reply {
             Reply::Deleted { version, .. } => Some(version),
             _ => None,
         };
-        self.after(reply).await?;
+        self.after(reply, &key).await?;
         Ok(version)
     }
 
@@ -228,7 +229,7 @@ impl Service {
                 .router()
                 .write(own, command_of(key, body, &target))
                 .await?;
-            return self.after(reply).await;
+            return self.after(reply, key).await;
         }
         let (service, key) = (self.clone(), key.clone());
         let steps = async move {
@@ -242,8 +243,9 @@ impl Service {
                 return Ok(false);
             }
             fail::fail_point!("put::stored");
+            service.settle(home).await?;
             let command = command_of(&key, PutBody::Away { blob, info }, &target);
-            let named = service.name(own, command, blob).await;
+            let named = service.name(&key, command, blob).await;
             if named.as_ref().is_err_and(is_outcome_unknown) {
                 open.leave_open();
             }
@@ -261,13 +263,14 @@ impl Service {
 
     /// The record that names a reference made in another shard. A reference that no record will
     /// name is dropped; one whose record's fate is unknown is left to the sweep.
-    async fn name(&self, own: ShardId, command: Command, blob: BlobRef) -> Result<bool> {
+    async fn name(&self, key: &Key, command: Command, blob: BlobRef) -> Result<bool> {
+        let own = self.router().shard_of_key(key);
         match self.router().write(own, command).await {
             Ok(Reply::Unchanged { .. }) => {
                 self.drop_reference(blob).await;
                 Ok(true)
             }
-            Ok(reply) => self.after(reply).await,
+            Ok(reply) => self.after(reply, key).await,
             Err(error) => {
                 if !is_outcome_unknown(&error) {
                     self.drop_reference(blob).await;
@@ -277,8 +280,18 @@ impl Service {
         }
     }
 
-    /// What a reply leaves to do. `false` when the bytes of a content were missing.
-    pub(super) async fn after(&self, reply: Reply) -> Result<bool> {
+    /// The order of a put's steps must hold on the disk too: where acknowledged means written and
+    /// not synced, two shards sync in any order.
+    async fn settle(&self, shard: ShardId) -> Result<()> {
+        match self.rules().unsynced {
+            true => self.router().sync_shard(shard).await,
+            false => Ok(()),
+        }
+    }
+
+    /// What a reply to a command on `key` leaves to do. `false` when the bytes of a content were
+    /// missing.
+    pub(super) async fn after(&self, reply: Reply, key: &Key) -> Result<bool> {
         let replaced = match reply {
             Reply::BlobMissing => return Ok(false),
             Reply::Put { replaced, .. } | Reply::Deleted { replaced, .. } => replaced,
@@ -295,9 +308,18 @@ impl Service {
                 blob,
                 dropped: false,
             }) => {
-                let service = self.clone();
+                let (service, own) = (self.clone(), self.router().shard_of_key(key));
+                let drop_it = async move {
+                    // A key must not come back to a content that has let go of it.
+                    match service.settle(own).await {
+                        Ok(()) => service.drop_reference(blob).await,
+                        Err(error) => {
+                            tracing::warn!(%error, digest = %blob.digest, "a reference is left to the sweep")
+                        }
+                    }
+                };
                 // Spawned, so that a cancelled request still drops it.
-                let _ = tokio::spawn(async move { service.drop_reference(blob).await }).await;
+                let _ = tokio::spawn(drop_it).await;
             }
             None => {}
         }

@@ -90,6 +90,9 @@ impl Service {
 
     fn admit(&self, judged: &Judged) -> Result<()> {
         let book = self.0.parts.book.read();
+        if let Some(merge) = &book.merging {
+            return admit_over(merge, judged);
+        }
         let max = self.router().counter().current();
         let mut horizon = Version(0);
         for shard in self.router().shards() {
@@ -162,6 +165,25 @@ impl Service {
         blocking_result(reading).await?;
         merge.finish().await
     }
+}
+
+/// A merge that stopped half way is finished by its own archive, or by a full backup that goes as
+/// far; anything else would hide that a part of it is missing.
+fn admit_over(merge: &UnfinishedMerge, judged: &Judged) -> Result<()> {
+    let (begun, new) = (&merge.link, &judged.link);
+    let goes_as_far = new.origin == begun.origin && new.since == Version(0) && new.max >= begun.max;
+    if new == begun || goes_as_far {
+        return Ok(());
+    }
+    let message = format!(
+        "the restore of {} was interrupted and is not finished: restore it again, or a full backup of the same chain",
+        merge.archive.display()
+    );
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "RESTORE_UNFINISHED",
+        message,
+    ))
 }
 
 async fn blocking_result(task: tokio::task::JoinHandle<Result<()>>) -> Result<()> {

@@ -276,6 +276,7 @@ impl Actor for ShardActor {
 /// A panic drops the actor without closing it: that is how the supervisor learns of it.
 impl Drop for ShardActor {
     fn drop(&mut self) {
+        self.busy.set(false);
         if self.store.is_some() && self.poison.is_none() {
             let cause = "its actor panicked".to_owned();
             tracing::error!(shard = %self.id, "shard actor panicked");
@@ -330,7 +331,10 @@ impl Handler<Cut> for ShardActor {
         let Some(store) = self.store.as_mut() else {
             return;
         };
-        if let Err(error) = store.sync() {
+        self.busy.set(true);
+        let synced = store.sync();
+        self.busy.set(false);
+        if let Err(error) = synced {
             self.poison(&error);
             let _ = cut.reply.send(Err(error.to_public(self.id)));
             return;
@@ -351,7 +355,12 @@ impl Handler<Sync> for ShardActor {
 
     fn handle(&mut self, message: Sync, _: &mut Self::Context) {
         let answer = match (self.refusal(), self.store.as_mut()) {
-            (None, Some(store)) => store.sync(),
+            (None, Some(store)) => {
+                self.busy.set(true);
+                let synced = store.sync();
+                self.busy.set(false);
+                synced
+            }
             (refusal, _) => {
                 let _ = message.reply.send(Err(
                     refusal.unwrap_or_else(|| refused(self.id, "it is closed"))

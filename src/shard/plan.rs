@@ -177,6 +177,7 @@ fn plan_put(
         .filter(|known| known.is_live(context.now));
     if let Some(known) = before
         && stays(&known, existing, &put.body)
+        && !is_content_lost(current, &put.body, context)?
     {
         return Ok(Plan::unchanged(Reply::Unchanged {
             version: known.version,
@@ -202,6 +203,32 @@ fn stays(known: &Known, existing: Existing, body: &PutBody) -> bool {
     }
 }
 
+/// Whether the content that a record names is not there, although its home is here. Its bytes, which
+/// come with this put, mend the record.
+fn is_content_lost(
+    current: &mut dyn Current,
+    body: &PutBody,
+    context: PlanContext,
+) -> Result<bool, IndexError> {
+    match body {
+        PutBody::Home {
+            blob,
+            value: Some(_),
+            ..
+        } => Ok(!is_blob_live(current, blob.digest, context)?),
+        _ => Ok(false),
+    }
+}
+
+fn is_blob_live(
+    current: &mut dyn Current,
+    digest: Digest,
+    context: PlanContext,
+) -> Result<bool, IndexError> {
+    let blob = current.blob(digest)?;
+    Ok(blob.is_some_and(|known| known.is_live(context.now)))
+}
+
 fn is_blob_missing(
     current: &mut dyn Current,
     body: &PutBody,
@@ -210,9 +237,7 @@ fn is_blob_missing(
     match body {
         PutBody::Home {
             blob, value: None, ..
-        } => Ok(!current
-            .blob(blob.digest)?
-            .is_some_and(|known| known.is_live(context.now))),
+        } => Ok(!is_blob_live(current, blob.digest, context)?),
         _ => Ok(false),
     }
 }
@@ -278,9 +303,7 @@ fn unless_there(
     value: Option<SealedValue>,
     context: PlanContext,
 ) -> Result<Option<SealedValue>, IndexError> {
-    let there = current
-        .blob(digest)?
-        .is_some_and(|known| known.is_live(context.now));
+    let there = is_blob_live(current, digest, context)?;
     Ok(value.filter(|_| !there))
 }
 
@@ -335,9 +358,7 @@ fn plan_store_blob(
     value: Option<SealedValue>,
     context: PlanContext,
 ) -> Result<Plan, IndexError> {
-    let there = current
-        .blob(blob.digest)?
-        .is_some_and(|known| known.is_live(context.now));
+    let there = is_blob_live(current, blob.digest, context)?;
     if !there && value.is_none() {
         return Ok(Plan::unchanged(Reply::BlobMissing));
     }
@@ -355,9 +376,7 @@ fn plan_reclaim(
     digest: Digest,
     context: PlanContext,
 ) -> Result<Plan, IndexError> {
-    let there = current
-        .blob(digest)?
-        .is_some_and(|known| known.is_live(context.now));
+    let there = is_blob_live(current, digest, context)?;
     if !there || current.is_referenced(digest)? {
         return Ok(Plan::unchanged(Reply::Done));
     }

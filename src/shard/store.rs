@@ -70,6 +70,8 @@ pub struct ShardOptions {
     pub durability: Durability,
     /// Its log.
     pub log: LogOptions,
+    /// Whether the store has had this shard before: then a folder without a log has lost it.
+    pub must_exist: bool,
     /// Its index.
     pub index: IndexOptions,
     /// Stored values up to this many bytes stand in the index row too.
@@ -152,6 +154,7 @@ impl ShardStore {
         options: ShardOptions,
         force_rebuild: Option<&str>,
     ) -> Result<(Self, OpenReport), ShardError> {
+        require_log(&options)?;
         crate::log::create_dir_synced(&options.dir)?;
         let reason = match force_rebuild {
             Some(reason) => reason.to_owned(),
@@ -177,7 +180,11 @@ impl ShardStore {
     fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
         let index = Index::open(&options.dir.join("index"), options.index)?;
         let state = index.state()?;
-        let context = state.map_or_else(OpenContext::default, |state| state.open_context());
+        let known = state.map_or_else(OpenContext::default, |state| state.open_context());
+        let context = OpenContext {
+            must_exist: options.must_exist,
+            ..known
+        };
         let owner = LogIdentity {
             store: options.store,
             shard: options.id,
@@ -406,6 +413,20 @@ impl ShardStore {
     }
 }
 
+/// A shard that was there before and has no log has lost it, which must not pass for an empty one:
+/// its keys would be misses, and what they refer to would be dropped.
+fn require_log(options: &ShardOptions) -> Result<(), LogError> {
+    let log = options.dir.join("log");
+    if options.must_exist && !log.is_dir() {
+        return Err(LogError::Damaged {
+            path: log,
+            offset: 0,
+            what: "the log of this shard is gone: put its folder back, or restore a backup into a new directory".to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// The error of a fail point that stands for a crash after a step.
 #[allow(dead_code, reason = "used where fail points are compiled in")]
 pub(super) fn crashed(step: &str) -> ShardError {
@@ -422,7 +443,8 @@ pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]
 /// rebuild can tell a torn tail from a damaged one. Nothing, if it does not open.
 fn evidence(options: &ShardOptions) -> Result<IndexState, ShardError> {
     let index = match Index::open(&options.dir.join("index"), options.index) {
-        Err(IndexError::Locked) => return Err(IndexError::Locked.into()),
+        // What does not open for now may hold the only proof: it is asked again later.
+        Err(error) if !error.needs_rebuild() => return Err(error.into()),
         opened => opened.ok(),
     };
     let state = index

@@ -81,7 +81,7 @@ impl Engine {
             )
         })?;
         let runtime = Arc::new(runtime);
-        let Store { dir, manifest } = store;
+        let Store { dir, mut manifest } = store;
         let shared = Shared::new(&dir, &manifest, config);
         let shards: Vec<Arc<ShardHandle>> = (0..manifest.shards())
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &config.admission)))
@@ -91,7 +91,11 @@ impl Engine {
             ShardKeeper::new(handle.clone(), options, runtime.clone(), &config.supervise)
         };
         let keepers: Vec<ShardKeeper> = shards.iter().map(keeper).collect();
-        if !open_shards(&keepers, &shards).await? {
+        if open_shards(&keepers, &shards).await? {
+            manifest
+                .note_shards_made(&dir.manifest())
+                .map_err(|error| Error::unavailable("MANIFEST", error.to_string()))?;
+        } else {
             // What a shard that is not here knows of the counter is not known.
             let past_it = Version(shared.counter.current().0 + VERSIONS_UNKNOWN);
             shared.counter.raise(past_it);
@@ -144,22 +148,31 @@ impl Engine {
         }
     }
 
-    /// Syncs and closes every shard.
+    /// Syncs and closes all shards at once.
     pub async fn close(self) -> Result<()> {
+        let mut closing = tokio::task::JoinSet::new();
+        for shard in self.router.shards().iter().cloned() {
+            closing.spawn(async move { close_in_time(&shard).await });
+        }
         let mut outcome = Ok(());
-        for shard in self.router.shards() {
-            let late = |_| {
-                let message = format!(
-                    "shard {} did not close in time; the next start recovers it",
-                    shard.id()
-                );
-                Error::unavailable("SHARD_CLOSE", message)
-            };
-            let closed = tokio::time::timeout(CLOSE_DEADLINE, shard.close()).await;
-            outcome = outcome.and(closed.map_err(late).and_then(|(closed, _)| closed));
+        while let Some(closed) = closing.join_next().await {
+            let lost = |error| Error::internal("TASK_FAILED", format!("closing failed: {error}"));
+            outcome = outcome.and(closed.map_err(lost).and_then(|closed| closed));
         }
         outcome
     }
+}
+
+async fn close_in_time(shard: &ShardHandle) -> Result<()> {
+    let late = |_| {
+        let message = format!(
+            "shard {} did not close in time; the next start recovers it",
+            shard.id()
+        );
+        Error::unavailable("SHARD_CLOSE", message)
+    };
+    let closed = tokio::time::timeout(CLOSE_DEADLINE, shard.close()).await;
+    closed.map_err(late).and_then(|(closed, _)| closed)
 }
 
 /// What all shards of a store have in common.
@@ -196,6 +209,7 @@ impl Shared {
             log: LogOptions {
                 segment_size: config.storage.segment_size,
             },
+            must_exist: manifest.shards_made,
             index: index_options(config, manifest.shards()),
             inline_max: config.index.inline_max,
             tombstone_retention: config.keys.tombstone_retention,

@@ -4,6 +4,7 @@
 mod book;
 pub mod data_dir;
 mod engine;
+mod handles;
 pub mod manifest;
 pub mod noop;
 pub mod offline;
@@ -15,16 +16,21 @@ use crate::model::{Error, Result};
 use crate::{supervise, telemetry};
 use engine::Engine;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// How long supervisors may take to end once they are told to.
+const SUPERVISORS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start; what is printed then says why and what to do.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(mut config: Config) -> Result<()> {
     let _logs = telemetry::init(&config.log)
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
+    config.server.max_connections = handles::connections_max(config.server.max_connections);
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(config));
     // What still runs by now is a request whose client was cut, and has nothing left to lose.
@@ -49,12 +55,21 @@ async fn serve(config: Config) -> Result<()> {
     let gateway = Gateway::new(&config.server, &config.admission, &config.admin).await;
     let handle = gateway.handle();
     let front = tokio::spawn(gateway.serve(listener, told_to_stop(stopping.clone())));
-    let engine = Engine::open(store, &config, stop.clone()).await?;
+    let mut opening = std::pin::pin!(Engine::open(store, &config, stop.clone()));
+    let engine = tokio::select! {
+        opened = &mut opening => opened?,
+        () = told_to_stop(stopping.clone()) => stop_while_opening(),
+    };
     let supervisors = supervise::start(&engine.watched(&config), &config, &stopping);
     announce(&handle, &engine, address).await;
     let served = front.await;
     stop.send_replace(true);
-    supervisors.join().await;
+    if tokio::time::timeout(SUPERVISORS_DEADLINE, supervisors.join())
+        .await
+        .is_err()
+    {
+        tracing::warn!("a supervisor was still at work after {SUPERVISORS_DEADLINE:?}");
+    }
     engine.close().await?;
     tracing::info!("stopped");
     match served {
@@ -68,6 +83,14 @@ async fn serve(config: Config) -> Result<()> {
             format!("the gRPC server was lost: {error}"),
         )),
     }
+}
+
+/// Ends the process at once, still holding the data directory's lock: threads that recover a shard
+/// cannot be called off, nobody may have the directory beside them, and a recovery that is cut off
+/// is begun again by the next start.
+fn stop_while_opening() -> ! {
+    tracing::info!("stopped while the store was being opened; the next start begins again");
+    std::process::exit(0)
 }
 
 async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr)> {

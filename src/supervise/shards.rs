@@ -104,7 +104,7 @@ impl ShardKeeper {
                 Err(ShardError::Index(IndexError::Locked)) if Instant::now() < deadline => {
                     tokio::time::sleep(RELEASE_POLL).await;
                 }
-                Err(ShardError::Log(LogError::Full { .. })) if self.options.ballast.release() => {}
+                Err(error) if error.is_disk_full() && self.options.ballast.release() => {}
                 done => return done,
             }
         }

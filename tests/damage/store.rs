@@ -56,6 +56,7 @@ pub fn options(dir: &Path) -> ShardOptions {
             cache_size: 1 << 20,
             write_buffer_size: 64 * 1024,
         },
+        must_exist: false,
         inline_max: 128,
         tombstone_retention: Duration::ZERO,
         checkpoint_bytes: 128 * 1024,

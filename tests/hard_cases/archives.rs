@@ -119,6 +119,35 @@ async fn a_merge_that_failed_half_way_is_marked_and_finished() {
     }
 }
 
+/// Case 9: while a merge is unfinished, no other archive is let in: the mark would be gone, and with
+/// it all that says that a part is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_else_is_restored_over_a_merge_that_is_not_finished() {
+    let house = House::armed().await;
+    for step in 0..60_u64 {
+        house
+            .set(format!("key-{step}").as_bytes(), &noise(step, 2 * LARGE))
+            .await;
+    }
+    let done = house.service().backup("all", Version(0)).await.unwrap();
+    let other = House::beside(&house).await;
+    other.set(b"other", b"value").await;
+    let foreign = other.service().backup("other", Version(0)).await.unwrap();
+    let copy = House::beside(&house).await;
+    arm("log::sync", "5*off->1*return");
+    restore(&copy, &done).await.unwrap_err();
+    disarm("log::sync");
+    for shard in 0..4 {
+        copy.serving(shardkeep::model::ShardId(shard)).await;
+    }
+    let refused = restore(&copy, &foreign).await.unwrap_err();
+    assert_eq!(refused.reason(), "RESTORE_UNFINISHED", "{refused}");
+    assert!(copy.book().merging.is_some());
+    restore(&copy, &done).await.unwrap();
+    assert_eq!(copy.book().merging, None);
+    assert_eq!(copy.contents().await, house.contents().await);
+}
+
 /// Case 9: a real server that is killed in the middle of a restore has finished it when it answers
 /// again, and has forgotten that there was one.
 #[tokio::test(flavor = "multi_thread")]

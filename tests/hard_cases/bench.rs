@@ -105,6 +105,7 @@ impl Bench {
                 segment_size: 256 * 1024,
             },
             index: index_options(),
+            must_exist: false,
             inline_max: INLINE_MAX,
             tombstone_retention: self.retention,
             checkpoint_bytes: 1 << 30,

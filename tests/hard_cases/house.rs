@@ -158,6 +158,7 @@ impl House {
                     cache_size: 1 << 20,
                     write_buffer_size: self.config.index.write_buffer_size,
                 },
+                must_exist: false,
                 inline_max: self.config.index.inline_max,
                 tombstone_retention: self.config.keys.tombstone_retention,
                 checkpoint_bytes: self.config.index.checkpoint_bytes,

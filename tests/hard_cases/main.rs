@@ -18,6 +18,7 @@ mod cut;
 mod full_disk;
 mod gc;
 mod limits;
+mod losses;
 mod page_cache;
 mod purge;
 mod readers;

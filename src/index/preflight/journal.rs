@@ -7,7 +7,7 @@
 //! the oldest journal to the last of the newest; and every journal but the newest, whose end a
 //! crash may have torn, must be whole.
 
-use super::failed;
+use super::{failed, unread};
 use crate::index::IndexError;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,18 +28,19 @@ const ITEM_SIZE: usize = 20;
 /// Checks the journals in a database's folder.
 ///
 /// # Errors
-/// `File` when a journal is damaged where fjall would not see it, or cannot be read.
+/// `File` when a journal is damaged where fjall would not see it, `Database` when the system does
+/// not let it be read.
 pub(super) fn check(dir: &Path) -> Result<(), IndexError> {
     let journals = list(dir)?;
     let newest = journals.keys().next_back().copied();
     let mut last = None;
     for (id, path) in &journals {
-        let file = File::open(path).map_err(|error| failed(path, &error))?;
+        let file = File::open(path).map_err(|error| unread(path, error))?;
         let mut reader = BufReader::new(file);
         let is_whole = loop {
             let seqno = match next_batch(&mut reader) {
                 Next::Batch(seqno) => seqno,
-                Next::End => break is_rest_zero(&mut reader).map_err(|e| failed(path, &e))?,
+                Next::End => break is_rest_zero(&mut reader).map_err(|e| unread(path, e))?,
                 Next::Torn => break false,
             };
             if last.is_some_and(|last| last >= seqno) {
@@ -56,8 +57,8 @@ pub(super) fn check(dir: &Path) -> Result<(), IndexError> {
 
 fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, IndexError> {
     let mut journals = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).map_err(|error| failed(dir, &error))? {
-        let path = entry.map_err(|error| failed(dir, &error))?.path();
+    for entry in std::fs::read_dir(dir).map_err(|error| unread(dir, error))? {
+        let path = entry.map_err(|error| unread(dir, error))?.path();
         let id = path
             .file_stem()
             .and_then(|stem| stem.to_str()?.parse().ok());

@@ -17,15 +17,15 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Compares each tree's version file with its checksum, and looks through the journals.
 ///
 /// # Errors
-/// `File` when a file is damaged or cannot be read.
+/// `File` when a file is damaged or missing, `Database` when the system does not let it be read.
 pub(super) fn check(dir: &Path) -> Result<(), IndexError> {
     let keyspaces = dir.join("keyspaces");
     let entries = match std::fs::read_dir(&keyspaces) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| failed(&keyspaces, &error))?,
+        entries => entries.map_err(|error| unread(&keyspaces, error))?,
     };
     for entry in entries {
-        check_tree(&entry.map_err(|error| failed(&keyspaces, &error))?.path())?;
+        check_tree(&entry.map_err(|error| unread(&keyspaces, error))?.path())?;
     }
     journal::check(dir)
 }
@@ -37,7 +37,7 @@ fn check_tree(tree: &Path) -> Result<(), IndexError> {
     loop {
         let bytes = match std::fs::read(&current) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            bytes => bytes.map_err(|error| failed(&current, &error))?,
+            bytes => bytes.map_err(|error| unread(&current, error))?,
         };
         match check_version(tree, &bytes) {
             // A database that is open still replaces both; `Locked` is then fjall's answer.
@@ -51,11 +51,21 @@ fn check_version(tree: &Path, current: &[u8]) -> Result<(), IndexError> {
     let mut cursor = Cursor::new(current);
     let (number, sum, kind) = (cursor.u64()?, cursor.u128()?, cursor.u8()?);
     let version = tree.join(format!("v{number}"));
-    let bytes = std::fs::read(&version).map_err(|error| failed(&version, &error))?;
+    let bytes = std::fs::read(&version).map_err(|error| unread(&version, error))?;
     if kind == 0 && xxh3_128(&bytes) == sum {
         return Ok(());
     }
     Err(failed(&version, &"checksum does not match"))
+}
+
+/// A missing file is damage. Everything else is the system's fault, not the file's: too many open
+/// files, no permission, a failing disk.
+fn unread(path: &Path, error: std::io::Error) -> IndexError {
+    if error.kind() == ErrorKind::NotFound {
+        return failed(path, &error);
+    }
+    tracing::warn!(path = %path.display(), %error, "an index file cannot be read");
+    IndexError::Database(fjall::Error::Io(error))
 }
 
 fn failed(path: &Path, what: &dyn std::fmt::Display) -> IndexError {

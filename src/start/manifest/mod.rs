@@ -27,6 +27,8 @@ pub struct Manifest {
     pub store: StoreId,
     /// Which shard each slot belongs to.
     pub homes: Homes,
+    /// Whether every shard has been open once: one that is empty later has lost its files.
+    pub shards_made: bool,
     /// The chain of its own backups.
     pub chain: ChainId,
     /// An increment of that chain that starts below this would have holes: it becomes a full backup.
@@ -113,6 +115,7 @@ impl Manifest {
         Ok(Self {
             store: StoreId(random_id()?),
             homes: Homes::even(shards),
+            shards_made: false,
             chain: ChainId(random_id()?),
             chain_floor: Version(0),
             restored: Vec::new(),
@@ -171,6 +174,18 @@ impl Manifest {
             source,
         })?;
         Ok(write_file_synced(path, text.as_bytes())?)
+    }
+
+    /// Notes, durably, that every shard is there.
+    ///
+    /// # Errors
+    /// As [`Manifest::save`].
+    pub fn note_shards_made(&mut self, path: &Path) -> Result<(), ManifestError> {
+        if !self.shards_made {
+            self.shards_made = true;
+            self.save(path)?;
+        }
+        Ok(())
     }
 
     /// How many shards the store has.

@@ -22,6 +22,7 @@ struct FormatOne {
     format: u64,
     store: String,
     slots: Vec<String>,
+    shards_made: bool,
     chain: String,
     chain_floor: u64,
     restored: Vec<Restored>,
@@ -65,6 +66,7 @@ pub(super) fn format(manifest: &Manifest) -> Result<String, serde_json::Error> {
         format: FORMAT,
         store: manifest.store.to_string(),
         slots: slot_table::format_rows(&manifest.homes),
+        shards_made: manifest.shards_made,
         chain: manifest.chain.to_string(),
         chain_floor: manifest.chain_floor.0,
         restored: manifest.restored.iter().map(restored).collect(),
@@ -137,6 +139,7 @@ fn manifest(body: FormatOne) -> Result<Manifest, String> {
     Ok(Manifest {
         store: StoreId(parse_id(&body.store)?),
         homes: slot_table::parse_rows(&body.slots)?,
+        shards_made: body.shards_made,
         chain: ChainId(parse_id(&body.chain)?),
         chain_floor: Version(body.chain_floor),
         restored: body
@@ -189,6 +192,7 @@ mod tests {
         Manifest {
             store: StoreId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
             homes: Homes::even(4),
+            shards_made: true,
             chain: ChainId(7),
             chain_floor: Version(u64::MAX),
             restored: vec![
@@ -233,6 +237,7 @@ mod tests {
           "slots": [
             "0-1023: 0 1 2 3"
           ],
+          "shards_made": true,
           "chain": "00000000000000000000000000000007",
           "chain_floor": 18446744073709551615,
           "restored": [
