@@ -2,6 +2,7 @@
 //! from top to bottom.
 
 mod book;
+mod cores;
 pub mod data_dir;
 mod engine;
 mod handles;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::gateway::grpc::{Gateway, GatewayHandle};
 use crate::model::{Error, Result};
 use crate::{supervise, telemetry};
+use cores::Cores;
 use engine::Engine;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,13 +34,14 @@ pub fn run(mut config: Config) -> Result<()> {
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
     config.server.max_connections = handles::connections_max(config.server.max_connections);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(config));
+    let cores = Cores::start()?;
+    let outcome = runtime.block_on(serve(config, &cores));
     // What still runs by now is a request whose client was cut, and has nothing left to lose.
     runtime.shutdown_background();
     outcome
 }
 
-/// The threads that requests are served on.
+/// The threads of everything but requests: recovery, supervisors, the acceptor.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -47,14 +50,15 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| Error::internal("RUNTIME", format!("cannot start the runtime: {error}")))
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(config: Config, cores: &Cores) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     signals::watch(stop.clone())?;
     let store = engine::open_store(&config)?;
     let (listener, address) = listen(&config).await?;
     let gateway = Gateway::new(&config.server, &config.admission, &config.admin).await;
     let handle = gateway.handle();
-    let front = tokio::spawn(gateway.serve(listener, told_to_stop(stopping.clone())));
+    let (cores, stopped) = (cores.handles().to_vec(), told_to_stop(stopping.clone()));
+    let front = tokio::spawn(async move { gateway.serve(listener, &cores, stopped).await });
     let mut opening = std::pin::pin!(Engine::open(store, &config, stop.clone()));
     let engine = tokio::select! {
         opened = &mut opening => opened?,

@@ -1,6 +1,7 @@
 //! The no-op server as a process: the same runtime, listener and ready line as the real one, and no
 //! store.
 
+use super::cores::Cores;
 use super::{listen, runtime, say_ready, signals, told_to_stop};
 use crate::config::Config;
 use crate::gateway::grpc::Gateway;
@@ -37,7 +38,8 @@ pub fn run(config: &Config, options: &NoopOptions) -> Result<()> {
         None => Answers::Fixed(Bytes::from(vec![0xa5; options.size])),
     };
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(config, answers, options.stack));
+    let cores = Cores::start()?;
+    let outcome = runtime.block_on(serve(config, &cores, answers, options.stack));
     runtime.shutdown_background();
     outcome
 }
@@ -52,7 +54,7 @@ fn pieces(path: &Path, size: usize) -> Result<Pieces> {
     })
 }
 
-async fn serve(config: &Config, answers: Answers, stack: Stack) -> Result<()> {
+async fn serve(config: &Config, cores: &Cores, answers: Answers, stack: Stack) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     signals::watch(stop)?;
     let (listener, address) = listen(config).await?;
@@ -63,7 +65,7 @@ async fn serve(config: &Config, answers: Answers, stack: Stack) -> Result<()> {
     } else {
         let gateway = Gateway::noop(&config.server, &config.admission, answers, stack).await;
         say_ready(address);
-        gateway.serve(listener, stopped).await
+        gateway.serve(listener, cores.handles(), stopped).await
     };
     served.map_err(|error| Error::internal("SERVE", format!("the gRPC server failed: {error}")))
 }

@@ -1,9 +1,10 @@
-//! Accepted connections: at most so many, each with a deadline for its first bytes and a switch to
-//! cut it.
+//! Accepted connections on the core that serves them, each with a deadline for its first bytes and
+//! a switch to cut it.
 //!
 //! The switch exists because HTTP/2 keepalive finds dead peers, but not one that answers pings and
 //! takes no data; and because a drain has to end.
 
+use super::accept::{Dealt, Seat};
 use super::budget::Lane;
 use std::future::Future;
 use std::io;
@@ -14,17 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 /// Bytes of the HTTP/2 connection preface, which a peer owes in its first moments.
 const PREFACE_SIZE: usize = 24;
-
-/// How long the listener rests after an error such as "too many open files".
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What requests know of the connection they came by.
 #[derive(Debug, Clone)]
@@ -95,53 +93,40 @@ impl Peer {
     }
 }
 
-/// The listener as a stream of connections. Its errors are waited out, never passed on.
+/// The connections that were dealt to one core, as a stream.
 pub(super) struct Incoming {
-    listener: TcpListener,
-    slots: Arc<Semaphore>,
+    dealt: mpsc::UnboundedReceiver<Dealt>,
     allowance: Allowance,
     cut_all: watch::Receiver<bool>,
-    pause: Option<Pin<Box<Sleep>>>,
-    refusing: bool,
 }
 
 impl Incoming {
-    /// Accepts while `slots` has permits; a connection holds one for its life. All connections end
-    /// when `cut_all` turns true.
+    /// Makes connections of what is dealt. All of them end when `cut_all` turns true.
     pub(super) fn new(
-        listener: TcpListener,
-        slots: Arc<Semaphore>,
+        dealt: mpsc::UnboundedReceiver<Dealt>,
         allowance: Allowance,
         cut_all: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            listener,
-            slots,
+            dealt,
             allowance,
             cut_all,
-            pause: None,
-            refusing: false,
         }
     }
 
-    /// The connection, unless there are too many: then it is closed here.
-    fn admit(&mut self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            if !self.refusing {
-                tracing::warn!(
-                    peer = %address,
-                    "connection refused: server.max_connections are open; further refusals are not logged until one is accepted"
-                );
-            }
-            self.refusing = true;
-            return None;
-        };
-        self.refusing = false;
+    /// The connection, registered with the core that polls this.
+    fn open(&self, dealt: Dealt) -> io::Result<Connection> {
+        let Dealt {
+            stream,
+            address,
+            seat,
+        } = dealt;
+        let stream = TcpStream::from_std(stream)?;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(peer = %address, %error, "cannot set TCP_NODELAY");
         }
         let peer = Peer::new(address, self.allowance.reply_share);
-        Some(Connection {
+        Ok(Connection {
             cut: Box::pin(cut(Arc::clone(&peer.wire), self.cut_all.clone())),
             is_cut: false,
             preface: Some(Preface {
@@ -150,7 +135,7 @@ impl Incoming {
             }),
             stream,
             peer,
-            _slot: slot,
+            _seat: seat,
         })
     }
 }
@@ -160,20 +145,13 @@ impl Stream for Incoming {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, address)) => {
-                    if let Some(connection) = self.admit(stream, address) {
-                        return Poll::Ready(Some(Ok(connection)));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again in {ACCEPT_PAUSE:?}");
-                    self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
-                }
+            let Some(dealt) = ready!(self.dealt.poll_recv(cx)) else {
+                return Poll::Ready(None);
+            };
+            let address = dealt.address;
+            match self.open(dealt) {
+                Ok(connection) => return Poll::Ready(Some(Ok(connection))),
+                Err(error) => tracing::warn!(peer = %address, %error, "cannot serve a connection"),
             }
         }
     }
@@ -194,7 +172,7 @@ pub(super) struct Connection {
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_cut: bool,
     preface: Option<Preface>,
-    _slot: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 struct Preface {
@@ -291,8 +269,11 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use super::super::accept::{Table, accept};
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
     use tokio_stream::StreamExt as _;
 
     async fn listen(
@@ -302,16 +283,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cut_all, cut) = watch::channel(false);
-        let slots = Arc::new(Semaphore::new(slots));
+        let (table, mut lanes) = Table::new(1);
+        tokio::spawn(accept(listener, Arc::new(Semaphore::new(slots)), table));
         let allowance = Allowance {
             preface_timeout,
             reply_share: 1 << 20,
         };
-        (
-            Incoming::new(listener, slots, allowance, cut),
-            address,
-            cut_all,
-        )
+        let incoming = Incoming::new(lanes.pop().unwrap(), allowance, cut);
+        (incoming, address, cut_all)
     }
 
     const LONG: Duration = Duration::from_secs(600);

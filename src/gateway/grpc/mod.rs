@@ -1,10 +1,11 @@
-//! gRPC over HTTP/2: one listener, its limits, and the services behind it.
+//! gRPC over HTTP/2: one listener, a runtime per core, their limits, and the services behind it.
 //!
 //! A request passes, in this order: a connection slot, HTTP/2's own limits, its deadline, the byte
 //! budget (from the length prefix, before the message is buffered), the service; and its reply, when
 //! it is large, the byte budget of replies.
 #![doc = include_str!("LIMITS.md")]
 
+mod accept;
 mod admission;
 mod budget;
 mod connection;

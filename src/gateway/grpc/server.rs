@@ -1,5 +1,6 @@
 //! The gRPC server: its limits, its services, and how it stops.
 
+use super::accept::{Table, accept};
 use super::admission::{Admitted, Gate};
 use super::budget::ByteBudget;
 use super::connection::{Allowance, Incoming};
@@ -13,7 +14,9 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
@@ -102,52 +105,84 @@ impl Gateway {
         self.handle.clone()
     }
 
-    /// Serves until `shutdown` resolves; then takes no more connections, finishes what was accepted,
-    /// and after `server.drain_timeout` cuts what is left.
+    /// Serves on `cores`, each a runtime of one thread, until `shutdown` resolves; then takes no
+    /// more connections, finishes what was accepted, and after `server.drain_timeout` cuts what is
+    /// left.
     ///
     /// # Errors
     /// What the transport says when it cannot serve at all.
     pub async fn serve(
         self,
         listener: TcpListener,
+        cores: &[Handle],
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
         let (cut_all, cut) = watch::channel(false);
-        let allowance = Allowance {
-            preface_timeout: self.config.keepalive_timeout,
-            reply_share: self.reply_share,
-        };
-        let incoming = Incoming::new(listener, Arc::clone(&slots), allowance, cut);
-        let (draining, drain_started) = oneshot::channel();
-        let handle = self.handle.clone();
-        let signal = async move {
-            shutdown.await;
-            handle.drain().await;
-            // Fails only if nobody waits any more, and then nobody needs to know.
-            let _ = draining.send(());
-        };
-        let router = builder(&self.config).add_routes(self.routes);
+        let (drain_all, draining) = watch::channel(false);
+        let (table, lanes) = Table::new(cores.len());
+        let mut served = JoinSet::new();
+        for (core, lane) in cores.iter().zip(lanes) {
+            let incoming = Incoming::new(lane, self.allowance(), cut.clone());
+            served.spawn_on(self.serve_core(incoming, draining.clone()), core);
+        }
         tokio::select! {
-            served = router.serve_with_incoming_shutdown(incoming, signal) => served?,
-            () = elapsed_after(drain_started, self.config.drain_timeout) => {
-                tracing::warn!(
-                    open = self.config.max_connections - slots.available_permits(),
-                    "connections cut: they were not done in server.drain_timeout={:?}",
-                    self.config.drain_timeout
-                );
+            () = accept(listener, Arc::clone(&slots), table) => {}
+            Some(ended) = served.join_next() => return told(ended),
+            () = shutdown => {}
+        }
+        self.handle.drain().await;
+        drain_all.send_replace(true);
+        let all_served = async {
+            while let Some(ended) = served.join_next().await {
+                told(ended)?;
             }
+            Ok(())
+        };
+        match tokio::time::timeout(self.config.drain_timeout, all_served).await {
+            Ok(outcome) => outcome?,
+            Err(_elapsed) => tracing::warn!(
+                open = self.config.max_connections - slots.available_permits(),
+                "connections cut: they were not done in server.drain_timeout={:?}",
+                self.config.drain_timeout
+            ),
         }
         close_connections(&cut_all, &slots, self.config.max_connections).await;
         Ok(())
     }
+
+    fn allowance(&self) -> Allowance {
+        Allowance {
+            preface_timeout: self.config.keepalive_timeout,
+            reply_share: self.reply_share,
+        }
+    }
+
+    /// Serves what is dealt to one core.
+    fn serve_core(
+        &self,
+        incoming: Incoming,
+        mut draining: watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<> {
+        let router = builder(&self.config).add_routes(self.routes.clone());
+        async move {
+            let signal = async move {
+                // An error means that the server is gone, which is as good as being told.
+                let _ = draining.wait_for(|draining| *draining).await;
+            };
+            router.serve_with_incoming_shutdown(incoming, signal).await
+        }
+    }
 }
 
-/// Resolves `timeout` after the signal, and never without one.
-async fn elapsed_after(signal: oneshot::Receiver<()>, timeout: Duration) {
-    match signal.await {
-        Ok(()) => tokio::time::sleep(timeout).await,
-        Err(_dropped) => std::future::pending().await,
+/// How one core ended. A panic there is a panic here: it was no request's.
+fn told(
+    ended: Result<Result<(), tonic::transport::Error>, JoinError>,
+) -> Result<(), tonic::transport::Error> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::proto::zstdb::badger_client::BadgerClient;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic_health::ServingStatus;
@@ -50,9 +51,13 @@ impl Running {
             address: listener.local_addr().unwrap(),
             handle: gateway.handle(),
             stop,
-            served: tokio::spawn(gateway.serve(listener, async move {
-                let _ = stopped.await;
-            })),
+            served: tokio::spawn(async move {
+                let cores = [Handle::current()];
+                let stopped = async move {
+                    let _ = stopped.await;
+                };
+                gateway.serve(listener, &cores, stopped).await
+            }),
         }
     }
 
