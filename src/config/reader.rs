@@ -37,6 +37,11 @@ impl<'a> Reader<'a> {
         self.problems.iter().all(|it| it.key != key)
     }
 
+    /// Whether a setting is "", which stands for "none given".
+    pub(super) fn is_empty(&self, key: &str) -> bool {
+        self.raw.get(key).text.is_empty()
+    }
+
     /// The value of a key with its origin, for messages about another key.
     pub(super) fn describe(&self, key: &str) -> String {
         let setting = self.raw.get(key);

@@ -5,7 +5,8 @@ use super::reader::Reader;
 use super::value::Config;
 use std::path::{Component, Path, PathBuf};
 
-/// Checks every pair, and brings `backup.auto_dir` into its one form: relative to `backup.dir`.
+/// Checks every pair, and brings `backup.auto_dir` into its one form: relative to `backup.dir`, which
+/// it sets if it is absolute and nobody else does.
 pub(super) fn check(r: &mut Reader, config: &mut Config) {
     at_least(
         r,
@@ -68,6 +69,11 @@ fn auto_backup(r: &mut Reader, config: &mut Config) {
                 format!("set {DIR} (--auto-backup-dir)"),
             ),
         ),
+        // zstdb knows this directory only. It is then the one that backups are confined to.
+        (Some(dir), Some(_)) if dir.is_absolute() && r.is_empty("backup.dir") => {
+            config.backup.dir.clone_from(dir);
+            config.backup.auto_dir = Some(PathBuf::from("."));
+        }
         (Some(dir), Some(_)) => match under_root(dir, &config.backup.dir) {
             Ok(dir) => config.backup.auto_dir = Some(dir),
             Err(fault) => r.report(DIR, fault),

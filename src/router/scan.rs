@@ -23,13 +23,37 @@ impl Router {
     /// # Errors
     /// What the shards answer.
     pub fn list(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {
-        let mut parts = self.parts(prefix)?;
         let skip = usize::try_from(page)
             .unwrap_or(usize::MAX)
             .saturating_mul(page_size);
+        self.next_keys(self.parts(prefix, None)?, skip, page_size)
+    }
+
+    /// As [`Router::list`]: the keys that come after one. It goes to them without a look at those
+    /// before.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub fn list_after(
+        &self,
+        prefix: &[u8],
+        before: &Key,
+        page_size: usize,
+    ) -> Result<Vec<(Key, Version)>> {
+        // The smallest byte string above a key is the key and a zero.
+        let start = [before.as_bytes(), &[0]].concat();
+        self.next_keys(self.parts(prefix, Some(&start))?, 0, page_size)
+    }
+
+    fn next_keys(
+        &self,
+        mut parts: Vec<Part<LiveRows>>,
+        skip: usize,
+        count: usize,
+    ) -> Result<Vec<(Key, Version)>> {
         let mut keys = Vec::new();
         let mut seen = 0;
-        while keys.len() < page_size {
+        while keys.len() < count {
             let Some((id, row)) = self.next_row(&mut parts)? else {
                 break;
             };
@@ -47,7 +71,7 @@ impl Router {
     /// What the shards answer.
     pub fn count(&self, prefix: &[u8]) -> Result<u64> {
         let mut count = 0;
-        for part in self.parts(prefix)? {
+        for part in self.parts(prefix, None)? {
             for row in part.rows {
                 self.told(part.shard, row.map_err(Into::into))?;
                 count += 1;
@@ -56,8 +80,8 @@ impl Router {
         Ok(count)
     }
 
-    /// Each shard's live rows with a prefix.
-    fn parts(&self, prefix: &[u8]) -> Result<Vec<Part<LiveRows>>> {
+    /// Each shard's live rows with a prefix, from `start` on.
+    fn parts(&self, prefix: &[u8], start: Option<&[u8]>) -> Result<Vec<Part<LiveRows>>> {
         let now = self.now();
         let readers = self.readers()?;
         let part = |reader: &std::sync::Arc<crate::shard::ShardReader>| {
@@ -67,7 +91,7 @@ impl Router {
             let rows: LiveRows = Box::new(
                 reader
                     .snapshot()
-                    .scan(Space::Key, prefix, None)
+                    .scan(Space::Key, prefix, start)
                     .filter(live),
             );
             Part {

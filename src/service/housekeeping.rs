@@ -2,7 +2,7 @@
 
 use super::{Service, blocking};
 use crate::dedup::SweepReport;
-use crate::model::{Error, Result};
+use crate::model::{Command, Error, Result};
 use crate::shard::GcOutcome;
 
 /// What the store holds and takes.
@@ -117,6 +117,22 @@ impl Service {
             Some(error) if !removed_any => Err(error),
             _ => Ok(removed_any),
         }
+    }
+
+    /// Lets the tombstones of all deletes so far go with their segments: for who needs their space
+    /// before `keys.tombstone_retention` is over. Increments from before become full backups, and
+    /// older archives are not merged any more.
+    ///
+    /// # Errors
+    /// `Unavailable` while another chore runs; what the shards answer.
+    pub async fn purge_tombstones(&self) -> Result<()> {
+        let _chore = self.chore()?;
+        let horizon = self.router().counter().current();
+        for shard in self.router().shards() {
+            let command = Command::PurgeTombstones { horizon };
+            self.router().write(shard.id(), command).await?;
+        }
+        Ok(())
     }
 
     /// Drops stale references and finds content without any.

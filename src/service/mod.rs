@@ -11,9 +11,18 @@
 //! that outlives the request.
 //!
 //! # The largest debt at the admission limits
-//! Memory: `admission.bytes_in_flight` for bodies, once more for their compressed forms, and the
-//! same for replies. Disk: one group per shard (16 MiB, or one value), plus what the index may
-//! still flush, which the shards' space floor keeps free.
+//!
+//! | debt | bound | with the defaults, one shard |
+//! |---|---|---|
+//! | memory: request bodies | `admission.bytes_in_flight` | 256 MiB |
+//! | memory: their compressed forms, until they are committed | the same again | 256 MiB |
+//! | memory: replies that their peers have not taken | the same again | 256 MiB |
+//! | memory: what peers send before they are asked | see the limits of `gateway::grpc` | |
+//! | memory: the index | `index.cache_size` + 2 x `index.write_buffer_size` a shard | 48 MiB |
+//! | disk: a group that is written and not acknowledged | 16 MiB, or one value, a shard | 16 MiB |
+//! | disk: space taken ahead of the log's end | 4 MiB a shard | 4 MiB |
+//! | disk: what the index may still flush | 2 x `index.write_buffer_size` a shard, kept free | 16 MiB |
+//! | disk: copies that GC made of a segment that is not unlinked yet | one `storage.segment_size` a shard | 256 MiB |
 
 mod backup;
 mod cpu;
@@ -22,6 +31,7 @@ mod get;
 mod housekeeping;
 mod import;
 mod merge;
+mod page_hint;
 mod put;
 mod restore;
 mod store_book;
@@ -40,6 +50,7 @@ use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
 use crate::model::{Error, ErrorKind, Key, Result, Version};
 use crate::router::Router;
+use page_hint::PageHints;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -82,6 +93,7 @@ struct Inner {
     rules: Rules,
     sealer: Sealer,
     cpu: CpuPool,
+    pages: PageHints,
     /// One backup, restore or gc at a time.
     chores: Arc<tokio::sync::Mutex<()>>,
 }
@@ -117,6 +129,7 @@ impl Service {
             rules,
             sealer,
             cpu,
+            pages: PageHints::default(),
             chores: Arc::default(),
         }))
     }
@@ -164,8 +177,20 @@ impl Service {
         page: u64,
         page_size: usize,
     ) -> Result<Vec<(Key, Version)>> {
-        let (router, prefix) = (self.router().clone(), prefix.to_vec());
-        blocking(move || router.list(&prefix, page, page_size)).await
+        let (service, prefix) = (self.clone(), prefix.to_vec());
+        blocking(move || service.list_page(&prefix, page, page_size)).await
+    }
+
+    fn list_page(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {
+        let counter = self.router().counter().current();
+        let found = match self.0.pages.take(prefix, page, counter) {
+            Some(before) => self.router().list_after(prefix, &before, page_size)?,
+            None => self.router().list(prefix, page, page_size)?,
+        };
+        if let Some((last, _)) = found.last().filter(|_| found.len() == page_size) {
+            self.0.pages.note(prefix, page + 1, counter, last.clone());
+        }
+        Ok(found)
     }
 
     /// How many live keys have a prefix.

@@ -151,7 +151,8 @@ impl Engine {
     /// Syncs and closes all shards at once.
     pub async fn close(self) -> Result<()> {
         let mut closing = tokio::task::JoinSet::new();
-        for shard in self.router.shards().iter().cloned() {
+        for shard in self.router.shards() {
+            let shard = shard.clone();
             closing.spawn(async move { close_in_time(&shard).await });
         }
         let mut outcome = Ok(());

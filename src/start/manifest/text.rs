@@ -248,7 +248,7 @@ mod tests {
           ],
           "merging": null
         }
-        xxh3 6b535533c348bf9c
+        xxh3 78155fa24acb9151
         "#);
     }
 

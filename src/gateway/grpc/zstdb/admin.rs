@@ -15,6 +15,7 @@ pub(super) async fn admin(service: &Service, item: Item) -> ItemReply {
         b"status" => admin_status(service, item.key).await,
         b"sync" => done_or_failed(service.sync().await, item.key),
         b"gc" => gc(service, item.key).await,
+        b"purge" => done_or_failed(service.purge_tombstones().await, item.key),
         b"backup" => archive::backup(service, item).await,
         b"restore" => archive::restore(service, item).await,
         b"stop" => {
