@@ -301,6 +301,14 @@ fn scheduled_backups_stay_inside_the_backup_directory() {
 }
 
 #[test]
+fn zstdbs_backup_directory_alone_is_the_one_that_backups_are_confined_to() {
+    let zstdbs = "[backup]\nauto_every = \"@every 1h30m\"\nauto_dir = \"/srv/backups\"";
+    let backup = config(zstdbs).backup;
+    assert_eq!(backup.dir, Path::new("/srv/backups"));
+    assert_eq!(backup.auto_dir.unwrap(), Path::new("."));
+}
+
+#[test]
 fn overwrite_is_accepted_in_content_mode_as_zstdb_does() {
     assert!(config("[keys]\noverwrite = true").keys.overwrite);
 }

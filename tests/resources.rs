@@ -194,3 +194,70 @@ async fn reopening_a_shard_leaves_no_thread_and_no_file_behind() {
         server.stop().await;
     }
 }
+
+/// A system that gives no more open files is no damage: the shard waits for them, its index stays
+/// where it is, and it comes back by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_ran_out_of_open_files_comes_back_with_its_index() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let server = Server::builder()
+        .flags(["--allow-user-key", "--max-upload-size-mb", "1"])
+        .set("storage.segment_size", "1 MiB")
+        .start()
+        .await;
+    let mut client = server.client().await;
+    // Answered, and so accepted: with no handle left, nobody else is.
+    server.assert_answers().await;
+    let first = client.set(set_of("first", "value")).await.unwrap();
+    assert_eq!(first.into_inner().errcode, 0);
+    let limit_to = |current| {
+        let pid = Pid::from_raw(server.pid().cast_signed());
+        let limit = Rlimit {
+            current: Some(current),
+            ..getrlimit(Resource::Nofile)
+        };
+        prlimit(pid, Resource::Nofile, limit).unwrap();
+    };
+    limit_to(1);
+    let mut stored = Vec::new();
+    let refused = loop {
+        let key = format!("key-{}", stored.len());
+        let item = set_of(key.clone(), noise(stored.len() as u64, 300_000));
+        let reply = client.set(item).await.unwrap().into_inner();
+        if reply.errcode != 0 {
+            break String::from_utf8(reply.status.to_vec()).unwrap();
+        }
+        stored.push(key);
+        assert!(stored.len() < 100, "no segment was ever started");
+    };
+    assert!(refused.contains("Too many open files"), "{refused}");
+    eventually("the shard was tried in vain", || {
+        (server.log().matches("the shard does not open").count() >= 2).then_some(())
+    })
+    .await;
+    limit_to(1000);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while client
+        .set(set_of("again", "value"))
+        .await
+        .unwrap()
+        .into_inner()
+        .errcode
+        != 0
+    {
+        assert!(std::time::Instant::now() < deadline, "{}", server.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for (step, key) in stored.iter().enumerate() {
+        let found = client.get(key_of(key.clone())).await.unwrap().into_inner();
+        assert!(found.data == noise(step as u64, 300_000), "{key}");
+    }
+    assert!(
+        !server.log().contains("rebuilding the index"),
+        "{}",
+        server.log()
+    );
+    let aside = server.data_dir().join("shards/000/index.set-aside");
+    assert!(!aside.exists());
+    server.stop().await;
+}
