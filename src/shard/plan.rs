@@ -177,7 +177,9 @@ fn plan_put(
         .filter(|known| known.is_live(context.now));
     if let Some(known) = before
         && stays(&known, existing, &put.body)
-        && !is_content_lost(current, &put.body, context)?
+        && !(existing == Existing::KeepSameContent
+            && known.link.is_some()
+            && is_content_lost(current, &put.body, context)?)
     {
         return Ok(Plan::unchanged(Reply::Unchanged {
             version: known.version,

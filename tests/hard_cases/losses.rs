@@ -155,18 +155,25 @@ fn a_content_that_was_lost_is_stored_again() {
         payload_sum: 6,
         payload: noise(1, LARGE).into(),
     };
-    let command = Command::Put {
+    let command = |existing| Command::Put {
         key: Key::of_digest(digest),
         body: PutBody::Home {
             blob,
             info,
-            value: Some(value),
+            value: Some(value.clone()),
         },
-        existing: Existing::KeepSameContent,
+        existing,
         expiry: None,
     };
     let context = PlanContext { now: Timestamp(1) };
-    let planned = plan(&mut Lost(old), command, context, &mut || Version(9)).unwrap();
+    let planned = |existing| {
+        let command = command(existing);
+        plan(&mut Lost(old), command, context, &mut || Version(9)).unwrap()
+    };
+    // A key that keeps its first value keeps it, whatever became of that or of the new one.
+    let kept = planned(Existing::Keep);
+    assert!(kept.records.is_empty() && matches!(kept.reply, Reply::Unchanged { .. }));
+    let planned = planned(Existing::KeepSameContent);
     assert!(matches!(planned.reply, Reply::Put { stored: true, .. }));
     assert!(!planned.records.is_empty());
 }
