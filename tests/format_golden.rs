@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use shardkeep::codec::{
-    self, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Record, Role, SegmentHeader, TombstoneNote,
-    encode_blob_ref, open_sealed,
+    self, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Membership, Record, SegmentHeader,
+    TombstoneNote, encode_blob_ref, open_sealed,
 };
 use shardkeep::index::{Place, Row};
 use shardkeep::log::{FrameWalk, LogIdentity, Payloads, Position, Step, inspect};
@@ -136,8 +136,7 @@ fn segment() -> Vec<u8> {
             .collect();
         let last = records.last().unwrap();
         let header = FrameHeader {
-            role: Role::Single,
-            participants: 0,
+            membership: Membership::NONE,
             store: STORE,
             shard: SHARD,
             record_count: records.len() as u32,
@@ -152,7 +151,6 @@ fn segment() -> Vec<u8> {
             durable_segment: SEGMENT,
             durable_offset,
             now: Timestamp(1_700_000_000_123),
-            transaction: 0,
         };
         let (head, sum) = header.encode(SALT);
         prev_sum = sum;

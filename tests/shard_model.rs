@@ -9,7 +9,7 @@ use shardkeep::config::Durability;
 use shardkeep::index::{IndexOptions, Place, Row, Totals};
 use shardkeep::log::{Ballast, LogOptions, Position};
 use shardkeep::model::*;
-use shardkeep::shard::{Homes, ShardOptions, ShardStore};
+use shardkeep::shard::{Homes, ShardOptions, ShardStore, Transactions};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -143,6 +143,7 @@ fn options(dir: &Path, durability: Durability, counter: Arc<VersionCounter>) -> 
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::new(Clock::default()),
         counter,
+        transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::scratch;
 use super::value::{key, noise, sealed};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use shardkeep::codec::{Kind, Record};
+use shardkeep::codec::{Kind, Membership, Record};
 use shardkeep::log::{GroupContext, Log, LogIdentity, LogOptions, OpenContext};
 use shardkeep::model::{Seq, ShardId, StoreId, Timestamp, Version};
 use std::hint::black_box;
@@ -13,6 +13,7 @@ const CONTEXT: GroupContext = GroupContext {
     counter: Version(1),
     last_seq: Seq(1),
     now: Timestamp(1),
+    membership: Membership::NONE,
 };
 
 fn open(dir: &Path) -> Log {

@@ -9,7 +9,7 @@ use shardkeep::log::{Ballast, LogOptions};
 use shardkeep::model::{
     Clock, Command, Existing, PutBody, SealedValue, ShardId, StoreId, Timestamp, VersionCounter,
 };
-use shardkeep::shard::{Homes, ShardOptions, ShardStore};
+use shardkeep::shard::{Homes, ShardOptions, ShardStore, Transactions};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ fn open(dir: &Path, durability: Durability) -> ShardStore {
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::new(Clock::default()),
         counter: Arc::new(VersionCounter::default()),
+        transactions: Arc::new(Transactions::one_by_one(1)),
     };
     let (store, _) = ShardStore::open(options, None).expect("an empty folder is a new shard");
     store

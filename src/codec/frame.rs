@@ -10,25 +10,44 @@ pub const FRAME_HEADER_SIZE: usize = 136;
 /// The checksum stands behind magic, length and role, and covers everything after itself.
 const SUMMED_FROM: usize = 16;
 
-/// What a group is to a transaction. Only `Single` is written today; the others are refused by a
-/// program that cannot resolve them rather than taken for something they are not.
+/// What a group is to a transaction. Right behind a prepare stands its decision, unless the log
+/// ends there: then it is undecided, and its records say nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The group stands for itself.
     Single,
     /// One shard's part of a transaction that is not decided here.
     Prepare,
-    /// The decision about a transaction.
+    /// The decision about a transaction: for it if it names participants, against it if none.
     Decide,
+}
+
+/// Which transaction a group belongs to, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// What the group is to it.
+    pub role: Role,
+    /// Shards that take part; 0 for a single group and for a transaction that was given up.
+    pub participants: u8,
+    /// The version that was drawn for the transaction before any of its frames was written; 0 for
+    /// none.
+    pub transaction: u64,
+}
+
+impl Membership {
+    /// A group that stands for itself.
+    pub const NONE: Self = Self {
+        role: Role::Single,
+        participants: 0,
+        transaction: 0,
+    };
 }
 
 /// See `FORMAT.md`, "Group frame".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What the group is to a transaction.
-    pub role: Role,
-    /// Shards that take part in the transaction; 0 for a single group.
-    pub participants: u8,
+    /// Which transaction the group belongs to.
+    pub membership: Membership,
     /// The store.
     pub store: StoreId,
     /// The shard.
@@ -57,8 +76,6 @@ pub struct FrameHeader {
     pub durable_offset: u64,
     /// The time at the door of the group's newest command.
     pub now: Timestamp,
-    /// The transaction, 0 for none.
-    pub transaction: u64,
 }
 
 impl FrameHeader {
@@ -71,8 +88,8 @@ impl FrameHeader {
         let mut out = Vec::with_capacity(FRAME_HEADER_SIZE);
         out.extend_from_slice(Self::MAGIC);
         out.extend_from_slice(&(FRAME_HEADER_SIZE as u16).to_le_bytes());
-        out.push(role_byte(self.role));
-        out.push(self.participants);
+        out.push(role_byte(self.membership.role));
+        out.push(self.membership.participants);
         out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(&self.store.0.to_le_bytes());
         out.extend_from_slice(&self.shard.0.to_le_bytes());
@@ -91,7 +108,7 @@ impl FrameHeader {
             self.durable_segment.0,
             self.durable_offset,
             self.now.0,
-            self.transaction,
+            self.membership.transaction,
         ] {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -134,9 +151,12 @@ impl FrameHeader {
         let position = cursor.u64()?;
         let meta_len = cursor.u32()?;
         cursor.take(4)?;
-        let header = Self {
-            role: parse_role(role)?,
-            participants,
+        let mut header = Self {
+            membership: Membership {
+                role: parse_role(role)?,
+                participants,
+                transaction: 0,
+            },
             store,
             shard,
             record_count,
@@ -151,8 +171,8 @@ impl FrameHeader {
             durable_segment: SegmentId(cursor.u64()?),
             durable_offset: cursor.u64()?,
             now: Timestamp(cursor.u64()?),
-            transaction: cursor.u64()?,
         };
+        header.membership.transaction = cursor.u64()?;
         Ok((header, sum))
     }
 
@@ -202,8 +222,11 @@ mod tests {
 
     fn sample() -> FrameHeader {
         FrameHeader {
-            role: Role::Single,
-            participants: 0,
+            membership: Membership {
+                role: Role::Prepare,
+                participants: 2,
+                transaction: 17,
+            },
             store: StoreId(5),
             shard: ShardId(2),
             record_count: 3,
@@ -218,7 +241,6 @@ mod tests {
             durable_segment: SegmentId(8),
             durable_offset: 15,
             now: Timestamp(16),
-            transaction: 0,
         }
     }
 
@@ -247,6 +269,7 @@ mod tests {
         let (bytes, sum) = sample().encode(42);
         assert_eq!(&bytes[0..4], FrameHeader::MAGIC);
         assert_eq!(bytes[4..6], 136u16.to_le_bytes());
+        assert_eq!(bytes[6..8], [1, 2]);
         assert_eq!(bytes[8..16], sum.to_le_bytes());
         assert_eq!(bytes[16..32], 5u128.to_le_bytes());
         assert_eq!(bytes[32..34], 2u16.to_le_bytes());
@@ -255,7 +278,7 @@ mod tests {
         assert_eq!(bytes[48..56], 4096u64.to_le_bytes());
         assert_eq!(bytes[56..60], 300u32.to_le_bytes());
         assert_eq!(bytes[64..72], (1u64 << 33).to_le_bytes());
-        for (index, field) in [11u64, 12, 13, 14, 8, 15, 16, 0].into_iter().enumerate() {
+        for (index, field) in [11u64, 12, 13, 14, 8, 15, 16, 17].into_iter().enumerate() {
             let at = 72 + index * 8;
             assert_eq!(bytes[at..at + 8], field.to_le_bytes(), "field at {at}");
         }

@@ -14,7 +14,7 @@ mod segment_header;
 
 pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, sum64_of};
 pub use cursor::{Cursor, put_varint};
-pub use frame::{FRAME_HEADER_SIZE, FrameHeader, Role};
+pub use frame::{FRAME_HEADER_SIZE, FrameHeader, Membership, Role};
 pub use record::{
     FLAG_CONTENT, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote,
     decode_blob_ref, encode_blob_ref,

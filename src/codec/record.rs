@@ -28,16 +28,22 @@ pub enum Space {
     Purged,
     /// A named mark of the log itself.
     Mark,
+    /// A slot: its number, 2 bytes, big-endian.
+    Slot,
+    /// A transaction: its number, 8 bytes, big-endian.
+    Transaction,
 }
 
 impl Space {
     /// All of them, in the order in which they are walked.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Key,
         Self::Blob,
         Self::Reference,
         Self::Purged,
         Self::Mark,
+        Self::Slot,
+        Self::Transaction,
     ];
 
     /// The byte that rows of this space begin with.
@@ -49,12 +55,14 @@ impl Space {
             Self::Reference => b'r',
             Self::Purged => b'p',
             Self::Mark => b'm',
+            Self::Slot => b'h',
+            Self::Transaction => b't',
         }
     }
 }
 
-/// What a record says of its entity. Numbers 11 to 15 are kept for slot moves, transactions,
-/// namespaces, chunk lists and expiries.
+/// What a record says of its entity. Numbers 13 to 15 are kept for namespaces, chunk lists and
+/// expiries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A key holds the payload.
@@ -77,10 +85,14 @@ pub enum Kind {
     Horizon,
     /// The version counter reached `version`.
     Counter,
+    /// A slot left this shard: what older records say of its keys and contents is void here.
+    SlotLeft,
+    /// A transaction was given up: what its prepare says never came to be.
+    Aborted,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Value,
         Self::Link,
         Self::Tombstone,
@@ -91,6 +103,8 @@ impl Kind {
         Self::Purged,
         Self::Horizon,
         Self::Counter,
+        Self::SlotLeft,
+        Self::Aborted,
     ];
 
     /// The byte on disk.
@@ -123,6 +137,8 @@ impl Kind {
             Self::Reference | Self::ReferenceGone => Space::Reference,
             Self::Purged => Space::Purged,
             Self::Horizon | Self::Counter => Space::Mark,
+            Self::SlotLeft => Space::Slot,
+            Self::Aborted => Space::Transaction,
         }
     }
 
@@ -438,6 +454,6 @@ mod tests {
             assert_eq!(Kind::parse(kind.byte()), Ok(kind));
         }
         assert!(Kind::parse(0).is_err());
-        assert!(Kind::parse(11).is_err());
+        assert!(Kind::parse(13).is_err());
     }
 }

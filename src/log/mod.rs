@@ -25,6 +25,7 @@ mod scan;
 mod segment;
 mod space;
 mod tail;
+mod transaction;
 mod writer;
 
 pub use file::{create_dir_synced, rename_synced, sync_dir, write_file_synced};
@@ -34,6 +35,7 @@ pub use open::{OpenContext, Opened};
 pub use scan::{Frame, FrameScanner, Payloads, ScannedRecord};
 pub use segment::{Segment, SegmentMap, SharedSegments};
 pub use space::{Ballast, free_space};
+pub use transaction::{LogExtent, Vote};
 pub use writer::{GroupContext, Log, LogOptions};
 
 use crate::codec::FormatError;
@@ -97,7 +99,7 @@ pub enum LogError {
         /// Where in it.
         offset: u64,
         /// What it is.
-        what: &'static str,
+        what: String,
     },
     /// The index is not of this log's state; it must be rebuilt.
     #[error("the index is {0}: it must be rebuilt from the log")]
@@ -124,10 +126,12 @@ impl LogError {
 
     fn format(path: &Path, offset: u64) -> impl FnOnce(FormatError) -> Self {
         let path = path.to_owned();
-        move |error| Self::Damaged {
-            path,
-            offset,
-            what: error.to_string(),
+        move |error| {
+            let what = error.to_string();
+            match error {
+                FormatError::Newer { .. } => Self::Newer { path, offset, what },
+                _ => Self::Damaged { path, offset, what },
+            }
         }
     }
 }

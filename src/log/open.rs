@@ -3,7 +3,9 @@
 use super::tail::{AdoptedGroup, Tail, proven_end, scan_tail, split_tail, torn_len};
 use super::writer::{Active, random_salt};
 use super::{Log, LogError, LogIdentity, LogOptions, Position, Segment, SegmentMap, file};
-use crate::codec::{FRAME_HEADER_SIZE, FrameHeader, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::codec::{
+    FRAME_HEADER_SIZE, FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader,
+};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -159,7 +161,11 @@ impl Opened {
             self.learn(&group.header);
             let total: u64 = group.records.iter().map(Record::log_size).sum();
             self.log.allocate(total + FRAME_HEADER_SIZE as u64)?;
-            let prepared = self.log.prepare(&group.records, self.context());
+            let context = super::GroupContext {
+                membership: group.header.membership,
+                ..self.context()
+            };
+            let prepared = self.log.prepare(&group.records, context);
             self.log.write(prepared)?;
         }
         self.log.sync()?;
@@ -170,8 +176,11 @@ impl Opened {
         Ok(())
     }
 
-    fn context(&self) -> super::GroupContext {
+    /// What a frame written now says about counters.
+    #[must_use]
+    pub fn context(&self) -> super::GroupContext {
         super::GroupContext {
+            membership: Membership::NONE,
             counter: self.counter,
             last_seq: self.last_seq,
             now: self.now,

@@ -1,9 +1,7 @@
 //! Reading a segment frame by frame.
 
 use super::{LogError, Position, Segment};
-use crate::codec::{
-    Cursor, FRAME_HEADER_SIZE, FrameHeader, Record, RecordHeader, Role, payload_sum,
-};
+use crate::codec::{Cursor, FRAME_HEADER_SIZE, FrameHeader, Record, RecordHeader, payload_sum};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -85,7 +83,7 @@ impl FrameScanner {
     /// The next frame, or `None` at the end. After an error the scanner stands where it was.
     ///
     /// # Errors
-    /// `Damaged` where the bytes are no frame of this segment, `Newer`, `Io`.
+    /// `Damaged` where the bytes are no frame of this segment, `Io`.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, LogError> {
         if self.offset >= self.end {
             return Ok(None);
@@ -127,12 +125,6 @@ impl FrameScanner {
             "a frame of another shard or store"
         } else if (header.segment, header.position) != (owner.segment, at) {
             "a frame of another place"
-        } else if header.role != Role::Single {
-            return Err(LogError::Newer {
-                path: self.segment.path().to_owned(),
-                offset: at,
-                what: "a frame of a transaction, which this program cannot resolve",
-            });
         } else if header.frame_len() > self.end - at {
             "a frame that is longer than the segment"
         } else if self.prev_sum.is_some_and(|sum| sum != header.prev_sum) {

@@ -3,7 +3,7 @@
 use super::group::{self, PreparedGroup};
 use super::segment::full_or_io;
 use super::{LogError, LogIdentity, Position, Segment, SegmentMap, SharedSegments, file};
-use crate::codec::{FrameHeader, Record, Role, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::codec::{FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct GroupContext {
     pub last_seq: Seq,
     /// The time at the door of the newest command.
     pub now: Timestamp,
+    /// The transaction it belongs to.
+    pub membership: Membership,
 }
 
 /// The log of one shard, open for appending.
@@ -154,8 +156,7 @@ impl Log {
             record.encode_meta(salt, &mut meta);
         }
         let header = FrameHeader {
-            role: Role::Single,
-            participants: 0,
+            membership: context.membership,
             store: self.owner.store,
             shard: self.owner.shard,
             record_count: u32::try_from(records.len()).expect("groups are bounded by admission"),
@@ -170,7 +171,6 @@ impl Log {
             durable_segment: self.durable.segment,
             durable_offset: self.durable.offset,
             now: context.now,
-            transaction: 0,
         };
         let (header_bytes, header_sum) = header.encode(salt);
         let end = Position {

@@ -16,6 +16,16 @@ pub enum ShardError {
     /// The index says what the log does not: it must be rebuilt.
     #[error("index row contradicts the log: {0}")]
     Contradiction(String),
+    /// A transaction that a crash left undecided cannot be resolved yet.
+    #[error(
+        "transaction {transaction} is undecided until the log of shard {needed} can be read: see why that shard does not open"
+    )]
+    Undecided {
+        /// The transaction.
+        transaction: u64,
+        /// The shard that may know.
+        needed: ShardId,
+    },
 }
 
 impl ShardError {
@@ -30,7 +40,8 @@ impl ShardError {
                 | LogError::Full { .. }
                 | LogError::Damaged { .. }
                 | LogError::Newer { .. },
-            ) => false,
+            )
+            | Self::Undecided { .. } => false,
         }
     }
 
@@ -54,7 +65,8 @@ impl ShardError {
             Self::Log(LogError::Damaged { .. }) => Error::corrupt("DATA_DAMAGED", message),
             Self::Log(LogError::Io { .. } | LogError::Newer { .. } | LogError::IndexStale(_))
             | Self::Index(_)
-            | Self::Contradiction(_) => Error::unavailable("SHARD_FAILED", message),
+            | Self::Contradiction(_)
+            | Self::Undecided { .. } => Error::unavailable("SHARD_FAILED", message),
         }
     }
 }

@@ -11,8 +11,10 @@ use super::message::GcOutcome;
 use super::plan::horizon_record;
 use super::replay::purged_id;
 use super::store::{EntityId, Forget, ShardStore};
+use super::void::is_void;
 use crate::codec::{
-    FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, SEGMENT_HEADER_SIZE, TombstoneNote, payload_sum,
+    FLAG_MOVED, Kind, Membership, RECORD_HEADER_SIZE, Record, Role, SEGMENT_HEADER_SIZE,
+    TombstoneNote, payload_sum,
 };
 use crate::index::{IndexError, Row};
 use crate::log::{FrameScanner, LogError, Payloads, ScannedRecord, Segment};
@@ -34,6 +36,8 @@ pub(super) struct GcJob {
     forgotten: Vec<EntityId>,
     /// The highest version of a forgotten tombstone.
     horizon: Version,
+    /// Whether a shard could ask it what became of a transaction.
+    knows_transactions: bool,
 }
 
 impl GcJob {
@@ -47,7 +51,8 @@ impl GcJob {
 pub(super) enum GcStep {
     /// There is more to move.
     More,
-    /// Everything live is moved, but readers hold the segment still.
+    /// Everything live is moved, but readers hold the segment still, or a shard that does not open
+    /// may yet ask it about a transaction.
     Pinned,
     /// The segment is gone.
     Done,
@@ -120,6 +125,7 @@ impl ShardStore {
             end,
             forgotten: Vec::new(),
             horizon: Version::default(),
+            knows_transactions: false,
         }))
     }
 
@@ -135,10 +141,12 @@ impl ShardStore {
             let Some(frame) = scanner.next_frame()? else {
                 break;
             };
+            let membership = frame.header.membership;
+            job.knows_transactions |= membership.role != Role::Single;
             for scanned in frame.records {
                 let entity = (scanned.record.kind.space(), scanned.record.id.clone());
                 let row = self.index.get(entity.0, &entity.1)?;
-                match self.verdict(&scanned, row.as_ref(), job)? {
+                match self.verdict(&scanned, membership, row.as_ref(), job)? {
                     Verdict::Dead => {}
                     Verdict::Forgotten => {
                         job.horizon = job.horizon.max(scanned.record.version);
@@ -180,12 +188,16 @@ impl ShardStore {
     fn verdict(
         &self,
         scanned: &ScannedRecord,
+        membership: Membership,
         row: Option<&Row>,
         job: &GcJob,
     ) -> Result<Verdict, ShardError> {
         let record = &scanned.record;
         let here = job.segment.id();
         let Some(row) = row.filter(|row| row.seq >= record.seq) else {
+            if is_void(record, membership, |space, id| self.index.get(space, id))? {
+                return Ok(Verdict::Dead);
+            }
             let what = format!(
                 "no row says what became of the record at {} of segment {here}",
                 scanned.position.offset
@@ -221,6 +233,9 @@ impl ShardStore {
     /// The last step: no reader, predecessor cut, record, index, file, in this order.
     fn purge(&mut self, job: &mut GcJob) -> Result<GcStep, ShardError> {
         let id = job.segment.id();
+        if job.knows_transactions && self.options.transactions.is_in_doubt() {
+            return Ok(GcStep::Pinned);
+        }
         let mut records = vec![Record::bookkeeping(
             Kind::Purged,
             purged_id(id),

@@ -46,6 +46,12 @@ impl Ledger {
         true
     }
 
+    /// Enters a record that stands in the log and says nothing, such as one of a transaction that
+    /// was given up.
+    pub fn enter_dead(&mut self, segment: SegmentId, size: u64) {
+        self.touch(segment).total_bytes += size;
+    }
+
     /// Takes an entity's row out of the books.
     pub fn leave(&mut self, id_len: usize, row: &Row) {
         let segment = row.place.record.segment;
@@ -135,7 +141,9 @@ impl Totals {
             | Kind::ReferenceGone
             | Kind::Purged
             | Kind::Horizon
-            | Kind::Counter => Self::default(),
+            | Kind::Counter
+            | Kind::SlotLeft
+            | Kind::Aborted => Self::default(),
         }
     }
 }

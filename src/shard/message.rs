@@ -66,7 +66,8 @@ pub(super) struct Close {
 pub struct GcOutcome {
     /// Segments that are gone.
     pub removed: Vec<SegmentId>,
-    /// Segments that have nothing live any more but are still being read.
+    /// Segments that have nothing live any more but are still being read, or may be asked about a
+    /// transaction.
     pub pinned: Vec<SegmentId>,
     /// Segments that hold a damaged record and stay as they are.
     pub damaged: Vec<SegmentId>,

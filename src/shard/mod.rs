@@ -2,7 +2,8 @@
 //!
 //! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
 //! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
-//! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets.
+//! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
+//! resolves what a crash left undecided, `void` knows records that say nothing.
 //!
 //! # Crash points of a put, and the fact that proves what survives
 //! | crash after | durable fact | after recovery |
@@ -23,6 +24,10 @@
 //! record is replayed: rows that still point into the segment are forgotten tombstones and go;
 //! then the file goes. A segment that is missing without that record is damage.
 //!
+//! # Transactions
+//! A prepare says nothing until a decision stands behind it; what a crash left without one is
+//! resolved by all shards together before they serve, by the rule in `transactions`.
+//!
 //! # How a reader never sees half a batch
 //! One command's rows for one key are one row: a Get sees the old one or the new. A link's row is
 //! put behind its blob's row, in one batch, so who sees the link finds the blob. Scans read a
@@ -32,6 +37,7 @@ mod actor;
 mod error;
 mod gc;
 mod handle;
+mod homes;
 mod ledger;
 mod message;
 pub mod plan;
@@ -40,16 +46,21 @@ mod replay;
 mod snapshot;
 mod space;
 mod store;
+mod transactions;
 mod verify;
 mod view;
+mod void;
 
 pub use error::ShardError;
 pub use handle::{ShardHandle, ShardHealth};
+pub use homes::Homes;
 pub use message::GcOutcome;
 pub use reader::{Found, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
-pub use store::{Homes, OpenReport, ShardOptions, ShardStats, ShardStore};
+pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
+pub use transactions::Transactions;
 pub use verify::{
     Counts, PROBLEMS_MAX, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
     check_payload, check_row, verify_shard, verify_store,
 };
+pub use void::is_void;

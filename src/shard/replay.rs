@@ -2,13 +2,14 @@
 
 use super::error::ShardError;
 use super::ledger::Ledger;
-use super::store::{EntityId, inline_payload};
-use crate::codec::{Kind, SEGMENT_HEADER_SIZE, Space};
+use super::store::{EntityId, ShardOptions, inline_payload};
+use super::void::{parse_slot, slot_of_entity};
+use crate::codec::{FrameHeader, Kind, Role, SEGMENT_HEADER_SIZE, Space};
 use crate::index::{Index, IndexState, Place, Row};
 use crate::log::{
     Frame, FrameScanner, LogError, Opened, Payloads, Position, ScannedRecord, Segment,
 };
-use crate::model::SegmentId;
+use crate::model::{SegmentId, Seq};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,11 +29,13 @@ pub(super) struct Replay<'a> {
     index: &'a Index,
     state: IndexState,
     ledger: Ledger,
-    inline_max: usize,
+    options: &'a ShardOptions,
     /// Rows changed since the last batch; `None` for a removed one.
     changed: HashMap<EntityId, Option<Row>>,
     /// Segments whose purge was logged and whose file is here still.
     purged: Vec<SegmentId>,
+    /// The last frame, if it waits for the decision behind it.
+    prepared: Option<Frame>,
     rebuilding: bool,
     groups: u64,
 }
@@ -43,7 +46,7 @@ impl<'a> Replay<'a> {
         index: &'a Index,
         opened: &mut Opened,
         state: Option<IndexState>,
-        inline_max: usize,
+        options: &'a ShardOptions,
     ) -> Result<ReplayReport, ShardError> {
         let segments = opened.log.segments().load_full();
         let ledger = Ledger::new(state.unwrap_or_default().totals, index.usage()?);
@@ -57,9 +60,10 @@ impl<'a> Replay<'a> {
             rebuilding: state.is_none_or(|state| state.is_unbuilt()),
             state: state.unwrap_or_default(),
             ledger,
-            inline_max,
+            options,
             changed: HashMap::new(),
             purged: Vec::new(),
+            prepared: None,
             groups: 0,
         };
         let from = replay.state.applied;
@@ -71,6 +75,7 @@ impl<'a> Replay<'a> {
             };
             replay.segment(segment, start, opened)?;
         }
+        replay.resolve(opened)?;
         replay.finish(opened)
     }
 
@@ -81,7 +86,7 @@ impl<'a> Replay<'a> {
         opened: &mut Opened,
     ) -> Result<(), ShardError> {
         let end = opened.ends.get(&segment.id()).copied().unwrap_or(start);
-        let payloads = Payloads::Small(self.inline_max);
+        let payloads = Payloads::Small(self.options.inline_max);
         let mut scanner = FrameScanner::new(segment.clone(), start, end, payloads);
         while let Some(frame) = scanner.next_frame()? {
             opened.learn(&frame.header);
@@ -90,7 +95,60 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// A prepare waits for the frame behind it: until then, `applied` stays where it is.
     fn frame(&mut self, frame: Frame, opened: &Opened) -> Result<(), ShardError> {
+        if let Some(prepared) = self.prepared.take() {
+            self.decide(prepared, &frame.header, opened)?;
+        }
+        match frame.header.membership.role {
+            Role::Prepare => self.prepared = Some(frame),
+            Role::Single | Role::Decide => self.enter(frame, opened)?,
+        }
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        prepared: Frame,
+        decision: &FrameHeader,
+        opened: &Opened,
+    ) -> Result<(), ShardError> {
+        let by = decision.membership;
+        if by.role != Role::Decide || by.transaction != prepared.header.membership.transaction {
+            let path = segment_path(opened, decision.segment);
+            let what = "the decision about the transaction before is not here".to_owned();
+            let offset = decision.position;
+            return Err(LogError::Damaged { path, offset, what }.into());
+        }
+        if by.participants > 0 {
+            return self.enter(prepared, opened);
+        }
+        for scanned in &prepared.records {
+            let segment = scanned.position.segment;
+            self.ledger.enter_dead(segment, scanned.log_size);
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction that the log ends in, as all shards together find.
+    fn resolve(&mut self, opened: &mut Opened) -> Result<(), ShardError> {
+        let transactions = &self.options.transactions;
+        if let Some(prepared) = &self.prepared {
+            let membership = prepared.header.membership;
+            let commit = transactions.is_committed(membership)?;
+            let (shard, transaction) = (self.options.id, membership.transaction);
+            tracing::warn!(%shard, transaction, commit, "a transaction that a crash left undecided is resolved");
+            let decision = opened.decide(membership, commit)?;
+            let segments = opened.log.segments().load_full();
+            if let Some(segment) = segments.get(&decision.segment) {
+                self.segment(segment, decision.offset, opened)?;
+            }
+        }
+        transactions.resolved(self.options.id);
+        Ok(())
+    }
+
+    fn enter(&mut self, frame: Frame, opened: &Opened) -> Result<(), ShardError> {
         for scanned in &frame.records {
             self.record(scanned)?;
             if scanned.record.kind == Kind::Purged {
@@ -111,13 +169,16 @@ impl<'a> Replay<'a> {
     fn record(&mut self, scanned: &ScannedRecord) -> Result<(), ShardError> {
         let record = &scanned.record;
         let entity = (record.kind.space(), record.id.clone());
+        if record.kind == Kind::SlotLeft {
+            self.slot_left(&record.id, record.seq)?;
+        }
         let before = self.row(&entity)?;
         let place = Place {
             record: scanned.position,
             payload_offset: scanned.payload_offset,
             payload_len: scanned.payload_len,
         };
-        let inline = inline_payload(record, self.inline_max)
+        let inline = inline_payload(record, self.options.inline_max)
             .filter(|payload| payload.len() == scanned.payload_len as usize);
         let row = Row::new(record, place, inline);
         if self.ledger.enter(entity.1.len(), before.as_ref(), &row) {
@@ -131,6 +192,24 @@ impl<'a> Replay<'a> {
             Some(row) => Ok(row.clone()),
             None => Ok(self.index.get(entity.0, &entity.1)?),
         }
+    }
+
+    /// The rows of a slot that left go.
+    fn slot_left(&mut self, id: &[u8], seq: Seq) -> Result<(), ShardError> {
+        let Some(slot) = parse_slot(id) else {
+            return Ok(());
+        };
+        self.flush()?;
+        for space in [Space::Key, Space::Blob, Space::Reference] {
+            for found in self.index.snapshot().scan(space, &[], None) {
+                let (id, row) = found?;
+                if slot_of_entity(space, &id) == Some(slot) && row.seq < seq {
+                    self.ledger.leave(id.len(), &row);
+                    self.changed.insert((space, id), None);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the `purged` record did to the index when it was first applied.

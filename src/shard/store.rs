@@ -1,61 +1,27 @@
 //! Log and index of one shard, opened together, changed together.
 
 use super::error::ShardError;
+use super::homes::Homes;
 use super::ledger::Ledger;
 use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
+use super::transactions::Transactions;
 use super::view::View;
-use crate::codec::{Kind, Record, Space};
+use crate::codec::{Kind, Membership, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
 use crate::log::{
     Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, Position,
 };
 use crate::model::{
-    Clock, Command, Reply, SegmentId, Seq, ShardId, Slot, StoreId, Timestamp, Version,
-    VersionCounter,
+    Clock, Command, Reply, SegmentId, Seq, ShardId, StoreId, Timestamp, Version, VersionCounter,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Which shard each slot belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Homes(Vec<ShardId>);
-
-impl Homes {
-    /// All slots spread evenly over `shards`.
-    #[must_use]
-    pub fn even(shards: u16) -> Self {
-        let count = u16::try_from(Slot::COUNT).expect("1024 fits u16");
-        Self(
-            (0..count)
-                .map(|slot| ShardId(slot % shards.max(1)))
-                .collect(),
-        )
-    }
-
-    /// A table of exactly [`Slot::COUNT`] entries.
-    #[must_use]
-    pub fn from_table(table: Vec<ShardId>) -> Option<Self> {
-        (table.len() == Slot::COUNT).then_some(Self(table))
-    }
-
-    /// The shard of a slot.
-    #[must_use]
-    pub fn shard_of(&self, slot: Slot) -> ShardId {
-        self.0[usize::from(slot.0)]
-    }
-
-    /// Every slot's shard.
-    #[must_use]
-    pub fn table(&self) -> &[ShardId] {
-        &self.0
-    }
-}
 
 /// Everything that opening a shard needs.
 #[derive(Debug, Clone)]
@@ -90,6 +56,8 @@ pub struct ShardOptions {
     pub clock: Arc<Clock>,
     /// The store's version counter.
     pub counter: Arc<VersionCounter>,
+    /// What a crash left undecided, resolved by all shards of the store together.
+    pub transactions: Arc<Transactions>,
 }
 
 /// What opening a shard found.
@@ -154,6 +122,14 @@ impl ShardStore {
         options: ShardOptions,
         force_rebuild: Option<&str>,
     ) -> Result<(Self, OpenReport), ShardError> {
+        let (transactions, id) = (options.transactions.clone(), options.id);
+        Self::open_or_rebuild(options, force_rebuild).inspect_err(|_| transactions.not_opened(id))
+    }
+
+    fn open_or_rebuild(
+        options: ShardOptions,
+        force_rebuild: Option<&str>,
+    ) -> Result<(Self, OpenReport), ShardError> {
         require_log(&options)?;
         crate::log::create_dir_synced(&options.dir)?;
         let reason = match force_rebuild {
@@ -190,7 +166,8 @@ impl ShardStore {
             shard: options.id,
         };
         let mut opened = Log::open(&options.dir.join("log"), owner, options.log, context)?;
-        let replayed = Replay::run(&index, &mut opened, state, options.inline_max)?;
+        options.transactions.log_opened(options.id, opened.extent());
+        let replayed = Replay::run(&index, &mut opened, state, options)?;
         let ReplayReport {
             state,
             ledger,
@@ -376,6 +353,7 @@ impl ShardStore {
             counter,
             last_seq: self.last_seq,
             now: self.now.max(now),
+            membership: Membership::NONE,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The current records as planning sees them: the index, and the group that is being planned.
 
+use super::homes::Homes;
 use super::plan::{Current, HORIZON_MARK, Known};
-use super::store::Homes;
 use crate::codec::{Kind, Record, Space, decode_blob_ref, encode_blob_ref};
 use crate::index::{Index, IndexError, Row};
 use crate::model::{BlobRef, Digest, Key, ShardId, Version};

@@ -12,7 +12,7 @@ use crate::log::{Ballast, LogOptions};
 use crate::model::{Clock, Error, Result, ShardId, Version, VersionCounter};
 use crate::router::Router;
 use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
-use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions};
+use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, Transactions};
 use crate::supervise::{ShardKeeper, Watched};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,8 @@ impl Engine {
         })?;
         let runtime = Arc::new(runtime);
         let Store { dir, mut manifest } = store;
-        let shared = Shared::new(&dir, &manifest, config);
+        let transactions = Transactions::new(manifest.shards());
+        let shared = Shared::new(&dir, &manifest, config, transactions);
         let shards: Vec<Arc<ShardHandle>> = (0..manifest.shards())
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &config.admission)))
             .collect();
@@ -105,6 +106,7 @@ impl Engine {
             counter,
             homes,
             ballast,
+            transactions: _,
         } = shared;
         let router = Router::new(shards, homes, clock, counter);
         let dedup = Dedup::start(&runtime, Arc::new(router.clone()), config.dedup.grace);
@@ -182,15 +184,22 @@ pub(super) struct Shared {
     counter: Arc<VersionCounter>,
     homes: Arc<Homes>,
     ballast: Arc<Ballast>,
+    transactions: Arc<Transactions>,
 }
 
 impl Shared {
-    pub fn new(dir: &DataDir, manifest: &Manifest, config: &Config) -> Self {
+    pub fn new(
+        dir: &DataDir,
+        manifest: &Manifest,
+        config: &Config,
+        transactions: Transactions,
+    ) -> Self {
         Self {
             clock: Arc::default(),
             counter: Arc::default(),
             homes: Arc::new(manifest.homes.clone()),
             ballast: Arc::new(Ballast::new(dir.ballast(), config.disk.ballast)),
+            transactions: Arc::new(transactions),
         }
     }
 
@@ -220,6 +229,7 @@ impl Shared {
             ballast: self.ballast.clone(),
             clock: self.clock.clone(),
             counter: self.counter.clone(),
+            transactions: self.transactions.clone(),
         }
     }
 }

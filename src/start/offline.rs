@@ -6,7 +6,7 @@ use super::manifest::Manifest;
 use crate::config::{Config, Layers};
 use crate::model::{Error, RestoreReport, Result, ShardId, VerifyReport};
 use crate::service::RestoreSource;
-use crate::shard::{Counts, ShardOptions, StoreVerdict, verify_store};
+use crate::shard::{Counts, ShardOptions, StoreVerdict, Transactions, verify_store};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -94,7 +94,8 @@ pub fn verify(dir: &Path, repair: bool, progress: OnProgress<'_>) -> Result<Veri
     let refused = |error: String| Error::invalid("DATA_DIR", error);
     let dir = DataDir::open_existing(dir).map_err(|error| refused(error.to_string()))?;
     let manifest = Manifest::load(&dir.manifest()).map_err(|error| refused(error.to_string()))?;
-    let shared = Shared::new(&dir, &manifest, &config);
+    let transactions = Transactions::one_by_one(manifest.shards());
+    let shared = Shared::new(&dir, &manifest, &config, transactions);
     let options = |id| shared.shard_options(&dir, &manifest, &config, ShardId(id));
     let shards: Vec<ShardOptions> = (0..manifest.shards()).map(options).collect();
     Ok(report_of(&verify_store(&shards, repair, progress), repair))

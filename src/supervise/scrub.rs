@@ -11,7 +11,9 @@ use crate::config::Scrub;
 use crate::index::IndexSnapshot;
 use crate::log::{Frame, FrameWalk, Payloads, Segment, SegmentMap, Step, check_header, end_of};
 use crate::model::{Problem, SegmentId, ShardId};
-use crate::shard::{ShardError, ShardHandle, ShardReader, check_known, check_payload, check_row};
+use crate::shard::{
+    ShardError, ShardHandle, ShardReader, check_known, check_payload, check_row, is_void,
+};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -228,6 +230,10 @@ fn check_frame(
             .extend(check_payload(segment, scanned)?.err());
         let row = index.get(record.kind.space(), &record.id)?;
         let known = check_known(segment.path(), scanned, row.as_ref());
+        let membership = frame.header.membership;
+        if known.is_err() && is_void(record, membership, |space, id| index.get(space, id))? {
+            continue;
+        }
         chunk.problems.extend(known.err());
     }
     Ok(())
@@ -278,7 +284,7 @@ fn problem_of(segments: &SegmentMap, error: &ShardError) -> Problem {
     let path = index_path(segments);
     match error {
         ShardError::Log(error) => Problem::of_error(&path, error),
-        ShardError::Index(_) | ShardError::Contradiction(_) => {
+        ShardError::Index(_) | ShardError::Contradiction(_) | ShardError::Undecided { .. } => {
             Problem::of_index(&path, None, error.to_string())
         }
     }

@@ -6,7 +6,7 @@ use shardkeep::config::Durability;
 use shardkeep::index::IndexOptions;
 use shardkeep::log::{Ballast, FrameWalk, LogIdentity, LogOptions, Payloads, Step, inspect};
 use shardkeep::model::*;
-use shardkeep::shard::{Homes, ShardError, ShardOptions, ShardReader, ShardStore};
+use shardkeep::shard::{Homes, ShardError, ShardOptions, ShardReader, ShardStore, Transactions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +65,7 @@ pub fn options(dir: &Path) -> ShardOptions {
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::default(),
         counter: Arc::default(),
+        transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }
 

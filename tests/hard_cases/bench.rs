@@ -10,18 +10,20 @@ use shardkeep::model::{
     BlobRef, Clock, Command, Digest, Existing, Key, PutBody, RefId, Reply, SealedValue, SegmentId,
     ShardId, StoreId, Timestamp, ValueInfo, Version, VersionCounter,
 };
-use shardkeep::shard::{Homes, OpenReport, ShardError, ShardOptions, ShardStore};
+use shardkeep::shard::{Homes, OpenReport, ShardError, ShardOptions, ShardStore, Transactions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Every space of rows.
-pub const SPACES: [Space; 5] = [
+pub const SPACES: [Space; 7] = [
     Space::Key,
     Space::Blob,
     Space::Reference,
     Space::Purged,
     Space::Mark,
+    Space::Slot,
+    Space::Transaction,
 ];
 
 pub const STORE: StoreId = StoreId(0x5e);
@@ -114,6 +116,7 @@ impl Bench {
             ballast: Arc::new(Ballast::new(self.root().join("ballast"), 0)),
             clock: self.clock.clone(),
             counter: self.counter.clone(),
+            transactions: Arc::new(Transactions::one_by_one(1)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Frames made by hand, right in everything but what a test spoils.
 
 use shardkeep::codec::{
-    FRAME_HEADER_SIZE, FrameHeader, Record, Role, SEGMENT_HEADER_SIZE, SegmentHeader,
+    FRAME_HEADER_SIZE, FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader,
 };
 use shardkeep::model::{Seq, Timestamp, Version};
 use std::io::{Read as _, Write as _};
@@ -31,8 +31,7 @@ pub fn frame(
     }
     let payloads: Vec<u8> = records.iter().flat_map(|it| it.payload.to_vec()).collect();
     let mut header = FrameHeader {
-        role: Role::Single,
-        participants: 0,
+        membership: Membership::NONE,
         store: segment.store,
         shard: segment.shard,
         record_count: u32::try_from(records.len()).unwrap(),
@@ -51,7 +50,6 @@ pub fn frame(
         durable_segment: segment.segment,
         durable_offset: SEGMENT_HEADER_SIZE as u64,
         now: Timestamp(1),
-        transaction: 0,
     };
     change(&mut header);
     let (head, _) = header.encode(salt);

@@ -4,7 +4,7 @@ use crate::bench::{Bench, SHARD, STORE, key, value_record};
 use crate::faults::arm;
 use crate::house::House;
 use crate::support::{eventually, noise};
-use shardkeep::codec::{FLAG_MOVED, Space};
+use shardkeep::codec::{FLAG_MOVED, Membership, Space};
 use shardkeep::index::{Index, IndexOptions, Row};
 use shardkeep::log::{GroupContext, Log, LogIdentity, LogOptions, OpenContext};
 use shardkeep::model::{Command, SegmentId, Seq, Timestamp, Version};
@@ -177,6 +177,7 @@ fn a_moved_record_never_overrides_a_newer_one() {
             counter: Version(2),
             last_seq: Seq(2),
             now: Timestamp(1),
+            membership: Membership::NONE,
         };
         log.reserve(4096, context).unwrap();
         let group = log.prepare(&[record], context);

@@ -12,7 +12,7 @@ use shardkeep::log::{Ballast, LogOptions};
 use shardkeep::model::{BlobRef, Clock, Key, Result, ShardId, StoreId, Version, VersionCounter};
 use shardkeep::router::Router;
 use shardkeep::service::{ChainBook, DiskGate, Parts, Service, StoreBook};
-use shardkeep::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, ShardReader};
+use shardkeep::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, ShardReader, Transactions};
 use shardkeep::supervise::ShardKeeper;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -144,6 +144,7 @@ impl House {
         let handles: Vec<Arc<ShardHandle>> = (0..self.shards)
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &ADMISSION)))
             .collect();
+        let transactions = Arc::new(Transactions::one_by_one(self.shards));
         let mut keepers = Vec::new();
         for handle in &handles {
             let options = ShardOptions {
@@ -167,6 +168,7 @@ impl House {
                 ballast: ballast.clone(),
                 clock: clock.clone(),
                 counter: counter.clone(),
+                transactions: transactions.clone(),
             };
             let keeper = ShardKeeper::new(
                 handle.clone(),

@@ -26,3 +26,4 @@ mod references;
 mod time;
 mod tombstones;
 mod torn;
+mod transactions;

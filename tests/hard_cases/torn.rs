@@ -5,7 +5,7 @@ use crate::faults::{arm, disarm};
 use crate::forge::{self, FIRST, FRAME_HEADER};
 use crate::support::noise;
 use bytes::Bytes;
-use shardkeep::codec::{self, FrameHeader, RECORD_HEADER_SIZE, Role};
+use shardkeep::codec::{self, FrameHeader, RECORD_HEADER_SIZE};
 use shardkeep::log::LogError;
 use shardkeep::model::{
     Codec, Command, Existing, PutBody, SealedValue, SegmentId, ShardId, StoreId, ValueInfo,
@@ -363,51 +363,4 @@ fn a_recovery_whose_own_sync_fails_indexes_nothing() {
     assert_eq!(bench.get("a").unwrap(), b"acknowledged");
     assert_eq!(bench.get("b"), Some(noise(1, 3000)));
     bench.assert_rebuild_is_equal();
-}
-
-/// Case 14: a frame of a transaction is neither taken for a single group nor cut as a torn tail:
-/// the shard does not open, says why, and leaves the file as it is. Resolving transactions is not
-/// built.
-#[test]
-fn a_frame_of_a_transaction_is_refused_and_kept() {
-    for role in [Role::Prepare, Role::Decide] {
-        for followed in [false, true] {
-            let mut bench = Bench::calm();
-            bench.put("a", b"old");
-            bench.next_segment();
-            let path = bench.segment_path(bench.last_segment());
-            bench.crash();
-            let segment = forge::segment_header(&path);
-            let salt = segment.salt;
-            let record = [value_record("a", b"undecided", 2, 2)];
-            let frame = forge::frame(&segment, FIRST, &record, salt, |header| {
-                header.role = role;
-                header.participants = 2;
-                header.transaction = 7;
-            });
-            forge::append(&path, &frame);
-            if followed {
-                let (_, sum) = FrameHeader::decode(&frame, salt).unwrap();
-                let at = FIRST + frame.len() as u64;
-                let next = [value_record("b", b"next", 3, 3)];
-                let next = forge::frame(&segment, at, &next, salt, |header| {
-                    header.prev_sum = sum;
-                    header.durable_offset = at;
-                });
-                forge::append(&path, &next);
-            }
-            let before = std::fs::read(&path).unwrap();
-            for rebuild in [None, Some("the test wants it")] {
-                let error = bench.try_open(rebuild).unwrap_err().to_string();
-                assert!(error.contains("transaction"), "{error}");
-                assert!(error.contains("newer shardkeep"), "{error}");
-                assert!(error.contains(path.to_str().unwrap()), "{error}");
-                assert_eq!(std::fs::read(&path).unwrap(), before);
-            }
-            // Without it, nothing else is wrong.
-            forge::cut(&path, FIRST);
-            bench.open();
-            assert_eq!(bench.get("a").unwrap(), b"old");
-        }
-    }
 }

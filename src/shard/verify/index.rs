@@ -3,13 +3,14 @@
 use super::log::CheckedLog;
 use super::record::{check_known, check_row};
 use super::{Problems, ShardVerdict};
-use crate::codec::{Kind, SEGMENT_HEADER_SIZE, Space};
+use crate::codec::{Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space};
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
 use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, Step};
 use crate::model::{Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::ledger::Ledger;
 use crate::shard::store::{EntityId, inline_payload};
+use crate::shard::void::is_void;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -108,12 +109,19 @@ pub(super) fn check(
     check.log_to_index();
     check.index_to_log();
     check.books(&usage);
+    if let Some(transaction) = log.undecided {
+        let note = format!(
+            "transaction {transaction} is undecided; the next start of the store resolves it"
+        );
+        verdict.notes.push(note);
+    }
     let (pending, checked) = (check.pending_groups, check.checked);
     if pending > 0 {
         let note = format!("{pending} groups are in the log only; the next start replays them");
         verdict.notes.push(note);
     }
-    Some(checked)
+    // References of a part that is undecided here may be decided elsewhere.
+    log.undecided.is_none().then_some(checked)
 }
 
 fn unusable(path: &Path, error: &IndexError) -> Problem {
@@ -185,15 +193,24 @@ impl IndexCheck<'_> {
                 };
                 let is_pending = frame.end > self.checked.state.applied;
                 self.pending_groups += u64::from(is_pending);
+                let membership = frame.header.membership;
                 for scanned in &frame.records {
-                    if is_pending {
+                    if !is_pending {
+                        self.known(segment.path(), scanned, membership);
+                    } else if !self.never_was(membership) {
                         self.wait(scanned);
-                    } else {
-                        self.known(segment.path(), scanned);
                     }
                 }
             }
         }
+    }
+
+    /// Whether a group that the index does not know yet is a prepare that comes to nothing, or that
+    /// nobody can say of what comes of it before the next start.
+    fn never_was(&self, membership: Membership) -> bool {
+        membership.role == Role::Prepare
+            && (self.log.aborted.contains(&membership.transaction)
+                || self.log.undecided == Some(membership.transaction))
     }
 
     /// A record that the next start will enter.
@@ -210,7 +227,7 @@ impl IndexCheck<'_> {
     }
 
     /// A record that the index must know.
-    fn known(&mut self, file: &Path, scanned: &ScannedRecord) {
+    fn known(&mut self, file: &Path, scanned: &ScannedRecord, membership: Membership) {
         let record = &scanned.record;
         let segment = scanned.position.segment;
         if self.log.purged.contains(&segment) {
@@ -223,6 +240,10 @@ impl IndexCheck<'_> {
             Err(error) => return self.contradicts(format!("cannot be read: {error}")),
         };
         if let Err(problem) = check_known(file, scanned, row.as_ref()) {
+            let void = contained(|| is_void(record, membership, |space, id| index.get(space, id)));
+            if void.is_ok_and(|void| void) {
+                return;
+            }
             self.problems.push(problem);
         }
     }

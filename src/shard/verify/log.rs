@@ -2,7 +2,7 @@
 
 use super::record::check_payload;
 use super::{Progress, ShardVerdict};
-use crate::codec::{Kind, SEGMENT_HEADER_SIZE};
+use crate::codec::{Kind, Role, SEGMENT_HEADER_SIZE};
 use crate::log::{
     Frame, FrameWalk, LogError, LogIdentity, Payloads, ScannedRecord, Segment, SegmentMap, Step,
     inspect, is_zero_from,
@@ -10,6 +10,7 @@ use crate::log::{
 use crate::model::{Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::replay::parse_purged;
+use crate::shard::void::parse_transaction;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -21,6 +22,10 @@ pub(super) struct CheckedLog {
     pub ends: BTreeMap<SegmentId, u64>,
     /// Segments whose purge was logged.
     pub purged: HashSet<SegmentId>,
+    /// Transactions that were given up.
+    pub aborted: HashSet<u64>,
+    /// The transaction that the log ends in, undecided.
+    pub undecided: Option<u64>,
     /// Whether a rebuild of the index would stop at damage.
     pub blocks_rebuild: bool,
 }
@@ -148,10 +153,18 @@ impl LogCheck<'_, '_> {
 
     fn frame(&mut self, segment: &Segment, frame: &Frame) -> Result<(), LogError> {
         self.verdict.counts.frames += 1;
+        let membership = frame.header.membership;
+        let is_prepare = membership.role == Role::Prepare;
+        self.log.undecided = Some(membership.transaction).filter(|_| is_prepare);
         for scanned in &frame.records {
             self.count(scanned);
             if scanned.record.kind == Kind::Purged {
                 self.log.purged.insert(parse_purged(&scanned.record.id));
+            }
+            if scanned.record.kind == Kind::Aborted {
+                self.log
+                    .aborted
+                    .extend(parse_transaction(&scanned.record.id));
             }
             if let Err(problem) = check_payload(segment, scanned)? {
                 // A rebuild reads bookkeeping and what stands inline, and no other payload.

@@ -50,7 +50,7 @@ fn payload_fault(record: &Record, payload: Bytes) -> Option<String> {
         }
         Kind::Link => decode_blob_ref(&payload).err().map(|e| e.to_string()),
         Kind::Reference => Key::new(&payload).err().map(|e| e.to_string()),
-        Kind::Purged | Kind::Horizon | Kind::Counter => None,
+        Kind::Purged | Kind::Horizon | Kind::Counter | Kind::SlotLeft | Kind::Aborted => None,
     }
 }
 
@@ -164,7 +164,7 @@ pub(super) fn entity_name(space: Space, id: &[u8]) -> String {
         Space::Key => Key::new(id).ok().map(|key| format!("key \"{key}\"")),
         Space::Blob => digest(id).map(|digest| format!("blob {digest}")),
         Space::Reference => digest(id).map(|digest| format!("a reference to blob {digest}")),
-        Space::Purged | Space::Mark => None,
+        Space::Purged | Space::Mark | Space::Slot | Space::Transaction => None,
     };
     name.unwrap_or_else(|| format!("{space:?} \"{}\"", id.escape_ascii()))
 }
