@@ -160,6 +160,44 @@ async fn half_open_connections_keep_nobody_out() {
     server.assert_answers().await;
 }
 
+/// A client that vanished said nothing of it: its connection is open, and nothing comes by it any
+/// more. Only a ping that is not answered tells it from one that is idle.
+#[tokio::test]
+async fn a_connection_whose_client_vanished_is_closed_and_an_idle_one_is_not() {
+    let server = Server::builder().flag("--allow-user-key");
+    let server = server.set("server.keepalive_interval", "1s");
+    let server = server.set("server.keepalive_timeout", "1s").start().await;
+    let mut idle = http2::connect(server.address(), &[]).await;
+    let (answered, mut pings) = tokio::sync::watch::channel(0);
+    let _answering = tokio::spawn(async move {
+        while let Some((kind, flags, _, payload)) = http2::read_frame(&mut idle).await {
+            if (kind, flags) == (http2::PING, 0) {
+                let pong = http2::frame(http2::PING, http2::ACK, 0, &payload);
+                idle.write_all(&pong).await.unwrap();
+                answered.send_modify(|pings| *pings += 1);
+            }
+        }
+    });
+    let mut vanished = Vec::new();
+    for step in 0..20 {
+        let mut stream = http2::connect(server.address(), &[]).await;
+        if step % 2 == 0 {
+            // In the middle of a call.
+            let headers = http2::call_headers(1, "Set", &[]);
+            stream.write_all(&headers).await.unwrap();
+        }
+        vanished.push(stream);
+    }
+    for stream in &mut vanished {
+        let ended = tokio::time::timeout(PATIENCE, http2::read_to_end(stream)).await;
+        assert!(ended.is_ok(), "left open");
+    }
+    let so_far = *pings.borrow_and_update();
+    let one_more = tokio::time::timeout(PATIENCE, pings.wait_for(|pings| *pings > so_far)).await;
+    assert!(one_more.unwrap().is_ok(), "the idle connection was closed");
+    server.assert_answers().await;
+}
+
 #[tokio::test]
 async fn a_client_that_stops_reading_costs_bounded_memory_and_harms_nobody() {
     const GETS: u32 = 200;

@@ -13,8 +13,12 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
+
+/// The flag of SETTINGS and PING that are answers.
+pub const ACK: u8 = 1;
 
 /// Flags of DATA and HEADERS.
 pub const END_STREAM: u8 = 1;
