@@ -11,6 +11,7 @@ use shardkeep::proto::zstdb::{Item, ItemReply};
 use shardkeep::shard::Homes;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -320,6 +321,37 @@ async fn a_shard_that_fails_too_often_stays_down_and_the_others_serve() {
     let mut client = server.client().await;
     for key in &keys {
         assert_eq!(get(&mut client, key).await.unwrap(), *key);
+    }
+    server.stop().await;
+}
+
+/// Nobody else would notice a sync that never comes back: it neither fails nor answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_hangs_ends_the_process_and_loses_nothing_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let builder = keyed(dir.path()).flags(["--shards", "1"]);
+    let builder = builder.set("supervise.writer_timeout", "1s");
+    let mut server = builder.fail_points("log::sync=20*off->pause").start().await;
+    let mut client = server.client().await;
+    let mut stored = Vec::new();
+    loop {
+        let key = format!("key-{}", stored.len());
+        match client.set(set_of(key.clone(), key.clone())).await {
+            Ok(reply) => said(reply.into_inner()).unwrap(),
+            Err(_ended) => break,
+        };
+        stored.push(key);
+        assert!(stored.len() < 100, "no sync was held");
+    }
+    assert!(!stored.is_empty());
+    let status = server.exited().await;
+    assert_eq!(status.signal(), Some(6), "{status}: not SIGABRT");
+    assert!(server.log().contains("the shard's writer hangs"));
+    drop(server);
+    let server = keyed(dir.path()).start().await;
+    let mut client = server.client().await;
+    for key in stored {
+        assert_eq!(get(&mut client, &key).await.unwrap(), key);
     }
     server.stop().await;
 }

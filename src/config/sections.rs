@@ -55,6 +55,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         supervise: Supervise {
             restart_budget: r.number("supervise.restart_budget", 0..=1_000_000),
             restart_window: r.duration("supervise.restart_window", from_secs(1)),
+            writer_timeout: r.duration("supervise.writer_timeout", from_secs(1)),
         },
         log: log(r),
         storage,

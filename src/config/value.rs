@@ -246,6 +246,8 @@ pub struct Supervise {
     pub restart_budget: u32,
     /// See `restart_budget`.
     pub restart_window: Duration,
+    /// A writer that is at one piece of work for longer hangs, and the process ends.
+    pub writer_timeout: Duration,
 }
 
 /// How log lines look.

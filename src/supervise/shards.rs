@@ -11,15 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A writer that has not ended after this long hangs in the kernel. It is not replaced beside
-/// itself: the process ends, and the next one recovers from the log.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long readers of the old store may take to let go of it.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(600);
-/// How often it is looked whether a writer hangs.
-const WRITER_POLL: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
+/// How often it is looked whether a writer hangs, within the time that it may take.
+const WRITER_POLLS: u32 = 12;
 /// How long it takes until a shard that did not open is tried again; twice as long every time ...
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this.
@@ -32,6 +29,9 @@ pub struct ShardKeeper {
     options: ShardOptions,
     runtime: Arc<ActorRuntime>,
     budget: Arc<Mutex<RestartBudget>>,
+    /// A writer that has not ended after this long hangs in the kernel. It is not replaced beside
+    /// itself: the process ends, and the next one recovers from the log.
+    writer_timeout: Duration,
 }
 
 impl ShardKeeper {
@@ -49,6 +49,7 @@ impl ShardKeeper {
             options,
             runtime,
             budget: Arc::new(Mutex::new(budget)),
+            writer_timeout: supervise.writer_timeout,
         }
     }
 
@@ -149,16 +150,16 @@ impl ShardKeeper {
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(WRITER_POLL) => {}
+                () = tokio::time::sleep(self.writer_timeout / WRITER_POLLS) => {}
             }
-            if self.handle.busy_for() > CLOSE_DEADLINE {
+            if self.handle.busy_for() > self.writer_timeout {
                 self.end_process();
             }
         }
     }
 
     fn end_process(&self) {
-        tracing::error!(shard = %self.handle.id(), "the shard's writer hangs; ending the process so that the next one can recover");
+        tracing::error!(shard = %self.handle.id(), "the shard's writer hangs (supervise.writer_timeout); ending the process so that the next one can recover");
         std::process::abort();
     }
 
@@ -190,7 +191,7 @@ impl ShardKeeper {
     }
 
     async fn close(&self) {
-        let closing = tokio::time::timeout(CLOSE_DEADLINE, self.handle.close()).await;
+        let closing = tokio::time::timeout(self.writer_timeout, self.handle.close()).await;
         if closing.is_err() {
             self.end_process();
         }

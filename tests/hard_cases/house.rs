@@ -101,6 +101,7 @@ impl House {
         config.supervise = Supervise {
             restart_budget: 100,
             restart_window: Duration::from_secs(600),
+            writer_timeout: Duration::from_secs(60),
         };
         let id = std::process::id().into();
         let book = ChainBook {
