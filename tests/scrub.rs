@@ -65,6 +65,48 @@ async fn a_sound_shard_is_read_to_its_end_and_nothing_is_found() {
     }
 }
 
+/// The clock stands still but where the scrubber rests, so time is what it rested.
+#[tokio::test(start_paused = true)]
+async fn a_round_reads_no_more_than_its_rate_and_a_chunk_ahead() {
+    const RATE: u64 = 16 * 1024;
+    /// What a chunk reads at this rate, and a group that begins within it.
+    const CHUNK: u64 = 64 * 1024 + 16 * 1024;
+    let dir = write(&store::bases().swap_remove(0).now.files);
+    let runtime = ActorRuntime::start().unwrap();
+    let shard = Arc::new(ShardHandle::new(ShardId(0), &admission()));
+    let (store, _) = ShardStore::open(options(dir.path()), None).unwrap();
+    shard.start(store, &runtime);
+    let (report, mut seen) = watch::channel(ScrubReport::default());
+    let (stop, stopped) = watch::channel(false);
+    let config = Scrub {
+        rate: RATE,
+        interval: Duration::from_secs(3600),
+    };
+    let began = tokio::time::Instant::now();
+    let task = tokio::spawn(scrub(vec![shard.clone()], config, report, stopped));
+    let mut chunks = 0;
+    loop {
+        seen.changed().await.unwrap();
+        let report = seen.borrow_and_update().clone();
+        let allowed = began.elapsed().as_secs_f64() * RATE as f64;
+        if report.rounds > 0 {
+            assert!(
+                report.bytes as f64 <= allowed,
+                "{} > {allowed}",
+                report.bytes
+            );
+            break;
+        }
+        chunks += 1;
+        let ahead = report.bytes as f64 - allowed;
+        assert!(ahead <= CHUNK as f64, "chunk {chunks}: {ahead} bytes ahead");
+    }
+    assert!(chunks >= 3, "{chunks} chunks");
+    stop.send_replace(true);
+    task.await.unwrap();
+    shard.close().await.0.unwrap();
+}
+
 #[tokio::test]
 async fn a_flipped_bit_in_a_cold_segment_is_found_once_with_its_place() {
     let base = store::bases().swap_remove(0);

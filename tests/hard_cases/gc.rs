@@ -9,6 +9,10 @@ use shardkeep::index::{Index, IndexOptions, Row};
 use shardkeep::log::{GroupContext, Log, LogIdentity, LogOptions, OpenContext};
 use shardkeep::model::{Command, SegmentId, Seq, Timestamp, Version};
 use shardkeep::shard::ShardError;
+use std::future::Future as _;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Case 3: a record without a row is not dead, it is a contradiction: GC stops before it loses it.
@@ -240,4 +244,71 @@ fn what_says_gone_outlives_every_older_copy() {
     assert_gone(&bench);
     bench.store().collect(2.0).unwrap();
     assert_gone(&bench);
+}
+
+/// What the shard's writer does, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Slice,
+    Commit,
+}
+
+/// A put that comes while GC is at a slice is committed before GC has gone on by more than one more.
+#[tokio::test(flavor = "multi_thread")]
+async fn gc_yields_to_a_put_after_one_more_slice() {
+    const PUTS: usize = 10;
+    let mut house = House::armed().await;
+    let name = key("key");
+    let shard = house.router().shard_of_key(&name);
+    for step in 0..100 {
+        let small = noise(step, 900);
+        house.set(format!("key-{step}").as_bytes(), &small).await;
+    }
+    // What was written is in closed segments then.
+    house.close().await;
+    house.open().await;
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let (came, arrivals) = mpsc::channel();
+    let (let_go, leave) = mpsc::channel::<()>();
+    let leave = Mutex::new(leave);
+    let seen = steps.clone();
+    let slice = move || {
+        seen.lock().unwrap().push(Step::Slice);
+        let _ = came.send(());
+        // Nobody holds it any more once the sender is gone.
+        let _ = leave.lock().unwrap().recv();
+    };
+    let seen = steps.clone();
+    let commit = move || seen.lock().unwrap().push(Step::Commit);
+    fail::cfg_callback("shard::gc", slice).unwrap();
+    fail::cfg_callback(format!("shard::commit::{shard}"), commit).unwrap();
+    let handle = house.handle(shard).clone();
+    let collecting = tokio::spawn(async move { handle.gc(2.0, 1).await });
+    let mut puts = Vec::new();
+    for _ in 0..PUTS {
+        arrivals.recv_timeout(Duration::from_secs(60)).unwrap();
+        let mut put = Box::pin(house.set(b"key", b"value"));
+        // Polled once, it is in the shard's queue.
+        let once = std::future::poll_fn(|cx| Poll::Ready(put.as_mut().poll(cx).is_ready())).await;
+        assert!(!once, "the writer is held");
+        puts.push(put);
+        let_go.send(()).unwrap();
+    }
+    drop(let_go);
+    for put in puts {
+        put.await;
+    }
+    collecting.await.unwrap().unwrap();
+    let steps = steps.lock().unwrap().clone();
+    let last = steps.iter().rposition(|step| *step == Step::Commit);
+    let mut slices = 0;
+    for step in &steps[..=last.unwrap()] {
+        slices = if *step == Step::Slice { slices + 1 } else { 0 };
+        assert!(slices <= 2, "{steps:?}");
+    }
+    let all = steps.iter().filter(|step| **step == Step::Slice).count();
+    assert!(
+        all > PUTS + 2,
+        "{steps:?}: the round was over before the puts"
+    );
 }
