@@ -3,10 +3,11 @@
 use crate::bench::seal;
 use crate::faults::{Hold, arm, disarm};
 use crate::house::House;
-use crate::support::{PATIENCE, eventually, noise};
+use crate::support::{PATIENCE, Server, eventually, noise, set_of};
 use shardkeep::model::{
     BlobRef, Command, Existing, Key, PutBody, RefId, Replaced, Reply, SealedValue,
 };
+use tokio::task::JoinSet;
 
 /// The two steps of a put whose content lives in another shard; what it replaced is not dropped.
 async fn put_without_the_drop(
@@ -177,4 +178,30 @@ async fn references_equal_a_recount_after_a_concurrent_history() {
     assert_eq!(house.references(), house.named_references());
     assert_eq!(house.service().sweep().await.unwrap().stale, 0);
     assert_eq!(house.contents().await, before);
+}
+
+/// Case 11: no step of a put waits for a permit with another in its hand, so puts that go from each
+/// shard to the other cannot stand in a circle, not even with one permit a shard.
+#[tokio::test(flavor = "multi_thread")]
+async fn puts_between_two_shards_of_one_permit_each_all_finish() {
+    let builder = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
+    let builder = builder.flags(["--shards", "2"]);
+    let builder = builder.set("admission.requests_per_shard", "1");
+    let server = builder.start().await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(server.client().await);
+    }
+    let mut puts = JoinSet::new();
+    for number in 0..400_u64 {
+        let mut client = clients[number as usize % 4].clone();
+        puts.spawn(async move {
+            // Every key is put twice, so that references are dropped from shard to shard as well.
+            let item = set_of(format!("key-{}", number % 200), noise(number, 10_000));
+            let reply = client.set(item).await.unwrap().into_inner();
+            assert_eq!(reply.errcode, 0, "{reply:?}");
+        });
+    }
+    let done = tokio::time::timeout(PATIENCE, puts.join_all()).await;
+    assert_eq!(done.expect("the puts wait for each other").len(), 400);
 }
