@@ -148,6 +148,7 @@ async fn ten_thousand_requests_at_once_on_four_connections_are_all_answered() {
     assert_eq!(done.unwrap().len(), 10_000);
     let peak = process::resident_peak(server.pid());
     eprintln!("10,000 at once: peak {} MiB", peak / MIB);
+    assert!(peak < 256 * MIB, "{} MiB", peak / MIB);
     server.assert_answers().await;
 }
 
