@@ -42,7 +42,8 @@ pub struct PutSummary {
     pub bytes_per_second: u64,
     /// Bytes that did not have to be stored because their content was there.
     pub saved_by_dedup_bytes: u64,
-    /// Bytes by which the server's files grew; `None` when it does not tell.
+    /// Bytes by which the server's files grew; `None` when it does not tell, or when there were
+    /// fewer in the end.
     pub store_growth_bytes: Option<i64>,
     /// New bytes less the growth. What others stored at the same time is in it.
     pub saved_by_compression_bytes: Option<i64>,
@@ -81,8 +82,11 @@ impl PutSummary {
     pub fn finish(&mut self, elapsed: Duration, sizes: Option<(Stats, Stats)>) {
         self.elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.bytes_per_second = self.bytes.saturating_mul(1000) / self.elapsed_ms.max(1);
-        self.store_growth_bytes = sizes.map(|(before, after)| {
-            after.disk_bytes().cast_signed() - before.disk_bytes().cast_signed()
+        // Fewer bytes than before are not what these files did: a shard is down and is not counted,
+        // or space was taken back meanwhile.
+        self.store_growth_bytes = sizes.and_then(|(before, after)| {
+            let growth = after.disk_bytes().checked_sub(before.disk_bytes())?;
+            i64::try_from(growth).ok()
         });
         let new_bytes = (self.bytes - self.saved_by_dedup_bytes).cast_signed();
         self.saved_by_compression_bytes = self.store_growth_bytes.map(|growth| new_bytes - growth);
@@ -150,7 +154,7 @@ impl PutSummary {
             ),
             _ => write!(
                 f,
-                "unknown by compression (the server does not tell its size)"
+                "unknown by compression (the server does not tell by how much the store grew)"
             ),
         }
     }
@@ -222,7 +226,18 @@ mod tests {
         let mut summary = counted();
         summary.finish(Duration::from_secs(1), None);
         assert!(summary.to_string().ends_with(
-            "4.00 MiB by deduplication, unknown by compression (the server does not tell its size)"
+            "4.00 MiB by deduplication, unknown by compression \
+             (the server does not tell by how much the store grew)"
         ));
+    }
+
+    #[test]
+    fn savings_are_unknown_when_a_shard_went_down_meanwhile() {
+        let mut summary = counted();
+        let sizes = Some((stats(2 << 20), stats(1 << 20)));
+        summary.finish(Duration::from_secs(1), sizes);
+        assert_eq!(summary.store_growth_bytes, None);
+        assert_eq!(summary.saved_by_compression_bytes, None);
+        assert!(summary.to_string().contains("unknown by compression"));
     }
 }
