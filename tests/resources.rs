@@ -232,10 +232,13 @@ async fn a_shard_that_ran_out_of_open_files_comes_back_with_its_index() {
         assert!(stored.len() < 100, "no segment was ever started");
     };
     assert!(refused.contains("Too many open files"), "{refused}");
+    assert!(refused.contains("raise `ulimit -n`"), "{refused}");
     eventually("the shard was tried in vain", || {
         (server.log().matches("the shard does not open").count() >= 2).then_some(())
     })
     .await;
+    let log = server.log();
+    assert!(log.contains("raise `ulimit -n`") && !log.contains("`shardkeep verify`"));
     limit_to(1000);
     let deadline = std::time::Instant::now() + PATIENCE;
     while client

@@ -2,7 +2,7 @@
 
 use super::{IndexBatch, IndexState, Row, SegmentUsage};
 use crate::codec::{FormatError, Space};
-use crate::model::SegmentId;
+use crate::model::{SegmentId, system_remedy};
 use bytes::Bytes;
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
@@ -45,7 +45,7 @@ pub enum IndexError {
     #[error("the index failed earlier and takes no writes until it is opened again")]
     Poisoned,
     /// fjall refuses.
-    #[error("index: {0}")]
+    #[error("index: {0}{remedy}", remedy = remedy_of(.0))]
     Database(fjall::Error),
     /// A row is not what it should be.
     #[error("index row: {0}")]
@@ -100,18 +100,21 @@ fn is_of_the_system(error: &std::io::Error) -> bool {
 
 /// Whether "no space left" is at the bottom of it.
 fn is_disk_full(error: &fjall::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<std::io::Error>().map(|io| io.kind());
-        if matches!(
-            kind,
-            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        ) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    io_causes(error)
+        .any(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
+fn remedy_of(error: &fjall::Error) -> &'static str {
+    io_causes(error).map(system_remedy).next().unwrap_or("")
+}
+
+/// What the operating system said, at the bottom of an error of fjall.
+fn io_causes(error: &fjall::Error) -> impl Iterator<Item = &std::io::Error> {
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| {
+            error.source()
+        });
+    causes.filter_map(|error| error.downcast_ref())
 }
 
 /// The index of one shard.

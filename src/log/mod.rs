@@ -39,7 +39,7 @@ pub use transaction::{LogExtent, Vote};
 pub use writer::{GroupContext, Log, LogOptions};
 
 use crate::codec::FormatError;
-use crate::model::{SegmentId, ShardId, StoreId};
+use crate::model::{SegmentId, ShardId, StoreId, system_remedy};
 use std::path::{Path, PathBuf};
 
 /// A place in a shard's log.
@@ -64,7 +64,7 @@ pub struct LogIdentity {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system refused.
-    #[error("{operation} {path}: {source}")]
+    #[error("{operation} {path}: {source}{}", system_remedy(source))]
     Io {
         /// What was tried.
         operation: &'static str,

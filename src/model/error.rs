@@ -35,6 +35,19 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// What a person does about an error of the operating system, to stand behind its text; empty when
+/// the text says it all.
+#[must_use]
+pub fn system_remedy(error: &std::io::Error) -> &'static str {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    match error.raw_os_error() {
+        Some(EMFILE) => ": raise `ulimit -n`, or LimitNOFILE of the service",
+        Some(ENFILE) => ": raise fs.file-max of the system",
+        _ => "",
+    }
+}
+
 /// An error of the public API.
 #[derive(Debug, Clone)]
 pub struct Error {

@@ -15,7 +15,7 @@ mod value;
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Replaced, Reply};
 pub use counter::VersionCounter;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
 pub use report::{Problem, RestoreReport, VerifyReport};

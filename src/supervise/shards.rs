@@ -202,7 +202,7 @@ impl ShardKeeper {
         self.close().await;
         let error = format!(
             "shard {shard} failed too often and stays down (supervise.restart_budget); the last cause: {cause}. \
-             Look at the disk, then restart the server"
+             Mend the cause, then restart the server"
         );
         tracing::error!(%error);
         self.handle.set_health(ShardHealth::Down {
