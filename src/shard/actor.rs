@@ -36,6 +36,23 @@ pub(super) struct ShardActor {
     busy: Arc<BusySince>,
 }
 
+/// The writer is at a piece of work for as long as this lives.
+struct Busy(Arc<BusySince>);
+
+impl Busy {
+    fn begin(since: &Arc<BusySince>) -> Self {
+        since.set(true);
+        Self(since.clone())
+    }
+}
+
+/// A panic ends the work too: it is not a writer that hangs.
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 /// A round of GC in progress.
 struct GcRound {
     queue: VecDeque<SegmentId>,
@@ -276,7 +293,6 @@ impl Actor for ShardActor {
 /// A panic drops the actor without closing it: that is how the supervisor learns of it.
 impl Drop for ShardActor {
     fn drop(&mut self) {
-        self.busy.set(false);
         if self.store.is_some() && self.poison.is_none() {
             let cause = "its actor panicked".to_owned();
             tracing::error!(shard = %self.id, "shard actor panicked");
@@ -309,9 +325,9 @@ impl Handler<Commit> for ShardActor {
         fail::fail_point!("shard::commit");
         fail::fail_point!(&format!("shard::commit::{}", self.id));
         let group = self.next_group();
-        self.busy.set(true);
+        let busy = Busy::begin(&self.busy);
         self.commit_group(group);
-        self.busy.set(false);
+        drop(busy);
         if !self.pending.is_empty() {
             ctx.notify(Commit);
         }
@@ -331,9 +347,9 @@ impl Handler<Cut> for ShardActor {
         let Some(store) = self.store.as_mut() else {
             return;
         };
-        self.busy.set(true);
+        let busy = Busy::begin(&self.busy);
         let synced = store.sync();
-        self.busy.set(false);
+        drop(busy);
         if let Err(error) = synced {
             self.poison(&error);
             let _ = cut.reply.send(Err(error.to_public(self.id)));
@@ -356,10 +372,8 @@ impl Handler<Sync> for ShardActor {
     fn handle(&mut self, message: Sync, _: &mut Self::Context) {
         let answer = match (self.refusal(), self.store.as_mut()) {
             (None, Some(store)) => {
-                self.busy.set(true);
-                let synced = store.sync();
-                self.busy.set(false);
-                synced
+                let _busy = Busy::begin(&self.busy);
+                store.sync()
             }
             (refusal, _) => {
                 let _ = message.reply.send(Err(
@@ -406,9 +420,9 @@ impl Handler<GcSlice> for ShardActor {
 
     /// One slice, then back into the queue behind whatever users have sent meanwhile.
     fn handle(&mut self, _: GcSlice, ctx: &mut Self::Context) {
-        self.busy.set(true);
+        let busy = Busy::begin(&self.busy);
         let more = self.gc_slice();
-        self.busy.set(false);
+        drop(busy);
         if more {
             ctx.notify(GcSlice);
         }
