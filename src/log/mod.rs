@@ -124,6 +124,12 @@ impl LogError {
         }
     }
 
+    /// A shard that had a log and has none, which must not pass for an empty one.
+    pub(crate) fn lost(dir: &Path) -> Self {
+        let what = "the log of this shard is gone: put its folder back, or restore a backup into a new directory";
+        Self::damaged(dir, 0, what)
+    }
+
     fn format(path: &Path, offset: u64) -> impl FnOnce(FormatError) -> Self {
         let path = path.to_owned();
         move |error| {

@@ -209,8 +209,7 @@ fn assemble(log: &Place<'_>, map: SegmentMap, tail: &Tail, kept: Position) -> Lo
 fn create(place: &Place<'_>, context: OpenContext) -> Result<Opened, LogError> {
     let was_there = context.applied.is_some() || context.durable.segment > SegmentId::default();
     if was_there || context.must_exist {
-        let what = "the log has no segment, but this shard had one: put its folder back, or restore a backup into a new directory";
-        return Err(LogError::damaged(place.dir, 0, what));
+        return Err(LogError::lost(place.dir));
     }
     let header = SegmentHeader {
         store: place.owner.store,

@@ -396,11 +396,7 @@ impl ShardStore {
 fn require_log(options: &ShardOptions) -> Result<(), LogError> {
     let log = options.dir.join("log");
     if options.must_exist && !log.is_dir() {
-        return Err(LogError::Damaged {
-            path: log,
-            offset: 0,
-            what: "the log of this shard is gone: put its folder back, or restore a backup into a new directory".to_owned(),
-        });
+        return Err(LogError::lost(&log));
     }
     Ok(())
 }
