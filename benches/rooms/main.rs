@@ -5,6 +5,8 @@
 //! `CARGO_TARGET_TMPDIR`, on the disk that the build is on. The benches of a package are built with
 //! its test dependencies, so fail points are compiled in here and cost some nanoseconds each.
 
+#[path = "../../tests/support/bare_shard.rs"]
+mod bare_shard;
 mod codec;
 mod index;
 mod log;

@@ -1,41 +1,10 @@
 //! Deciding what a command does, against records in memory.
 
+use super::bare_shard::BareShard;
 use super::value::{key, noise, sealed};
 use criterion::{BatchSize, Criterion};
-use shardkeep::index::IndexError;
-use shardkeep::model::{
-    BlobRef, Command, Digest, Existing, Key, PutBody, RefId, Timestamp, Version,
-};
-use shardkeep::shard::plan::{Current, Known, PlanContext, plan};
-
-/// A shard without anything in it.
-struct Empty;
-
-impl Current for Empty {
-    fn key(&mut self, _key: &Key) -> Result<Option<Known>, IndexError> {
-        Ok(None)
-    }
-
-    fn blob(&mut self, _digest: Digest) -> Result<Option<Known>, IndexError> {
-        Ok(None)
-    }
-
-    fn reference(&mut self, _blob: BlobRef) -> Result<Option<Known>, IndexError> {
-        Ok(None)
-    }
-
-    fn is_referenced(&mut self, _digest: Digest) -> Result<bool, IndexError> {
-        Ok(false)
-    }
-
-    fn horizon(&mut self) -> Result<Version, IndexError> {
-        Ok(Version(0))
-    }
-
-    fn is_home(&self, _digest: Digest) -> bool {
-        true
-    }
-}
+use shardkeep::model::{BlobRef, Command, Existing, PutBody, RefId, Timestamp, Version};
+use shardkeep::shard::plan::{PlanContext, plan};
 
 pub fn benches(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan");
@@ -61,7 +30,7 @@ pub fn benches(c: &mut Criterion) {
             let context = PlanContext { now: Timestamp(1) };
             b.iter_batched(
                 || command.clone(),
-                |command| plan(&mut Empty, command, context, &mut || Version(1)),
+                |command| plan(&mut BareShard(None), command, context, &mut || Version(1)),
                 BatchSize::SmallInput,
             );
         });

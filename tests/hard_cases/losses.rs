@@ -3,14 +3,14 @@
 
 use crate::faults::{arm, disarm};
 use crate::house::{House, LARGE};
+use crate::support::bare_shard::BareShard;
 use crate::support::{Server, key_of, noise, set_of};
 use shardkeep::config::Durability;
-use shardkeep::index::IndexError;
 use shardkeep::model::{
     BlobRef, Codec, Command, Digest, Existing, Key, PutBody, RefId, Reply, SealedValue, ShardId,
     Timestamp, ValueInfo, Version,
 };
-use shardkeep::shard::plan::{Current, Known, PlanContext, plan};
+use shardkeep::shard::plan::{Known, PlanContext, plan};
 use std::time::Duration;
 
 /// A shard whose folder is gone is damaged, and not empty: its keys are no misses, for a sweep
@@ -97,41 +97,6 @@ async fn a_shard_that_panicked_in_a_commit_is_not_taken_for_one_that_hangs() {
     assert_eq!(house.handle(shard).busy_for(), Duration::ZERO);
 }
 
-/// One content key whose content is lost.
-struct Lost(BlobRef);
-
-impl Current for Lost {
-    fn key(&mut self, _key: &Key) -> Result<Option<Known>, IndexError> {
-        Ok(Some(Known {
-            kind: shardkeep::codec::Kind::Link,
-            content: true,
-            version: Version(1),
-            expiry: None,
-            link: Some(self.0),
-        }))
-    }
-
-    fn blob(&mut self, _digest: Digest) -> Result<Option<Known>, IndexError> {
-        Ok(None)
-    }
-
-    fn reference(&mut self, _blob: BlobRef) -> Result<Option<Known>, IndexError> {
-        Ok(None)
-    }
-
-    fn is_referenced(&mut self, _digest: Digest) -> Result<bool, IndexError> {
-        Ok(false)
-    }
-
-    fn horizon(&mut self) -> Result<Version, IndexError> {
-        Ok(Version(0))
-    }
-
-    fn is_home(&self, _digest: Digest) -> bool {
-        true
-    }
-}
-
 /// Whoever stores a content again whose bytes were lost is not told "it is there".
 #[test]
 fn a_content_that_was_lost_is_stored_again() {
@@ -166,9 +131,16 @@ fn a_content_that_was_lost_is_stored_again() {
         expiry: None,
     };
     let context = PlanContext { now: Timestamp(1) };
-    let planned = |existing| {
+    let mut lost = BareShard(Some(Known {
+        kind: shardkeep::codec::Kind::Link,
+        content: true,
+        version: Version(1),
+        expiry: None,
+        link: Some(old),
+    }));
+    let mut planned = |existing| {
         let command = command(existing);
-        plan(&mut Lost(old), command, context, &mut || Version(9)).unwrap()
+        plan(&mut lost, command, context, &mut || Version(9)).unwrap()
     };
     // A key that keeps its first value keeps it, whatever became of that or of the new one.
     let kept = planned(Existing::Keep);

@@ -5,6 +5,7 @@
 // Each test binary uses its own part of these.
 #![allow(dead_code, unused_imports)]
 
+pub mod bare_shard;
 pub mod http2;
 pub mod process;
 mod random;
