@@ -179,13 +179,14 @@ fn plan_put(
         && stays(&known, existing, &put.body)
         && !(existing == Existing::KeepSameContent
             && known.link.is_some()
-            && is_content_lost(current, &put.body, context)?)
+            && brings_content(&put.body)
+            && is_content_missing(current, &put.body, context)?)
     {
         return Ok(Plan::unchanged(Reply::Unchanged {
             version: known.version,
         }));
     }
-    if is_blob_missing(current, &put.body, context)? {
+    if !brings_content(&put.body) && is_content_missing(current, &put.body, context)? {
         return Ok(Plan::unchanged(Reply::BlobMissing));
     }
     let version = draw();
@@ -205,20 +206,21 @@ fn stays(known: &Known, existing: Existing, body: &PutBody) -> bool {
     }
 }
 
-/// Whether the content that a record names is not there, although its home is here. Its bytes, which
-/// come with this put, mend the record.
-fn is_content_lost(
+/// Whether a content whose home is here comes with its bytes. They mend a record whose content was
+/// lost.
+fn brings_content(body: &PutBody) -> bool {
+    matches!(body, PutBody::Home { value: Some(_), .. })
+}
+
+/// Whether the content of a put is not there, although its home is here.
+fn is_content_missing(
     current: &mut dyn Current,
     body: &PutBody,
     context: PlanContext,
 ) -> Result<bool, IndexError> {
     match body {
-        PutBody::Home {
-            blob,
-            value: Some(_),
-            ..
-        } => Ok(!is_blob_live(current, blob.digest, context)?),
-        _ => Ok(false),
+        PutBody::Home { blob, .. } => Ok(!is_blob_live(current, blob.digest, context)?),
+        PutBody::Small(_) | PutBody::Away { .. } => Ok(false),
     }
 }
 
@@ -229,19 +231,6 @@ fn is_blob_live(
 ) -> Result<bool, IndexError> {
     let blob = current.blob(digest)?;
     Ok(blob.is_some_and(|known| known.is_live(context.now)))
-}
-
-fn is_blob_missing(
-    current: &mut dyn Current,
-    body: &PutBody,
-    context: PlanContext,
-) -> Result<bool, IndexError> {
-    match body {
-        PutBody::Home {
-            blob, value: None, ..
-        } => Ok(!is_blob_live(current, blob.digest, context)?),
-        _ => Ok(false),
-    }
 }
 
 /// The records of a key's new value: its blob and reference where they belong here, then the key's
@@ -407,7 +396,9 @@ fn plan_merge(
     }
     let before = before.filter(|known| !known.kind.is_gone());
     match value {
-        Some((body, _)) if is_blob_missing(current, &body, context)? => {
+        Some((body, _))
+            if !brings_content(&body) && is_content_missing(current, &body, context)? =>
+        {
             Ok(Plan::unchanged(Reply::BlobMissing))
         }
         Some((body, expiry)) => {
