@@ -95,8 +95,9 @@ make_tree() {
     [ "$(cat "$dir.stamp" 2>/dev/null)" = "$stamp" ] && return
     echo "taking at most $REAL_TREE_FILES files of $from" >&2
     rm -rf "$dir"; mkdir -p "$dir"; dir=$(realpath "$dir")
-    # Empty files are left out: user keys cannot hold them.
-    (cd "$from" && find . -type f -size +0 -printf '%P\0' | sort -z | head -z -n "$REAL_TREE_FILES" |
+    # Empty files are left out: user keys cannot hold them. All names are read, or `sort` ends by a
+    # broken pipe, which is a failure here.
+    (cd "$from" && find . -type f -size +0 -printf '%P\0' | sort -z | sed -zn "1,${REAL_TREE_FILES}p" |
         tar --null -T - -cf - | tar -xf - -C "$dir")
     describe "$dir" "$(realpath "$REAL_INPUT")/tree.tsv"
     zstd3 "$dir" "$(realpath "$REAL_INPUT")/tree.tsv" "$(realpath "$REAL_INPUT")/tree.zstd3"
