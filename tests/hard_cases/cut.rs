@@ -3,7 +3,7 @@
 use crate::bench::{key, put};
 use crate::faults::Hold;
 use crate::house::House;
-use crate::support::noise;
+use crate::support::{PATIENCE, noise};
 use shardkeep::model::{Command, Key, Reply, Version};
 use shardkeep::router::{Cut, Router};
 use shardkeep::service::RestoreSource;
@@ -160,11 +160,10 @@ async fn a_backup_beside_another_is_refused_clearly() {
     let first = tokio::spawn(async move { service.backup("first", Version(0)).await });
     hold.somebody().await;
     for _ in 0..3 {
-        let error = house
-            .service()
-            .backup("second", Version(0))
-            .await
-            .unwrap_err();
+        // One that is let in would wait where the first is held.
+        let second = house.service().backup("second", Version(0));
+        let second = tokio::time::timeout(PATIENCE, second).await;
+        let error = second.expect("no answer").unwrap_err();
         assert_eq!(error.reason(), "CHORE_BUSY", "{error}");
     }
     hold.release();
