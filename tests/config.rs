@@ -211,6 +211,8 @@ fn everything_wrong_is_said_at_once_with_value_origin_and_remedy() {
 fn impossible_values_are_refused() {
     for (section, key, value) in [
         ("server", "host", "\"example.com\""),
+        // Most often a variable of a script that is not set: no reason to listen everywhere.
+        ("server", "host", "\"\""),
         ("server", "port", "8282.5"),
         ("server", "port", "-1"),
         ("server", "stream_window", "2147483648"),
@@ -231,6 +233,7 @@ fn impossible_values_are_refused() {
         ("dedup", "min_size", "0"),
         ("gc", "live_threshold", "-0.1"),
         ("gc", "live_threshold", "1.0"),
+        ("supervise", "writer_timeout", "\"0s\""),
         ("backup", "auto_every", "\"@every never\""),
         ("log", "level", "\"debgu\""),
         ("log", "format", "\"xml\""),
