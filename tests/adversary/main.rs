@@ -1,0 +1,14 @@
+//! Adversaries: what a disk, a kernel, a client or a killer may do, done on purpose and looked at
+//! from outside. README.md lists the promises, the figures and what was found.
+//!
+//! Every one is bounded as it stands; `SHARDKEEP_ADVERSARY_CASES` makes a long run of it and
+//! `SHARDKEEP_ADVERSARY_SEED` repeats one.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash_images;
+mod disk;
+mod history;
+mod recording;
+mod run;
