@@ -251,14 +251,13 @@ impl Disk {
     /// not synced, for each file and folder on its own.
     pub fn image(&self, tail: impl Fn(&Path) -> Tail, random: &mut Random) -> Image {
         let mut image = Image::new();
-        self.gather(0, PathBuf::new(), &tail, random, &mut image);
+        self.gather((0, PathBuf::new()), &tail, random, &mut image);
         image
     }
 
     fn gather(
         &self,
-        node: usize,
-        path: PathBuf,
+        (node, path): (usize, PathBuf),
         tail: &impl Fn(&Path) -> Tail,
         random: &mut Random,
         image: &mut Image,
@@ -277,7 +276,7 @@ impl Disk {
                 let names = self.names(node, Some(first));
                 image.insert(path.clone(), None);
                 for (name, node) in names {
-                    self.gather(node, path.join(name), tail, random, image);
+                    self.gather((node, path.join(name)), tail, random, image);
                 }
             }
         }

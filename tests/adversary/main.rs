@@ -12,3 +12,4 @@ mod disk;
 mod history;
 mod recording;
 mod run;
+mod syscall_faults;

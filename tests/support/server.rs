@@ -26,6 +26,7 @@ pub struct Builder {
     environment: Vec<(OsString, OsString)>,
     data_dir: Option<PathBuf>,
     password: bool,
+    wrapper: Vec<OsString>,
 }
 
 impl Builder {
@@ -56,6 +57,12 @@ impl Builder {
     /// Starts without an administrator's password.
     pub fn without_password(mut self) -> Self {
         self.password = false;
+        self
+    }
+
+    /// A command that starts the server, which must be the process that was started.
+    pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
+        self.wrapper = wrapper;
         self
     }
 
@@ -124,7 +131,10 @@ impl Builder {
     }
 
     fn command(self, data_dir: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
+        let program = OsString::from(env!("CARGO_BIN_EXE_shardkeep"));
+        let mut words = self.wrapper.into_iter().chain([program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words);
         command.arg("serve").arg("--data-dir").arg(data_dir);
         command.args(["--host", "127.0.0.1", "--port", "0"]);
         // The machine's own disk is not what is tested.
@@ -159,6 +169,25 @@ impl Starting {
         server
     }
 
+    /// Waits until the server says that it is ready, or has ended by itself: then what it printed.
+    pub async fn ready_or_ended(self) -> Result<Server, String> {
+        let Self {
+            mut server,
+            is_ready,
+        } = self;
+        match tokio::time::timeout(PATIENCE, is_ready).await {
+            Ok(Ok(address)) => {
+                server.address = address;
+                Ok(server)
+            }
+            Ok(Err(_ended)) => {
+                server.exited().await;
+                Err(server.log())
+            }
+            Err(_late) => panic!("neither ready nor ended:\n{}", server.log()),
+        }
+    }
+
     /// `kill -9`, wherever the start is by now; what was printed until then.
     pub fn kill(mut self) -> String {
         self.server.kill();
@@ -183,6 +212,7 @@ impl Server {
             environment: Vec::new(),
             data_dir: None,
             password: true,
+            wrapper: Vec::new(),
         }
     }
 
