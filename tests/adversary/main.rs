@@ -11,5 +11,6 @@ mod crash_images;
 mod disk;
 mod history;
 mod recording;
+mod registers;
 mod run;
 mod syscall_faults;

@@ -1,0 +1,383 @@
+//! One key behaves like one register, however often the server is killed: histories of concurrent
+//! clients on a few keys, each checked for linearizability.
+//!
+//! The checker is the just-in-time linearization of Lowe ("Testing for linearizability", 2017), by
+//! key: it goes through the calls and returns in order and keeps every state the register may be
+//! in, together with the calls that must have taken effect for it. A call whose outcome is unknown
+//! may take effect until its server is gone, or never.
+
+use crate::run::{cases, seed};
+use crate::support::{Builder, Random, Server, key_of, set_of};
+use bytes::Bytes;
+use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+const CLIENTS: u64 = 64;
+const CONNECTIONS: usize = 8;
+const KEYS: u64 = 16;
+
+/// What a register holds: a number that is written once, or nothing.
+type Held = Option<u64>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Write(Held),
+    Read(Held),
+}
+
+/// A call from outside.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    /// Which client's: it has no other at the time.
+    client: u64,
+    what: What,
+    begun: u64,
+    /// When it was answered, or when its server was gone.
+    ended: u64,
+    /// Whether it was answered.
+    answered: bool,
+}
+
+/// A state of the register, and a bit for each client whose open call has taken effect.
+type Possible = (Held, u64);
+
+/// Whether there is an order of the calls that explains every answer; if not, the call that none
+/// explains.
+fn linearizable(calls: &[Call]) -> Result<(), usize> {
+    let mut moments = BTreeMap::new();
+    for (number, call) in calls.iter().enumerate() {
+        moments.insert(call.begun, (number, false));
+        moments.insert(call.ended, (number, true));
+    }
+    let mut open: Vec<usize> = Vec::new();
+    let mut possible = HashSet::from([(None, 0)]);
+    for (number, is_end) in moments.into_values() {
+        if !is_end {
+            open.push(number);
+            continue;
+        }
+        let mut next = HashSet::new();
+        let mut seen = HashSet::new();
+        let bit = 1 << calls[number].client;
+        for state in possible {
+            if !calls[number].answered {
+                // It has taken effect, or never will.
+                next.insert((state.0, state.1 & !bit));
+            }
+            let open = open.iter().map(|number| calls[*number]);
+            let open: Vec<Call> = open.collect();
+            effects(&open, bit, state, &mut seen, &mut next);
+        }
+        open.retain(|it| *it != number);
+        if next.is_empty() {
+            return Err(number);
+        }
+        possible = next;
+    }
+    Ok(())
+}
+
+/// Every state in which the call with this bit has taken effect, after any others that are open.
+fn effects(
+    open: &[Call],
+    bit: u64,
+    state: Possible,
+    seen: &mut HashSet<Possible>,
+    found: &mut HashSet<Possible>,
+) {
+    let mut waiting = vec![state];
+    while let Some((held, mut done)) = waiting.pop() {
+        // A read changes nothing: what can be read now is best read now.
+        let reads = open.iter().filter(|it| it.what == What::Read(held));
+        done |= reads.fold(0, |bits, it| bits | 1 << it.client);
+        if done & bit != 0 {
+            found.insert((held, done & !bit));
+            continue;
+        }
+        if !seen.insert((held, done)) {
+            continue;
+        }
+        for call in open.iter().filter(|it| done & 1 << it.client == 0) {
+            if let What::Write(value) = call.what {
+                waiting.push((value, done | 1 << call.client));
+            }
+        }
+    }
+}
+
+/// The calls of every key.
+#[derive(Debug, Default)]
+struct Histories {
+    clock: AtomicU64,
+    fresh: AtomicU64,
+    calls: Mutex<BTreeMap<Bytes, Vec<Call>>>,
+}
+
+impl Histories {
+    fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn add(&self, key: &Bytes, call: Call) {
+        let mut calls = self.calls.lock().unwrap();
+        calls.entry(key.clone()).or_default().push(call);
+    }
+
+    /// What no order explains, and how many calls there were.
+    fn check(&self) -> Result<usize, String> {
+        let calls = self.calls.lock().unwrap();
+        for (key, calls) in &*calls {
+            if let Err(number) = linearizable(calls) {
+                let call = calls[number];
+                let near = calls
+                    .iter()
+                    .filter(|it| it.ended + 200 > call.begun && it.begun < call.ended);
+                let near: Vec<_> = near.collect();
+                return Err(format!(
+                    "{key:?}: no order explains {call:?}, near it are {near:#?}"
+                ));
+            }
+        }
+        Ok(calls.values().map(Vec::len).sum())
+    }
+}
+
+fn builder(dir: &Path) -> Builder {
+    Server::builder()
+        .flags(["--allow-user-key", "--allow-overwrite", "--shards", "3"])
+        .flags(["--max-upload-size-mb", "1"])
+        .set("storage.segment_size", "1 MiB")
+        .set("index.checkpoint_bytes", "1 MiB")
+        .set("gc.live_threshold", "0.9")
+        .set("gc.check_interval", "100ms")
+        .set("dedup.grace", "1s")
+        .set("dedup.sweep_interval", "1s")
+        .data_dir(dir)
+}
+
+/// A value that says its number, at sizes that are stored differently.
+fn value(number: u64) -> Bytes {
+    let sizes = [0, 300, 5_000, 20_000];
+    let mut value = format!("{number:020}").into_bytes();
+    value.extend(crate::support::noise(number, sizes[number as usize % 4]));
+    value.into()
+}
+
+fn number_of(data: &[u8]) -> u64 {
+    let digits = std::str::from_utf8(&data[..20]).unwrap();
+    let number = digits.parse().unwrap();
+    assert_eq!(data, value(number), "wrong bytes");
+    number
+}
+
+/// One client: a call at a time until the server is gone. `gone` is set before it is killed.
+async fn call_on(
+    (histories, gone): (Arc<Histories>, Arc<AtomicBool>),
+    number: u64,
+    mut client: BadgerClient<Channel>,
+    mut random: Random,
+) -> Vec<(Bytes, Call)> {
+    let mut unknown = Vec::new();
+    loop {
+        let key = Bytes::from(format!("register/{}", random.within(0..KEYS)));
+        let chance = random.within(0..100);
+        let begun = histories.now();
+        let (what, failed) = match chance {
+            0..=49 => match client
+                .get(key_of(key.clone()))
+                .await
+                .map(|it| it.into_inner())
+            {
+                Ok(reply) if reply.errcode == 0 => (What::Read(Some(number_of(&reply.data))), None),
+                Ok(reply) if reply.status.as_ref() == b"cannot get from bgrdb" => {
+                    (What::Read(None), None)
+                }
+                Ok(reply) => panic!("{}", reply.status.escape_ascii()),
+                Err(status) => (What::Read(None), Some(status)),
+            },
+            chance => {
+                let fresh = histories.fresh.fetch_add(1, Ordering::SeqCst);
+                let (held, answer) = match chance {
+                    50..=89 => {
+                        let set = client.set(set_of(key.clone(), value(fresh)));
+                        (Some(fresh), set.await)
+                    }
+                    _ => (None, client.delete(key_of(key.clone())).await),
+                };
+                let failed = match answer.map(|it| it.into_inner()) {
+                    Ok(reply) if reply.errcode == 0 => None,
+                    Ok(reply) => panic!("{}", reply.status.escape_ascii()),
+                    Err(status) => Some(status),
+                };
+                (What::Write(held), failed)
+            }
+        };
+        let ended = histories.now();
+        let answered = failed.is_none();
+        let call = Call {
+            client: number,
+            what,
+            begun,
+            ended,
+            answered,
+        };
+        if let Some(status) = failed {
+            assert!(gone.load(Ordering::SeqCst), "{status}");
+            if matches!(what, What::Write(_)) {
+                unknown.push((key, call));
+            }
+            return unknown;
+        }
+        histories.add(&key, call);
+    }
+}
+
+async fn run(cycles: u64, random: &mut Random) -> Histories {
+    let dir = TempDir::new().unwrap();
+    let histories = Arc::new(Histories::default());
+    for _ in 0..cycles {
+        let mut server = builder(dir.path()).start().await;
+        let gone = Arc::new(AtomicBool::new(false));
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(server.client().await);
+        }
+        let mut tasks = JoinSet::new();
+        for number in 0..CLIENTS {
+            let client = clients[number as usize % CONNECTIONS].clone();
+            let shared = (histories.clone(), gone.clone());
+            tasks.spawn(call_on(shared, number, client, random.fork()));
+        }
+        let moment = Duration::from_millis(random.within(5..500));
+        tokio::select! {
+            () = tokio::time::sleep(moment) => {}
+            // A client never ends by itself: this one has failed.
+            Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
+        }
+        gone.store(true, Ordering::SeqCst);
+        server.kill();
+        for (key, call) in tasks.join_all().await.into_iter().flatten() {
+            // The process is gone: from here on it takes no effect that it has not taken.
+            let ended = histories.now();
+            histories.add(&key, Call { ended, ..call });
+        }
+    }
+    Arc::into_inner(histories).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_register_through_kills() {
+    let mut random = Random::seeded(seed("registers"));
+    let cycles = cases(4);
+    let histories = run(cycles, &mut random).await;
+    let calls = histories.check().unwrap();
+    let unknown = histories.calls.into_inner().unwrap();
+    let unknown = unknown.values().flatten().filter(|call| !call.answered);
+    let unknown = unknown.count();
+    eprintln!(
+        "{cycles} kills, {calls} calls of {CLIENTS} clients on {KEYS} keys, {unknown} unknown"
+    );
+}
+
+/// Planted in a real history: one read that answers what was overwritten before it began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_read_is_found() {
+    let histories = run(1, &mut Random::seeded(5)).await;
+    histories.check().unwrap();
+    let mut planted = false;
+    for calls in histories.calls.lock().unwrap().values_mut() {
+        let written = |call: &Call| matches!(call.what, What::Write(Some(_))) && call.answered;
+        let Some(first) = calls.iter().find(|call| written(call)).copied() else {
+            continue;
+        };
+        let over = calls
+            .iter()
+            .filter(|call| written(call) && call.begun > first.ended);
+        let Some(over) = over.map(|call| call.ended).min() else {
+            continue;
+        };
+        let What::Write(old) = first.what else {
+            unreachable!()
+        };
+        let is_late = |call: &&mut Call| matches!(call.what, What::Read(_)) && call.begun > over;
+        if let Some(read) = calls.iter_mut().find(is_late) {
+            read.what = What::Read(old);
+            planted = true;
+            break;
+        }
+    }
+    assert!(planted);
+    histories.check().unwrap_err();
+}
+
+#[test]
+fn the_checker_knows_what_a_register_may_do() {
+    let call = |what, begun, ended, answered| Call {
+        client: begun,
+        what,
+        begun,
+        ended,
+        answered,
+    };
+    let write = |value, begun, ended| call(What::Write(value), begun, ended, true);
+    let read = |value, begun, ended| call(What::Read(value), begun, ended, true);
+    let unknown = |value, begun, ended| call(What::Write(value), begun, ended, false);
+    for allowed in [
+        vec![read(None, 0, 1), write(Some(1), 2, 3), read(Some(1), 4, 5)],
+        // Two writes at once may come in either order.
+        vec![
+            write(Some(1), 0, 2),
+            write(Some(2), 1, 3),
+            read(Some(1), 4, 5),
+        ],
+        vec![
+            write(Some(1), 0, 2),
+            write(Some(2), 1, 3),
+            read(Some(2), 4, 5),
+        ],
+        // An unknown write may show, or not.
+        vec![unknown(Some(1), 0, 2), read(Some(1), 3, 4)],
+        vec![unknown(Some(1), 0, 2), read(None, 3, 4)],
+        vec![
+            write(Some(1), 0, 1),
+            unknown(None, 2, 9),
+            read(Some(1), 3, 4),
+            read(None, 5, 6),
+        ],
+    ] {
+        assert_eq!(linearizable(&allowed), Ok(()), "{allowed:?}");
+    }
+    for refused in [
+        // Lost.
+        vec![write(Some(1), 0, 1), read(None, 2, 3)],
+        // Stale.
+        vec![
+            write(Some(1), 0, 1),
+            write(Some(2), 2, 3),
+            read(Some(1), 4, 5),
+        ],
+        // Back and forth.
+        vec![
+            write(Some(1), 0, 1),
+            write(Some(2), 2, 9),
+            read(Some(2), 3, 4),
+            read(Some(1), 5, 6),
+        ],
+        // Resurrected: not there after the kill, there later.
+        vec![
+            unknown(Some(1), 0, 2),
+            read(None, 3, 4),
+            read(Some(1), 5, 6),
+        ],
+        vec![read(Some(7), 0, 1)],
+    ] {
+        assert!(linearizable(&refused).is_err(), "{refused:?}");
+    }
+}
