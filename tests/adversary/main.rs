@@ -7,9 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod crash_images;
 mod disk;
+mod frames;
 mod history;
+mod paths;
 mod recording;
 mod registers;
 mod run;

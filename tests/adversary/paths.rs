@@ -1,0 +1,274 @@
+//! Nothing leaves its folder: paths full of tricks in backup and restore orders to a live server,
+//! and in the keys that a client fetches into a folder. Beside the folders stand a valid archive,
+//! which must never be restored, and links that lead to it.
+
+use crate::disk;
+use crate::run::{cases, quick_dir, seed};
+use crate::support::{Random, Server, command_of, key_of, set_of};
+use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tonic::transport::Channel;
+
+type Client = BadgerClient<Channel>;
+
+/// Pieces of paths; `ROOT`, `OUT` stand for the folders.
+const PIECES: [&str; 45] = [
+    "a",
+    "b",
+    "a",
+    "..",
+    "..",
+    "..",
+    ".",
+    "",
+    "...",
+    ".. ",
+    " ..",
+    "out",
+    "abs",
+    "in",
+    "loop",
+    "dangling",
+    "file",
+    "device",
+    "fifo",
+    "A",
+    "OUT_LINK",
+    "..\\..",
+    "\\",
+    "%2e%2e",
+    "%2f",
+    "\u{ff0e}\u{ff0e}",
+    "\u{2025}",
+    "\u{202e}..",
+    "e\u{301}",
+    "\u{e9}",
+    "~",
+    "$HOME",
+    "-rf",
+    "secret_[0-1].zstdb.bak",
+    "secret",
+    "secret.zstdb.bak",
+    "NUL\0",
+    "line\n",
+    "tab\t",
+    "*",
+    "?",
+    "LONG",
+    ".a.0123456789abcdef.partial",
+    "a_[0-0].zstdb.bak",
+    "a_[0-0].zstdb.bak",
+];
+
+struct Sandbox {
+    dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    fn new() -> Self {
+        Self { dir: quick_dir() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn root(&self) -> PathBuf {
+        self.data().join("backups")
+    }
+
+    fn outside(&self) -> PathBuf {
+        self.dir.path().join("outside")
+    }
+
+    /// Links out of a folder, and other things that are no plain files.
+    fn set_traps(&self, folder: &Path) {
+        let outside = self.outside();
+        std::fs::create_dir_all(folder.join("in/deep")).unwrap();
+        symlink(Path::new("in"), folder.join("inside")).unwrap();
+        symlink(&outside, folder.join("abs")).unwrap();
+        let up = folder
+            .strip_prefix(self.dir.path())
+            .unwrap()
+            .components()
+            .count();
+        let relative: PathBuf = (0..up).map(|_| "..").collect::<PathBuf>().join("outside");
+        symlink(relative, folder.join("out")).unwrap();
+        symlink(outside.join("secret_[0-1].zstdb.bak"), folder.join("file")).unwrap();
+        symlink(outside.join("new"), folder.join("dangling")).unwrap();
+        symlink("loop", folder.join("loop")).unwrap();
+        symlink("/dev/null", folder.join("device")).unwrap();
+        let fifo = Command::new("mkfifo").arg(folder.join("fifo")).status();
+        assert!(fifo.unwrap().success());
+    }
+
+    /// Everything but the folders that may change.
+    fn around(&self, mine: &[PathBuf]) -> disk::Image {
+        let mut image = disk::read_in(self.dir.path());
+        let base = self.dir.path();
+        image.retain(|path, _| !mine.iter().any(|it| base.join(path).starts_with(it)));
+        image
+    }
+
+    fn trick(&self, random: &mut Random, root: &Path) -> String {
+        let mut path = match random.within(0..8) {
+            0 => "/".to_owned(),
+            1 => format!("{}/", root.display()),
+            2 => format!("{}/", root.display().to_string().to_uppercase()),
+            3 => format!("{}/", self.outside().display()),
+            _ => String::new(),
+        };
+        for number in 0..random.within(1..7) {
+            if number > 0 {
+                path.push('/');
+            }
+            match PIECES[random.within(0..PIECES.len() as u64) as usize] {
+                "LONG" => path.push_str(&"l".repeat(random.within(200..5_000) as usize)),
+                "OUT_LINK" => path.push_str("out/secret"),
+                piece => path.push_str(piece),
+            }
+        }
+        if random.percent(10) {
+            path.push('/');
+        }
+        path
+    }
+}
+
+async fn order(client: &mut Client, command: &str, path: &str) -> bool {
+    let order = serde_json::json!({ "path": path, "since": "0" }).to_string();
+    let call = client.admin(command_of(command, &order));
+    let reply = tokio::time::timeout(crate::support::PATIENCE, call).await;
+    let reply = reply.unwrap_or_else(|_| panic!("no answer to {command} {path:?}"));
+    reply.unwrap().into_inner().errcode == 0
+}
+
+/// A valid archive of another store stands outside, under several names.
+async fn put_the_secret_outside(sandbox: &Sandbox) {
+    let server = Server::builder().flag("--allow-user-key").start().await;
+    let mut client = server.client().await;
+    client.set(set_of("secret", "secret")).await.unwrap();
+    assert!(order(&mut client, "backup", "secret").await);
+    let outside = sandbox.outside();
+    std::fs::create_dir(&outside).unwrap();
+    let found = std::fs::read_dir(server.data_dir().join("backups")).unwrap();
+    let archive = found.map(|entry| entry.unwrap().path()).next().unwrap();
+    for name in ["secret_[0-1].zstdb.bak", "secret", "secret.zstdb.bak"] {
+        std::fs::copy(&archive, outside.join(name)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_backup_and_restore_stay_in_their_folder() {
+    let mut random = Random::seeded(seed("paths"));
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let builder = Server::builder().flag("--allow-user-key");
+    let mut server = builder.data_dir(sandbox.data()).start().await;
+    sandbox.set_traps(&sandbox.root());
+    let mine = [
+        sandbox.root(),
+        sandbox.data().join("shards"),
+        sandbox.data().join("MANIFEST"),
+    ];
+    let before = sandbox.around(&mine);
+    let mut client = server.client().await;
+    let cases = cases(300);
+    let (mut made, mut restored) = (0, 0);
+    for number in 0..cases {
+        let trick = sandbox.trick(&mut random, &sandbox.root());
+        if random.percent(50) {
+            made += u64::from(order(&mut client, "backup", &trick).await);
+        } else {
+            restored += u64::from(order(&mut client, "restore", &trick).await);
+        }
+        // What was made would fill the folder, and be restored.
+        if number % 100 == 99 || number + 1 == cases {
+            assert_same(&before, &sandbox.around(&mine), &trick);
+        }
+    }
+    let secret = client.get(key_of("secret")).await.unwrap().into_inner();
+    assert_ne!(secret.errcode, 0, "an archive from outside was restored");
+    assert!(made > 0 && server.is_running());
+    eprintln!("{cases} orders, {made} backups made, {restored} restored, 0 files outside");
+    server.stop().await;
+}
+
+fn assert_same(before: &disk::Image, after: &disk::Image, last: &str) {
+    let names = |image: &disk::Image| image.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(before), names(after), "not long before {last:?}");
+    assert!(
+        before == after,
+        "a file outside was changed before {last:?}"
+    );
+}
+
+/// Keys are the client's paths when it fetches many: none leads out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_fetched_stay_in_their_folder() {
+    let mut random = Random::seeded(seed("paths"));
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let folder = sandbox.dir.path().join("fetched");
+    sandbox.set_traps(&folder);
+    let builder = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
+    let server = builder.start().await;
+    let mut client = server.client().await;
+    let before = sandbox.around(std::slice::from_ref(&folder));
+    let mut stored = 0;
+    for _ in 0..cases(600) {
+        let trick = sandbox.trick(&mut random, &folder);
+        let reply = client
+            .set(set_of(format!("p/{trick}"), "fetched"))
+            .await
+            .unwrap();
+        stored += u64::from(reply.into_inner().errcode == 0);
+    }
+    let folder_given = folder.clone();
+    let address = server.address().to_string();
+    let fetch = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
+        command
+            .args(["--server", &address, "get", "-r", "--prefix", "p/"])
+            .arg(folder_given);
+        command.output().unwrap()
+    };
+    let ran = tokio::task::spawn_blocking(fetch).await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_same(
+        &before,
+        &sandbox.around(std::slice::from_ref(&folder)),
+        &said,
+    );
+    let fetched = walkdir::WalkDir::new(&folder).into_iter().flatten();
+    let fetched = fetched.filter(|entry| entry.file_type().is_file()).count();
+    assert!(fetched > 0, "nothing was fetched: {said}");
+    eprintln!("{stored} keys stored, {fetched} fetched, 0 files outside");
+}
+
+/// Planted: one who joins paths as they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_joined_as_it_comes_is_found() {
+    let mut random = Random::seeded(1);
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let folder = sandbox.dir.path().join("data/backups");
+    sandbox.set_traps(&folder);
+    let mine = [folder.clone()];
+    let before = sandbox.around(&mine);
+    for _ in 0..300 {
+        let trick = sandbox.trick(&mut random, &folder);
+        let path = folder.join(trick.trim_start_matches('/'));
+        // Nothing that this test could not take back.
+        let is_here = std::path::absolute(&path).is_ok_and(|it| it.starts_with(sandbox.dir.path()));
+        let climbs = trick.matches("..").count() > 1;
+        let is_special = ["device", "fifo"].iter().any(|it| trick.contains(it));
+        if is_here && !climbs && !is_special {
+            let _any = std::fs::write(path, "planted");
+        }
+    }
+    let after = sandbox.around(&mine);
+    assert!(before != after);
+}
