@@ -144,19 +144,13 @@ impl Index {
     }
 
     fn open_database(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        let is_new = !dir.join("version").exists();
-        let mut database = database_in(dir, options)?;
-        if is_new {
-            // fjall gives a new journal a length of 64 MiB, without the blocks; opened again, it is
-            // as long as what is in it, and tools that add up lengths see what the index takes.
-            drop(database);
-            database = database_in(dir, options)?;
+        if !dir.join("version").exists() {
+            make(dir, options)?;
         }
-        let rows = database.keyspace("rows", || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(options.write_buffer_size)
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
-        })?;
+        // fjall gives a new journal a length of 64 MiB, without the blocks; opened again, it is as
+        // long as what is in it, and tools that add up lengths see what the index takes.
+        let database = database_in(dir, options)?;
+        let rows = rows_of(&database, options)?;
         Ok(Self {
             dir: dir.to_owned(),
             database,
@@ -258,6 +252,37 @@ fn database_in(dir: &Path, options: IndexOptions) -> Result<Database, IndexError
         .worker_threads(2)
         .open()?;
     Ok(database)
+}
+
+fn rows_of(database: &Database, options: IndexOptions) -> Result<Keyspace, IndexError> {
+    let rows = database.keyspace("rows", || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(options.write_buffer_size)
+            .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+    })?;
+    Ok(rows)
+}
+
+/// Makes a database beside its place, and moves it there when all of it is durable. fjall 3.1.13
+/// syncs each tree's folder but not the one that names them: made in place, a power loss may take a
+/// tree and leave the journal, behind whose batches fjall then begins to count anew.
+fn make(dir: &Path, options: IndexOptions) -> Result<(), IndexError> {
+    let failed = |error| IndexError::from(fjall::Error::Io(error));
+    let draft = dir.with_extension("new");
+    for leftover in [&draft, dir] {
+        match std::fs::remove_dir_all(leftover) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let database = database_in(&draft, options)?;
+    drop(rows_of(&database, options)?);
+    database.persist(PersistMode::SyncAll)?;
+    drop(database);
+    let sync = |folder: &Path| std::fs::File::open(folder).and_then(|it| it.sync_all());
+    sync(&draft.join("keyspaces")).map_err(failed)?;
+    std::fs::rename(&draft, dir).map_err(failed)?;
+    sync(dir.parent().unwrap_or(Path::new("."))).map_err(failed)
 }
 
 /// Whether another handle has the database open: its files change under the eyes of a preflight.
