@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use tonic::transport::Channel;
 
 type Client = BadgerClient<Channel>;
-type Contents = BTreeMap<String, Vec<u8>>;
+/// What stands under each key.
+pub type Contents = BTreeMap<String, Vec<u8>>;
 
 /// The calls at which a backup may be killed.
 const CALLS: [&str; 14] = [
@@ -72,9 +73,9 @@ async fn back_up(client: &mut Client, since: u64) -> Result<(PathBuf, u64), Stri
     Ok((target.into(), max.parse().unwrap()))
 }
 
-/// Everything that the store in a directory holds.
-async fn contents_of(dir: &Path) -> Result<Contents, String> {
-    let started = builder(dir).launch().ready_or_ended().await;
+/// Everything that a store holds.
+pub async fn contents_of(builder: Builder) -> Result<Contents, String> {
+    let started = builder.launch().ready_or_ended().await;
     let mut server = started.map_err(|log| format!("does not start:\n{log}"))?;
     let mut client = server.client().await;
     let mut contents = Contents::new();
@@ -110,7 +111,7 @@ async fn restored(files: Vec<PathBuf>) -> Result<Contents, String> {
     let restore = move || offline::restore(&target, &files, &mut |_, _| {}).map(drop);
     let restored = tokio::task::spawn_blocking(restore).await.unwrap();
     restored.map_err(|error| error.to_string())?;
-    contents_of(&data).await
+    contents_of(builder(&data)).await
 }
 
 /// A store, its full backup, and the changes since.
@@ -186,7 +187,7 @@ impl Base {
         if !named.contains(&target) || leftovers > 0 {
             return Err(format!("{named:?} and {leftovers} leftovers"));
         }
-        if contents_of(&self.data()).await? != self.contents {
+        if contents_of(builder(&self.data())).await? != self.contents {
             return Err("the store holds something else".to_owned());
         }
         for path in named {

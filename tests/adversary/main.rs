@@ -16,4 +16,5 @@ mod paths;
 mod recording;
 mod registers;
 mod run;
+mod server_images;
 mod syscall_faults;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// The calls that change files, and those that are needed to know which file a change is of.
-const CALLS: &str = "openat,open,creat,close,fcntl,dup,dup2,dup3,read,lseek,write,writev,pwrite64,\
+pub const CALLS: &str = "openat,openat2,open,creat,close,fcntl,dup,dup2,dup3,read,lseek,write,writev,pwrite64,\
     pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,sync_file_range,rename,renameat,\
     renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,symlink,copy_file_range,sendfile";
 
@@ -82,30 +82,55 @@ pub fn record(command: &Command, output: &Path) -> Option<String> {
 
 /// The events below `root`.
 pub fn events(text: &str, root: &Path) -> Vec<Event> {
+    let timed = timed_events(&[text], root);
+    timed.into_iter().map(|(_, event)| event).collect()
+}
+
+/// The events below `root` that several processes made one after the other, each with the moment
+/// at which it was seen, if `strace -ttt` said it, in microseconds.
+pub fn timed_events(texts: &[&str], root: &Path) -> Vec<(u64, Event)> {
     let mut reading = Reading {
         root: root.to_owned(),
         open: HashMap::new(),
         events: Vec::new(),
     };
-    let mut unfinished: HashMap<&str, (String, usize)> = HashMap::new();
-    for line in text.lines() {
-        let (thread, rest) = line.split_once(' ').unwrap();
-        let rest = rest.trim_start();
-        if rest.starts_with("+++") || rest.starts_with("---") {
-            continue;
-        }
-        let begun = reading.events.len();
-        if let Some(part) = rest.strip_suffix("<unfinished ...>") {
-            unfinished.insert(thread, (part.trim_end().to_owned(), begun));
-        } else if let Some(rest) = rest.strip_prefix("<... ") {
-            let (_, tail) = rest.split_once("resumed>").unwrap();
-            let (head, begun) = unfinished.remove(thread).unwrap();
-            reading.call(&format!("{head}{tail}"), begun);
-        } else {
-            reading.call(rest, begun);
+    let mut times = Vec::new();
+    for text in texts {
+        reading.open.clear();
+        let mut unfinished: HashMap<&str, (String, usize)> = HashMap::new();
+        for line in text.lines() {
+            let (thread, rest) = line.split_once(' ').unwrap();
+            let (time, rest) = moment(rest.trim_start());
+            if rest.starts_with("+++") || rest.starts_with("---") {
+                continue;
+            }
+            let begun = reading.events.len();
+            if let Some(part) = rest.strip_suffix("<unfinished ...>") {
+                unfinished.insert(thread, (part.trim_end().to_owned(), begun));
+            } else if let Some(rest) = rest.strip_prefix("<... ") {
+                let (_, tail) = rest.split_once("resumed>").unwrap();
+                let (head, begun) = unfinished.remove(thread).unwrap();
+                reading.call(&format!("{head}{tail}"), begun);
+            } else {
+                reading.call(rest, begun);
+            }
+            times.resize(reading.events.len(), time);
         }
     }
-    reading.events
+    times.into_iter().zip(reading.events).collect()
+}
+
+/// `1700000000.123456 call(...`, or without the number.
+fn moment(rest: &str) -> (u64, &str) {
+    let parts = rest.split_once(' ');
+    let number = parts.and_then(|(number, call)| Some((number.split_once('.')?, call)));
+    match number {
+        Some(((seconds, micros), call)) if seconds.bytes().all(|it| it.is_ascii_digit()) => {
+            let number: u64 = format!("{seconds}{micros}").parse().unwrap();
+            (number, call.trim_start())
+        }
+        _ => (0, rest),
+    }
 }
 
 struct Reading {
@@ -129,7 +154,7 @@ impl Reading {
         let arguments = split(arguments);
         let at = |place: usize| arguments[place];
         match name {
-            "openat" => self.opened(at(0), at(1), at(2), result),
+            "openat" | "openat2" => self.opened(at(0), at(1), at(2), result),
             "open" => self.opened("AT_FDCWD", at(0), at(1), result),
             "close" => {
                 self.open.remove(&signed(at(0)).unwrap());
@@ -159,10 +184,10 @@ impl Reading {
                 self.note(at(0), |path| Event::Extend { path, len });
             }
             "fsync" | "fdatasync" => self.note(at(0), |path| Event::Sync { path, begun }),
-            "mkdir" => self.made(at(0), true),
-            "mkdirat" => self.made(at(1), true),
-            "rename" => self.renamed(at(0), at(1)),
-            "renameat" | "renameat2" => self.renamed(at(1), at(3)),
+            "mkdir" => self.made("AT_FDCWD", at(0)),
+            "mkdirat" => self.made(at(0), at(1)),
+            "rename" => self.renamed(("AT_FDCWD", at(0)), ("AT_FDCWD", at(1))),
+            "renameat" | "renameat2" => self.renamed((at(0), at(1)), (at(2), at(3))),
             "unlink" | "rmdir" => self.removed("AT_FDCWD", at(0)),
             "unlinkat" => self.removed(at(0), at(1)),
             _ => assert!(
@@ -266,14 +291,16 @@ impl Reading {
         }
     }
 
-    fn made(&mut self, path: &str, folder: bool) {
-        if let Some(path) = self.below(path) {
+    fn made(&mut self, folder: &str, path: &str) {
+        if let Some(path) = self.below_at(folder, path) {
+            let folder = true;
             self.events.push(Event::Create { path, folder });
         }
     }
 
-    fn renamed(&mut self, from: &str, to: &str) {
-        if let (Some(from), Some(to)) = (self.below(from), self.below(to)) {
+    fn renamed(&mut self, from: (&str, &str), to: (&str, &str)) {
+        let from = self.below_at(from.0, from.1);
+        if let (Some(from), Some(to)) = (from, self.below_at(to.0, to.1)) {
             self.events.push(Event::Rename { from, to });
         }
     }

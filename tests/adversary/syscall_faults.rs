@@ -368,7 +368,7 @@ impl Attack {
 }
 
 /// Whether the command line of a living process names this file.
-fn is_named_by_a_process(file: &Path) -> bool {
+pub fn is_named_by_a_process(file: &Path) -> bool {
     let name = file.as_os_str().as_bytes();
     let processes = std::fs::read_dir("/proc").unwrap();
     processes.flatten().any(|process| {
