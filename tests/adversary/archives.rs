@@ -74,7 +74,14 @@ async fn back_up(client: &mut Client, since: u64) -> Result<(PathBuf, u64), Stri
 }
 
 /// Everything that a store holds.
-pub async fn contents_of(builder: Builder) -> Result<Contents, String> {
+async fn contents_of(builder: Builder) -> Result<Contents, String> {
+    contents_and_log(builder)
+        .await
+        .map(|(contents, _)| contents)
+}
+
+/// Everything that a store holds, and what its server said.
+pub async fn contents_and_log(builder: Builder) -> Result<(Contents, String), String> {
     let started = builder.launch().ready_or_ended().await;
     let mut server = started.map_err(|log| format!("does not start:\n{log}"))?;
     let mut client = server.client().await;
@@ -100,7 +107,7 @@ pub async fn contents_of(builder: Builder) -> Result<Contents, String> {
         }
     }
     server.kill();
-    Ok(contents)
+    Ok((contents, server.log()))
 }
 
 /// Restores archives in this order into a new directory.

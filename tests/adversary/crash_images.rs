@@ -257,8 +257,13 @@ fn check(dir: &Path, recorded: &Recorded, progress: Progress) -> Result<Found, S
     };
     found.one_more = which > 0 && is != states[0];
     drop(store);
-    let (mut store, _) = ShardStore::open(options(), None)
+    let (mut store, report) = ShardStore::open(options(), None)
         .map_err(|error| format!("it does not open a second time: {error}"))?;
+    if let Some(reason) = report.rebuilt {
+        return Err(format!(
+            "a second crash makes it rebuild the index: {reason}"
+        ));
+    }
     let again = contents(&store.reader())?;
     if again != is {
         return Err(format!("opened again: {}", difference(&again, &is)));
