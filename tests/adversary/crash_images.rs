@@ -366,6 +366,33 @@ fn every_crash_point_recovers_what_was_synced_when_the_system_syncs() {
     every_image_recovers(Durability::Os);
 }
 
+/// fjall does not sync the folder that names its trees; a journal without them is worse than nothing.
+#[test]
+fn an_index_is_there_with_its_trees_or_not_at_all() {
+    let Some(recorded) = Recorded::make(5, Durability::Sync) else {
+        return;
+    };
+    let index = Path::new(SHARD).join("index");
+    let mut disk = Disk::new();
+    let mut random = Random::seeded(5);
+    for (number, event) in recorded.events.iter().enumerate() {
+        disk.happen(event);
+        if matches!(event, Event::Open(_) | Event::Write { .. }) {
+            continue;
+        }
+        for tail in [Tail::Dropped, Tail::Reordered] {
+            let image = disk.image(|_| tail, &mut random);
+            let is_tree = |path: &&PathBuf| path.starts_with(&index) && path.ends_with("current");
+            let trees = image.keys().filter(is_tree).count();
+            let is_there = image.contains_key(&index.join("version"));
+            assert!(
+                !is_there || trees == 2,
+                "event {number}, {tail:?}: {trees} trees"
+            );
+        }
+    }
+}
+
 /// Planted: a disk that says "synced" and has done nothing.
 #[test]
 fn a_sync_of_the_log_that_does_nothing_is_found() {
