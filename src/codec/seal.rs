@@ -20,6 +20,9 @@ pub struct Sealer {
 /// Shorter values never come out smaller than a zstd frame's own overhead.
 const COMPRESSIBLE_MIN: usize = 32;
 
+/// Up to this many bytes, a look for noise costs less than letting zstd find out.
+const NOISE_MAX: usize = 16 * 1024;
+
 thread_local! {
     /// A context is some hundred KiB of tables: one per thread and level, not one per value.
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
@@ -48,6 +51,9 @@ impl Sealer {
         if self.level == 0 || raw.len() < COMPRESSIBLE_MIN {
             return None;
         }
+        if raw.len() <= NOISE_MAX && is_noise(raw) {
+            return None;
+        }
         if raw.len() > self.probe_size.saturating_mul(2) {
             let start = (raw.len() - self.probe_size) / 2;
             self.compress_if_smaller(&raw[start..start + self.probe_size])?;
@@ -70,6 +76,51 @@ impl Sealer {
             Some(out)
         })
     }
+}
+
+/// Whether bytes are spread like dice throws and repeat nothing, so that neither zstd's entropy stage
+/// nor its matches can gain from them.
+fn is_noise(raw: &[u8]) -> bool {
+    is_spread_evenly(raw) && !repeats(raw)
+}
+
+/// The chance that two bytes of a sample are equal is 1/256 for dice throws, and grows as they
+/// become predictable: a quarter more is a third of a bit in eight, under what is worth storing
+/// compressed. Short values vary more, so they are given three standard deviations.
+fn is_spread_evenly(raw: &[u8]) -> bool {
+    let mut counts = [0u32; 256];
+    for byte in raw {
+        counts[usize::from(*byte)] += 1;
+    }
+    let equal_pairs: f64 = counts
+        .iter()
+        .map(|count| f64::from(*count) * f64::from(count.saturating_sub(1)) / 2.0)
+        .sum();
+    let len = raw.len() as f64;
+    let expected = len * (len - 1.0) / 2.0 / 256.0;
+    equal_pairs <= expected * 1.25 + 3.0 * expected.sqrt()
+}
+
+/// Whether any eight bytes in a row stand there twice (found by hashing their first four at every
+/// place, and forgetting all but the last place of each hash).
+fn repeats(raw: &[u8]) -> bool {
+    const BITS: u32 = 11;
+    const WORD: usize = 4;
+    let mut last = [u16::MAX; 1 << BITS];
+    let word = |at: usize| {
+        raw[at..at + WORD]
+            .first_chunk()
+            .map(|it| u32::from_le_bytes(*it))
+    };
+    for at in 0..raw.len().saturating_sub(2 * WORD) {
+        let Some(here) = word(at) else { continue };
+        let slot = &mut last[(here.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize];
+        let before = usize::from(std::mem::replace(slot, at as u16));
+        if before < at && raw[before..before + 2 * WORD] == raw[at..at + 2 * WORD] {
+            return true;
+        }
+    }
+    false
 }
 
 /// The raw value of a payload.
@@ -174,6 +225,45 @@ mod tests {
             let sealed = seal(&raw);
             let opened = open_sealed(sealed.codec, sealed.payload, sealed.info.raw_len).unwrap();
             prop_assert_eq!(&opened[..], &raw[..]);
+        }
+    }
+
+    fn dice(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        getrandom::fill(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn noise_is_known_from_what_repeats_or_leans() {
+        for len in [32, 100, 1024, 16 * 1024] {
+            let noise = dice(len);
+            assert!(is_noise(&noise), "{len} bytes");
+            let letters: Vec<u8> = noise.iter().map(|byte| b'A' + byte % 64).collect();
+            assert!(len < 100 || !is_noise(&letters), "{len} bytes of 64 kinds");
+            assert!(
+                !is_noise(&[&noise[..], &noise[..]].concat()),
+                "twice {len} bytes"
+            );
+        }
+        assert!(!is_noise(&[0; 64]));
+    }
+
+    proptest! {
+        /// Nothing that zstd would have made smaller is taken for noise.
+        #[test]
+        fn what_is_taken_for_noise_would_not_have_come_out_smaller(
+            kinds in 1u16..=256,
+            len in 32usize..4000,
+            copies in prop::collection::vec((0usize..4000, 4usize..64), 0..8),
+        ) {
+            let mut raw: Vec<u8> =
+                dice(len).iter().map(|byte| (u16::from(*byte) % kinds) as u8).collect();
+            for (from, count) in copies {
+                let from = from % raw.len();
+                raw.extend_from_within(from..(from + count).min(raw.len()));
+            }
+            prop_assert!(!is_noise(&raw) || SEALER.compress_if_smaller(&raw).is_none());
         }
     }
 

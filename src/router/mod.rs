@@ -14,7 +14,9 @@ use crate::codec::slot_of;
 use crate::model::{
     BlobRef, Clock, Command, Digest, Error, Key, Reply, Result, ShardId, Timestamp, VersionCounter,
 };
-use crate::shard::{Found, GcOutcome, Homes, ShardError, ShardHandle, ShardReader, ShardStats};
+use crate::shard::{
+    Epoch, Found, GcOutcome, Homes, Look, ShardError, ShardHandle, ShardReader, ShardStats,
+};
 use std::sync::Arc;
 
 /// All shards of a store.
@@ -97,6 +99,30 @@ impl Router {
     /// What the shard answers.
     pub async fn write(&self, shard: ShardId, command: Command) -> Result<Reply> {
         self.handle(shard).write(command, self.now()).await
+    }
+
+    /// Runs a command whose key was seen to have no record.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub async fn write_new(
+        &self,
+        shard: ShardId,
+        command: Command,
+        absent: Option<Epoch>,
+    ) -> Result<Reply> {
+        let now = self.now();
+        self.handle(shard).write_new(command, now, absent).await
+    }
+
+    /// The newest record of a key, or proof for its writer that there is none.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub fn look(&self, key: &Key) -> Result<Look> {
+        let shard = self.shard_of_key(key);
+        let reader = self.handle(shard).reader()?;
+        self.told(shard, reader.look(key))
     }
 
     /// Drops a reference at its content's home.

@@ -8,6 +8,7 @@ use crate::model::{
     BlobRef, Command, Digest, Error, Existing, Key, PutBody, RefId, Replaced, Reply, Result,
     SealedValue, ShardId, Timestamp, ValueInfo, Version,
 };
+use crate::shard::{Epoch, Look};
 use bytes::Bytes;
 
 /// A value whose checksum matched, with what its storing needs to know.
@@ -26,6 +27,17 @@ pub(super) struct Content {
     pub info: ValueInfo,
     /// Its bytes; `None` when it was seen to be there.
     pub value: Option<SealedValue>,
+}
+
+/// What a look at a put's key found.
+#[derive(Debug)]
+enum Looked {
+    /// The put would change nothing.
+    Stored,
+    /// The key has no record.
+    Absent(Epoch),
+    /// It has one, or nobody looked.
+    Other,
 }
 
 /// What happens to the key: the last step of a put.
@@ -60,9 +72,11 @@ impl Service {
             _ if self.rules().overwrite => (Key::new(key)?, Existing::Replace),
             _ => (Key::new(key)?, Existing::Keep),
         };
-        if self.is_stored(&key, existing, value.digest)? {
-            return Ok(key);
-        }
+        let absent = match self.look(&key, existing, value.digest)? {
+            Looked::Stored => return Ok(key),
+            Looked::Absent(epoch) => Some(epoch),
+            Looked::Other => None,
+        };
         match value.digest.filter(|_| large) {
             Some(digest) => {
                 self.put_content(&key, digest, value, Target::Put(existing))
@@ -73,7 +87,7 @@ impl Service {
                 let command = command_of(&key, body, &Target::Put(existing));
                 let reply = self
                     .router()
-                    .write(self.router().shard_of_key(&key), command)
+                    .write_new(self.router().shard_of_key(&key), command, absent)
                     .await?;
                 self.after(reply, &key).await?;
             }
@@ -145,22 +159,31 @@ impl Service {
         })
     }
 
-    /// Whether the put would change nothing, as far as the index knows: what is in it is durable,
-    /// so this may be answered at once.
-    fn is_stored(&self, key: &Key, existing: Existing, digest: Option<Digest>) -> Result<bool> {
+    /// What the index knows of the put's key: what is in it is durable, so a put that would change
+    /// nothing may be answered at once.
+    fn look(&self, key: &Key, existing: Existing, digest: Option<Digest>) -> Result<Looked> {
         if existing == Existing::Replace {
-            return Ok(false);
+            return Ok(Looked::Other);
         }
-        let Some(found) = self.router().find(key)? else {
-            return Ok(false);
+        let found = match self.router().look(key)? {
+            Look::Absent(epoch) => return Ok(Looked::Absent(epoch)),
+            Look::Found(found) => found,
         };
-        Ok(match (existing, found.link()) {
+        if !found.row.is_live(self.router().now()) {
+            return Ok(Looked::Other);
+        }
+        let stored = match (existing, found.link()) {
             // A content that is gone is stored again, which mends its key.
             (Existing::KeepSameContent, Some(link)) => {
                 Some(link.digest) == digest && self.router().find_blob(link.digest)?.is_some()
             }
             (Existing::KeepSameContent, None) => found.row.content,
             _ => true,
+        };
+        Ok(if stored {
+            Looked::Stored
+        } else {
+            Looked::Other
         })
     }
 

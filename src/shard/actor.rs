@@ -136,16 +136,17 @@ impl ShardActor {
         let mut replies = Vec::with_capacity(group.len());
         for Write {
             command,
+            absent,
             reply,
             _permits,
             ..
         } in group
         {
-            commands.push(command);
+            commands.push((command, absent));
             replies.push(reply);
             permits.push(_permits);
         }
-        match store.execute(commands, now) {
+        match store.execute_seen(commands, now) {
             Ok(answers) => {
                 for (reply, answer) in replies.into_iter().zip(answers) {
                     let _ = reply.send(Ok(answer)); // Nobody waits for a cancelled request.

@@ -1,6 +1,7 @@
 //! What others hold of a shard: admission, the address of whoever is its actor now, its reader.
 
 use super::actor::ShardActor;
+use super::epoch::Epoch;
 use super::error::outcome_unknown;
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
 use super::reader::ShardReader;
@@ -188,6 +189,19 @@ impl ShardHandle {
     /// # Errors
     /// `Unavailable` (`SHARD_*`, `OUTCOME_UNKNOWN`), `DiskFull`.
     pub async fn write(&self, command: Command, now: Timestamp) -> Result<Reply> {
+        self.write_new(command, now, None).await
+    }
+
+    /// As [`ShardHandle::write`]; `absent` says when the key was seen to have no record, if it was.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::write`].
+    pub async fn write_new(
+        &self,
+        command: Command,
+        now: Timestamp,
+        absent: Option<Epoch>,
+    ) -> Result<Reply> {
         let closed = |_| self.not_open();
         let kib = u32::try_from(command.log_size_max() / 1024).unwrap_or(u32::MAX);
         let kib = kib.clamp(1, self.payload_kib_max);
@@ -203,6 +217,7 @@ impl ShardHandle {
         let write = |reply| Write {
             command,
             now,
+            absent,
             reply,
             _permits: permits,
         };

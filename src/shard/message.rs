@@ -1,5 +1,6 @@
 //! What the actor's mailbox takes. No other room sees these.
 
+use super::epoch::Epoch;
 use super::snapshot::{CutGate, ShardSnapshot};
 use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
 use actix::Message;
@@ -15,6 +16,8 @@ pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) struct Write {
     pub command: Command,
     pub now: Timestamp,
+    /// When the key was seen to be absent, if it was.
+    pub absent: Option<Epoch>,
     pub reply: ReplyTo<Reply>,
     /// Admission; given back when the command is done, answered or not.
     pub _permits: [OwnedSemaphorePermit; 2],

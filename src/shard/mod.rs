@@ -34,6 +34,7 @@
 //! snapshot.
 
 mod actor;
+mod epoch;
 mod error;
 mod gc;
 mod handle;
@@ -51,11 +52,12 @@ mod verify;
 mod view;
 mod void;
 
+pub use epoch::Epoch;
 pub use error::ShardError;
 pub use handle::{ShardHandle, ShardHealth};
 pub use homes::Homes;
 pub use message::GcOutcome;
-pub use reader::{Found, ShardReader};
+pub use reader::{Found, Look, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use transactions::Transactions;

@@ -1,5 +1,6 @@
 //! Reading: row, then payload, from the caller's own thread, never through the mailbox.
 
+use super::epoch::{Epoch, EpochClock};
 use super::error::ShardError;
 use super::plan::HORIZON_MARK;
 use super::store::ShardStats;
@@ -20,6 +21,16 @@ pub struct ShardReader {
     id: ShardId,
     index: Arc<Index>,
     segments: SharedSegments,
+    epochs: EpochClock,
+}
+
+/// What a look for a key's newest record found.
+#[derive(Debug)]
+pub enum Look {
+    /// The record, an expired one and a tombstone too.
+    Found(Found),
+    /// There was none when this many groups were in the index.
+    Absent(Epoch),
 }
 
 /// A record and the segments pinned when its row was looked up: everything the row can name.
@@ -160,11 +171,17 @@ impl Found {
 }
 
 impl ShardReader {
-    pub(super) fn new(id: ShardId, index: Arc<Index>, segments: SharedSegments) -> Self {
+    pub(super) fn new(
+        id: ShardId,
+        index: Arc<Index>,
+        segments: SharedSegments,
+        epochs: EpochClock,
+    ) -> Self {
         Self {
             id,
             index,
             segments,
+            epochs,
         }
     }
 
@@ -172,6 +189,16 @@ impl ShardReader {
     #[must_use]
     pub fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// The newest record of a key, or proof for the writer that there is none.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn look(&self, key: &Key) -> Result<Look, ShardError> {
+        let epoch = self.epochs.now();
+        let found = self.find(Space::Key, key.as_bytes())?;
+        Ok(found.map_or(Look::Absent(epoch), Look::Found))
     }
 
     /// The live record of a key.

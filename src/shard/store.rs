@@ -1,5 +1,6 @@
 //! Log and index of one shard, opened together, changed together.
 
+use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
 use super::homes::Homes;
 use super::ledger::Ledger;
@@ -97,6 +98,7 @@ pub struct ShardStore {
     pub(super) log: Log,
     pub(super) index: Arc<Index>,
     pub(super) ledger: Ledger,
+    epochs: Epochs,
     last_seq: Seq,
     pub(super) now: Timestamp,
     unpersisted: u64,
@@ -189,6 +191,7 @@ impl ShardStore {
             log: opened.log,
             index: Arc::new(index),
             ledger,
+            epochs: Epochs::new(),
             last_seq: state.last_seq.max(opened.last_seq),
             now: state.now.max(opened.now),
             unpersisted: 0,
@@ -206,7 +209,12 @@ impl ShardStore {
     /// A reader of this shard, for as long as it is open.
     #[must_use]
     pub fn reader(&self) -> ShardReader {
-        ShardReader::new(self.options.id, self.index.clone(), self.log.segments())
+        ShardReader::new(
+            self.options.id,
+            self.index.clone(),
+            self.log.segments(),
+            self.epochs.clock(),
+        )
     }
 
     /// What the shard holds.
@@ -224,6 +232,16 @@ impl ShardStore {
         commands: Vec<Command>,
         now: Timestamp,
     ) -> Result<Vec<Reply>, ShardError> {
+        let commands = commands.into_iter().map(|command| (command, None));
+        self.execute_seen(commands.collect(), now)
+    }
+
+    /// As [`ShardStore::execute`], for commands some of whose keys were seen to be absent.
+    pub(super) fn execute_seen(
+        &mut self,
+        commands: Vec<(Command, Option<Epoch>)>,
+        now: Timestamp,
+    ) -> Result<Vec<Reply>, ShardError> {
         let now = now.max(self.now);
         let index = self.index.clone();
         let homes = self.options.homes.clone();
@@ -232,7 +250,12 @@ impl ShardStore {
         let context = PlanContext { now };
         let mut replies = Vec::with_capacity(commands.len());
         let mut records = Vec::with_capacity(commands.len());
-        for command in commands {
+        for (command, absent) in commands {
+            if let (Command::Put { key, .. }, Some(then)) = (&command, absent)
+                && self.epochs.is_still_absent(key, then)
+            {
+                view.take_as_absent(key);
+            }
             let Plan {
                 records: planned,
                 reply,
@@ -307,6 +330,7 @@ impl ShardStore {
         }
         fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
         batch.commit(&self.state())?;
+        self.epochs.advance(&records);
         self.note_marks(&records);
         self.checkpoint_after(written)
     }

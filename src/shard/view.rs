@@ -30,6 +30,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Spares the look-up of a key that is known to have no row.
+    pub fn take_as_absent(&mut self, key: &Key) {
+        self.rows
+            .entry((Space::Key, key.to_bytes()))
+            .or_insert(None);
+    }
+
     /// Takes planned records over, so that the next command sees them.
     pub fn note(&mut self, records: &[Record]) {
         for record in records {

@@ -8,7 +8,7 @@ use shardkeep::config::Durability;
 use shardkeep::index::IndexOptions;
 use shardkeep::log::{Ballast, LogOptions};
 use shardkeep::model::*;
-use shardkeep::shard::{Homes, ShardError, ShardOptions, ShardReader, ShardStore};
+use shardkeep::shard::{Homes, ShardError, ShardOptions, ShardReader, ShardStore, Transactions};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +135,7 @@ pub fn options(dir: &Path, durability: Durability, must_exist: bool) -> ShardOpt
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::default(),
         counter: Arc::default(),
+        transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }
 
