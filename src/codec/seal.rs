@@ -21,7 +21,7 @@ pub struct Sealer {
 const COMPRESSIBLE_MIN: usize = 32;
 
 /// Up to this many bytes, a look for noise costs less than letting zstd find out.
-const NOISE_MAX: usize = 16 * 1024;
+const NOISE_MAX: usize = 64 * 1024;
 
 thread_local! {
     /// A context is some hundred KiB of tables: one per thread and level, not one per value.
@@ -51,14 +51,18 @@ impl Sealer {
         if self.level == 0 || raw.len() < COMPRESSIBLE_MIN {
             return None;
         }
+        if raw.len() > self.probe_size.saturating_mul(2) {
+            let start = (raw.len() - self.probe_size) / 2;
+            self.compress_unless_noise(&raw[start..start + self.probe_size])?;
+        }
+        self.compress_unless_noise(raw).map(Bytes::from)
+    }
+
+    fn compress_unless_noise(&self, raw: &[u8]) -> Option<Vec<u8>> {
         if raw.len() <= NOISE_MAX && is_noise(raw) {
             return None;
         }
-        if raw.len() > self.probe_size.saturating_mul(2) {
-            let start = (raw.len() - self.probe_size) / 2;
-            self.compress_if_smaller(&raw[start..start + self.probe_size])?;
-        }
-        self.compress_if_smaller(raw).map(Bytes::from)
+        self.compress_if_smaller(raw)
     }
 
     /// The zstd frame, if it is smaller by `min_gain`. Its room is exactly what it may take, so
@@ -81,7 +85,13 @@ impl Sealer {
 /// Whether bytes are spread like dice throws and repeat nothing, so that neither zstd's entropy stage
 /// nor its matches can gain from them.
 fn is_noise(raw: &[u8]) -> bool {
-    is_spread_evenly(raw) && !repeats(raw)
+    // Text repeats itself soon: this order finds out at once.
+    let repeats = if raw.len() <= 4096 {
+        repeats::<2048>(raw)
+    } else {
+        repeats::<16_384>(raw)
+    };
+    !repeats && is_spread_evenly(raw)
 }
 
 /// The chance that two bytes of a sample are equal is 1/256 for dice throws, and grows as they
@@ -103,10 +113,9 @@ fn is_spread_evenly(raw: &[u8]) -> bool {
 
 /// Whether any eight bytes in a row stand there twice (found by hashing their first four at every
 /// place, and forgetting all but the last place of each hash).
-fn repeats(raw: &[u8]) -> bool {
-    const BITS: u32 = 11;
+fn repeats<const SLOTS: usize>(raw: &[u8]) -> bool {
     const WORD: usize = 4;
-    let mut last = [u16::MAX; 1 << BITS];
+    let mut last = [u16::MAX; SLOTS];
     let word = |at: usize| {
         raw[at..at + WORD]
             .first_chunk()
@@ -114,7 +123,7 @@ fn repeats(raw: &[u8]) -> bool {
     };
     for at in 0..raw.len().saturating_sub(2 * WORD) {
         let Some(here) = word(at) else { continue };
-        let slot = &mut last[(here.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize];
+        let slot = &mut last[(here.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2())) as usize];
         let before = usize::from(std::mem::replace(slot, at as u16));
         if before < at && raw[before..before + 2 * WORD] == raw[at..at + 2 * WORD] {
             return true;
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn noise_is_known_from_what_repeats_or_leans() {
-        for len in [32, 100, 1024, 16 * 1024] {
+        for len in [32, 100, 1024, 4096, 32 * 1024] {
             let noise = dice(len);
             assert!(is_noise(&noise), "{len} bytes");
             let letters: Vec<u8> = noise.iter().map(|byte| b'A' + byte % 64).collect();

@@ -1,10 +1,11 @@
 //! Files as this room needs them: positioned, vectored, preallocated, synced with their folder.
 
 use super::LogError;
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -13,16 +14,23 @@ const IOV_MAX: usize = 1024;
 /// What `O_DIRECT` wants offsets, lengths and memory to be multiples of, on every disk we know.
 const DIRECT_ALIGN: u64 = 4096;
 
-/// Writes all slices at an offset.
+/// A write of more than this is handed to the disk piece by piece, while the next piece is copied.
+const EAGER_MIN: usize = 1024 * 1024;
+
+/// Writes all slices at an offset. Of many bytes, the disk gets the first while the last are still
+/// copied, so that the sync behind finds little left to do.
 pub(super) fn write_all_at(file: &File, slices: &[&[u8]], mut offset: u64) -> io::Result<()> {
     let mut list: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
     let mut rest = &mut list[..];
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
-        let batch = &rest[..rest.len().min(IOV_MAX)];
+        let batch = &rest[..eager_batch(rest)];
         match rustix::io::pwritev(file, batch, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
+                if written >= EAGER_MIN && written < rest.iter().map(|it| it.len()).sum() {
+                    start_writeback(file, offset, written);
+                }
                 offset += written as u64;
                 IoSlice::advance_slices(&mut rest, written);
             }
@@ -31,6 +39,24 @@ pub(super) fn write_all_at(file: &File, slices: &[&[u8]], mut offset: u64) -> io
         }
     }
     Ok(())
+}
+
+/// How many slices make a piece.
+fn eager_batch(slices: &[IoSlice<'_>]) -> usize {
+    let mut bytes = 0;
+    let enough = |slice: &IoSlice<'_>| {
+        bytes += slice.len();
+        bytes >= EAGER_MIN
+    };
+    let count = slices.iter().take(IOV_MAX).position(enough);
+    count.map_or(slices.len().min(IOV_MAX), |last| last + 1)
+}
+
+/// Asks the kernel to begin with pages that a sync will wait for. It is a hint: what it answers
+/// changes nothing, and the sync finds every error of the write.
+fn start_writeback(file: &File, offset: u64, len: usize) {
+    // Linux starts the writeback of dirty pages that are "not needed", and keeps them meanwhile.
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len as u64), Advice::DontNeed);
 }
 
 /// Makes sure that `offset..offset + len` can be written without running out of space.
