@@ -197,6 +197,46 @@ async fn a_value_goes_through_the_standard_streams() {
 }
 
 #[tokio::test]
+async fn the_groups_that_puts_made_are_counted() {
+    const PUTS: u64 = 20;
+    let server = Server::builder().flag("--allow-user-key").start().await;
+    let folder = TempDir::new().unwrap();
+    for number in 0..PUTS {
+        // Too small for homes of their own, so that each takes one command.
+        fs::write(folder.path().join(number.to_string()), format!("{number}")).unwrap();
+    }
+    let put = ["put", "-r", "--user-keys", text(folder.path())];
+    output(server.address(), &put);
+
+    let writes = &json(server.address(), &["status"])["writes"];
+    let total = &writes["total"];
+    let number = |figure: &Value| figure.as_u64().unwrap_or_else(|| panic!("{writes:#}"));
+    assert_eq!(number(&total["commands"]), PUTS);
+    assert!((1..=PUTS).contains(&number(&total["groups"])), "{writes:#}");
+    for name in [
+        "commands_per_group",
+        "bytes_per_group",
+        "sync_us",
+        "index_us",
+        "wait_us",
+    ] {
+        let spread = &total[name];
+        assert!(
+            number(&spread["p50"]) <= number(&spread["p99"]),
+            "{name}: {writes:#}"
+        );
+    }
+    let shards = writes["shards"].as_array().unwrap();
+    for name in ["groups", "commands"] {
+        let sum: u64 = shards.iter().map(|shard| number(&shard[name])).sum();
+        assert_eq!(sum, number(&total[name]), "{name}: {writes:#}");
+    }
+    let text = output(server.address(), &["status"]);
+    assert!(text.contains("writes since its start"), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_is_listed_told_and_removed() {
     let server = Server::builder().start().await;
     let put = piped(server.address(), &["put"], b"value");

@@ -1,7 +1,8 @@
-//! `status`: the store's size and counters.
+//! `status`: the store's size and counters, and what its groups of writes were like.
 
 use super::exit::{CliError, Exit};
 use super::session::Session;
+use crate::model::{GroupReport, Spread};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
@@ -13,7 +14,7 @@ use serde_json::json;
 /// The server's.
 pub async fn run(session: &Session) -> Result<Exit, CliError> {
     let client = session.connect().await?;
-    let stats = client.stats().await?;
+    let (stats, writes) = client.stats_with_writes().await?;
     let rows = [
         ("keys", HumanCount(stats.key_count).to_string()),
         ("highest version", HumanCount(stats.max_version).to_string()),
@@ -21,7 +22,11 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         ("index", HumanBytes(stats.index_bytes).to_string()),
         ("on disk", HumanBytes(stats.disk_bytes()).to_string()),
     ];
-    let text = format!("shardkeep at {}\n{}", session.server, table(&rows));
+    let mut text = format!("shardkeep at {}\n{}", session.server, table(&rows));
+    if let Some(writes) = &writes {
+        text.push_str("\nwrites since its start, all shards\n");
+        text.push_str(&group_table(&writes.total));
+    }
     let value = json!({
         "server": session.server,
         "keys": stats.key_count,
@@ -29,6 +34,7 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         "log_bytes": stats.log_bytes,
         "index_bytes": stats.index_bytes,
         "disk_bytes": stats.disk_bytes(),
+        "writes": writes,
     });
     session.terminal.result(&text, &value)?;
     Ok(Exit::Ok)
@@ -47,9 +53,72 @@ pub(super) fn table(rows: &[(&str, String)]) -> String {
     table.trim_fmt()
 }
 
+/// How a figure is written.
+type Format = fn(f64) -> String;
+
+/// A line a figure: the mean, half, nearly all.
+fn group_table(report: &GroupReport) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let groups = HumanCount(report.groups).to_string();
+    table.add_row(["groups", &groups, "", ""]);
+    let commands = HumanCount(report.commands).to_string();
+    table.add_row(["commands", &commands, "", ""]);
+    table.add_row(["", "mean", "p50", "p99"]);
+    let spread = &report.commands_per_group;
+    let mean = format!("{:.1}", spread.mean);
+    let [p50, p99] = [spread.p50, spread.p99].map(|it| HumanCount(it).to_string());
+    table.add_row(["commands a group", &mean, &p50, &p99]);
+    let rows: [(&str, &Spread, Format); 4] = [
+        ("bytes a group", &report.bytes_per_group, bytes),
+        ("sync of the log", &report.sync_us, micros),
+        ("batch of the index", &report.index_us, micros),
+        ("wait for the group", &report.wait_us, micros),
+    ];
+    for (name, spread, format) in rows {
+        let [p50, p99] = [spread.p50, spread.p99].map(|it| format(real(it)));
+        table.add_row([name, &format(spread.mean), &p50, &p99]);
+    }
+    for numbers in table.column_iter_mut().skip(1) {
+        numbers.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn real(number: u64) -> f64 {
+    number as f64
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a mean of sizes is no less than 0 and less than 2^53"
+)]
+fn bytes(mean: f64) -> String {
+    HumanBytes(mean.round() as u64).to_string()
+}
+
+/// Microseconds in the unit that reads best.
+fn micros(us: f64) -> String {
+    if us < 1e3 {
+        format!("{us:.0} us")
+    } else if us < 1e6 {
+        format!("{:.1} ms", us / 1e3)
+    } else {
+        format!("{:.1} s", us / 1e6)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_the_unit_that_reads_best() {
+        let told = [0.0, 999.0, 1_250.0, 2_500_000.0].map(micros);
+        assert_eq!(told, ["0 us", "999 us", "1.2 ms", "2.5 s"]);
+    }
 
     #[test]
     fn numbers_stand_flush_right() {

@@ -18,7 +18,7 @@ pub use error::{ClientError, Result, cause_of};
 pub use lane::{Lane, Protocol};
 pub use reply::{Found, Head, Listed, Stats};
 
-use crate::model::{Digest, Version};
+use crate::model::{Digest, Version, WriteReport};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};
 use bytes::Bytes;
 use connect::{Badger, Pool};
@@ -198,8 +198,24 @@ impl Client {
     /// # Errors
     /// Those of every call.
     pub async fn stats(&self) -> Result<Stats> {
+        Ok(self.status(keyed(b"stats")).await?.0)
+    }
+
+    /// As [`Client::stats`], with what the server's groups of writes were like, if it counts them.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn stats_with_writes(&self) -> Result<(Stats, Option<WriteReport>)> {
+        let asked = Item {
+            data: Bytes::from_static(br#"{"with":"writes"}"#),
+            ..keyed(b"stats")
+        };
+        self.status(asked).await
+    }
+
+    async fn status(&self, item: Item) -> Result<(Stats, Option<WriteReport>)> {
         let reply = self
-            .ask("status", Repeat::Always, keyed(b"stats"), send_status)
+            .ask("status", Repeat::Always, item, send_status)
             .await?;
         reply::stats(self.address(), &reply.data)
     }

@@ -1,10 +1,11 @@
 //! Reads answers: the protocol's codes into errors, its JSON and strings into values.
 
 use super::{ClientError, Result, sum64};
-use crate::model::Version;
+use crate::model::{Version, WriteReport};
 use crate::proto::zstdb::ItemReply;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// A value that arrived whole.
@@ -171,24 +172,28 @@ pub(super) fn number(call: &'static str, address: &str, text: &[u8]) -> Result<u
     })
 }
 
-/// The answer of Status: JSON whose members are all strings.
-pub(super) fn stats(address: &str, data: &[u8]) -> Result<Stats> {
-    let members: HashMap<String, String> =
-        serde_json::from_slice(data).map_err(|error| ClientError::Answer {
-            call: "status",
-            address: address.to_owned(),
-            cause: error.to_string(),
-        })?;
+/// The answer of Status: JSON whose members are strings, but for `writes`, which is there when it
+/// was asked for and the server knows it.
+pub(super) fn stats(address: &str, data: &[u8]) -> Result<(Stats, Option<WriteReport>)> {
+    let unread = |error: serde_json::Error| ClientError::Answer {
+        call: "status",
+        address: address.to_owned(),
+        cause: error.to_string(),
+    };
+    let mut members: HashMap<String, Value> = serde_json::from_slice(data).map_err(unread)?;
+    let writes = members.remove("writes").map(serde_json::from_value);
+    let writes = writes.transpose().map_err(unread)?;
     let member = |name: &str| {
-        let text = members.get(name).map_or("", String::as_str);
+        let text = members.get(name).and_then(Value::as_str).unwrap_or("");
         number("status", address, text.as_bytes())
     };
-    Ok(Stats {
+    let stats = Stats {
         key_count: member("key_count")?,
         max_version: member("max_version")?,
         log_bytes: member("vlog_size")?,
         index_bytes: member("lsm_size")?,
-    })
+    };
+    Ok((stats, writes))
 }
 
 #[cfg(test)]
@@ -247,7 +252,7 @@ mod tests {
     #[test]
     fn stats_are_read_from_strings() {
         let text = br#"{"key_count":"2","lsm_size":"10","max_version":"3","vlog_size":"90"}"#;
-        let stats = stats("s:1", text).expect("stats");
-        assert_eq!((stats.key_count, stats.disk_bytes()), (2, 100));
+        let (told, writes) = stats("s:1", text).expect("stats");
+        assert_eq!((told.key_count, told.disk_bytes(), writes), (2, 100, None));
     }
 }

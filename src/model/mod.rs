@@ -7,6 +7,7 @@ mod clock;
 mod command;
 mod counter;
 mod error;
+mod histogram;
 mod id;
 mod key;
 mod report;
@@ -16,7 +17,10 @@ pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Replaced, Reply};
 pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result, system_remedy};
+pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
-pub use report::{Problem, RestoreReport, VerifyReport};
+pub use report::{
+    GroupReport, Problem, RestoreReport, ShardGroupReport, VerifyReport, WriteReport,
+};
 pub use value::{Codec, SealedValue, ValueInfo};

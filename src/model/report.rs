@@ -1,6 +1,8 @@
-//! What work on a whole data directory reports. How it looks is the command line's.
+//! What work on a whole data directory reports, and what a server tells of its writes. How it looks
+//! is the command line's.
 
-use serde::Serialize;
+use super::Spread;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -47,6 +49,44 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// The highest version.
     pub max_version: u64,
+}
+
+/// What the groups of writes were like since the start. Times are microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Groups committed.
+    pub groups: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// How many commands share a group, and its sync.
+    pub commands_per_group: Spread,
+    /// Bytes of a group in the log.
+    pub bytes_per_group: Spread,
+    /// Syncs of the log, one a group.
+    pub sync_us: Spread,
+    /// Batches of the index, one a group.
+    pub index_us: Spread,
+    /// How long commands waited for their group to begin.
+    pub wait_us: Spread,
+}
+
+/// The groups of one shard.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardGroupReport {
+    /// The shard.
+    pub shard: u16,
+    /// Its groups.
+    #[serde(flatten)]
+    pub report: GroupReport,
+}
+
+/// The groups of a server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WriteReport {
+    /// Of all shards together.
+    pub total: GroupReport,
+    /// Of each.
+    pub shards: Vec<ShardGroupReport>,
 }
 
 impl fmt::Display for Problem {

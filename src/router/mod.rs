@@ -15,7 +15,8 @@ use crate::model::{
     BlobRef, Clock, Command, Digest, Error, Key, Reply, Result, ShardId, Timestamp, VersionCounter,
 };
 use crate::shard::{
-    Epoch, Found, GcOutcome, Homes, Look, ShardError, ShardHandle, ShardReader, ShardStats,
+    Epoch, Found, GcOutcome, GroupStats, Homes, Look, ShardError, ShardHandle, ShardReader,
+    ShardStats,
 };
 use std::sync::Arc;
 
@@ -247,6 +248,13 @@ impl Router {
             .iter()
             .map(|shard| (shard.id(), stats_of(shard)))
             .collect()
+    }
+
+    /// What each shard's groups were like since the start.
+    #[must_use]
+    pub fn group_stats(&self) -> Vec<(ShardId, GroupStats)> {
+        let shards = self.shards.iter();
+        shards.map(|it| (it.id(), it.group_stats())).collect()
     }
 
     fn readers(&self) -> Result<Vec<Arc<ShardReader>>> {

@@ -2,8 +2,8 @@
 
 use super::{Service, blocking};
 use crate::dedup::SweepReport;
-use crate::model::{Command, Error, Result};
-use crate::shard::GcOutcome;
+use crate::model::{Command, Error, Result, ShardGroupReport, WriteReport};
+use crate::shard::{GcOutcome, GroupStats};
 
 /// What the store holds and takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -68,6 +68,24 @@ impl Service {
             Ok(stats)
         })
         .await
+    }
+
+    /// What the groups of writes were like since the start.
+    #[must_use]
+    pub fn write_report(&self) -> WriteReport {
+        let mut total = GroupStats::default();
+        let mut shards = Vec::new();
+        for (id, stats) in self.router().group_stats() {
+            total.add(&stats);
+            shards.push(ShardGroupReport {
+                shard: id.0,
+                report: stats.report(),
+            });
+        }
+        WriteReport {
+            total: total.report(),
+            shards,
+        }
     }
 
     /// Makes everything written durable.

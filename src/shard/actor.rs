@@ -7,6 +7,7 @@ use super::error::{ShardError, outcome_unknown, refused};
 use super::gc::{GcJob, GcStep};
 use super::handle::{BusySince, ShardHealth};
 use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, Write};
+use super::meter::Meter;
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStore;
 use crate::log::LogError;
@@ -14,6 +15,7 @@ use crate::model::{Error, ErrorKind, SegmentId, ShardId};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// A group is closed at this many commands ...
@@ -34,14 +36,15 @@ pub(super) struct ShardActor {
     poison: Option<String>,
     gc: Option<GcRound>,
     busy: Arc<BusySince>,
+    meter: Arc<Meter>,
 }
 
 /// The writer is at a piece of work for as long as this lives.
 struct Busy(Arc<BusySince>);
 
 impl Busy {
-    fn begin(since: &Arc<BusySince>) -> Self {
-        since.set(true);
+    fn begin(since: &Arc<BusySince>, now: Instant) -> Self {
+        since.begin(now);
         Self(since.clone())
     }
 }
@@ -49,7 +52,7 @@ impl Busy {
 /// A panic ends the work too: it is not a writer that hangs.
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.end();
     }
 }
 
@@ -67,6 +70,7 @@ impl ShardActor {
         store: ShardStore,
         health: watch::Sender<ShardHealth>,
         busy: Arc<BusySince>,
+        meter: Arc<Meter>,
     ) -> Self {
         Self {
             id: store.id(),
@@ -76,6 +80,7 @@ impl ShardActor {
             poison: None,
             gc: None,
             busy,
+            meter,
         }
     }
 
@@ -118,7 +123,7 @@ impl ShardActor {
         group
     }
 
-    fn commit_group(&mut self, group: Vec<Write>) {
+    fn commit_group(&mut self, group: Vec<Write>, started: Instant) {
         let group = match self.admit(group) {
             Ok(group) => group,
             Err(error) => return self.poison(&error),
@@ -126,6 +131,10 @@ impl ShardActor {
         let Some(store) = self.store.as_mut().filter(|_| !group.is_empty()) else {
             return;
         };
+        for write in &group {
+            let wait = started.saturating_duration_since(write.queued);
+            self.meter.note_wait(wait);
+        }
         let now = group
             .iter()
             .map(|write| write.now)
@@ -147,7 +156,10 @@ impl ShardActor {
             permits.push(_permits);
         }
         match store.execute_seen(commands, now) {
-            Ok(answers) => {
+            Ok((answers, cost)) => {
+                if let Some(cost) = cost {
+                    self.meter.note_group(answers.len(), cost);
+                }
                 for (reply, answer) in replies.into_iter().zip(answers) {
                     let _ = reply.send(Ok(answer)); // Nobody waits for a cancelled request.
                 }
@@ -325,9 +337,10 @@ impl Handler<Commit> for ShardActor {
     fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
         fail::fail_point!("shard::commit");
         fail::fail_point!(&format!("shard::commit::{}", self.id));
+        let started = Instant::now();
+        let busy = Busy::begin(&self.busy, started);
         let group = self.next_group();
-        let busy = Busy::begin(&self.busy);
-        self.commit_group(group);
+        self.commit_group(group, started);
         drop(busy);
         if !self.pending.is_empty() {
             ctx.notify(Commit);
@@ -348,7 +361,7 @@ impl Handler<Cut> for ShardActor {
         let Some(store) = self.store.as_mut() else {
             return;
         };
-        let busy = Busy::begin(&self.busy);
+        let busy = Busy::begin(&self.busy, Instant::now());
         let synced = store.sync();
         drop(busy);
         if let Err(error) = synced {
@@ -373,7 +386,7 @@ impl Handler<Sync> for ShardActor {
     fn handle(&mut self, message: Sync, _: &mut Self::Context) {
         let answer = match (self.refusal(), self.store.as_mut()) {
             (None, Some(store)) => {
-                let _busy = Busy::begin(&self.busy);
+                let _busy = Busy::begin(&self.busy, Instant::now());
                 store.sync()
             }
             (refusal, _) => {
@@ -421,7 +434,7 @@ impl Handler<GcSlice> for ShardActor {
 
     /// One slice, then back into the queue behind whatever users have sent meanwhile.
     fn handle(&mut self, _: GcSlice, ctx: &mut Self::Context) {
-        let busy = Busy::begin(&self.busy);
+        let busy = Busy::begin(&self.busy, Instant::now());
         let more = self.gc_slice();
         drop(busy);
         if more {
@@ -436,7 +449,7 @@ impl Handler<Close> for ShardActor {
     fn handle(&mut self, message: Close, ctx: &mut Self::Context) {
         while self.poison.is_none() && !self.pending.is_empty() {
             let group = self.next_group();
-            self.commit_group(group);
+            self.commit_group(group, Instant::now());
         }
         refuse(
             std::mem::take(&mut self.pending).into(),

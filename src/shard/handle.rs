@@ -4,6 +4,7 @@ use super::actor::ShardActor;
 use super::epoch::Epoch;
 use super::error::outcome_unknown;
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
+use super::meter::{GroupStats, Meter};
 use super::reader::ShardReader;
 use super::snapshot::{CutGate, ShardSnapshot};
 use super::store::ShardStore;
@@ -53,6 +54,7 @@ pub struct ShardHandle {
     live: ArcSwapOption<Live>,
     health: watch::Sender<ShardHealth>,
     busy: Arc<BusySince>,
+    meter: Arc<Meter>,
 }
 
 /// Since when a shard's writer has been at one piece of work.
@@ -71,22 +73,25 @@ impl BusySince {
         }
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
+    fn ms_at(&self, now: Instant) -> u64 {
+        let after = now.saturating_duration_since(self.started);
+        u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// The writer begins, or ends, a piece of work.
-    pub fn set(&self, is_busy: bool) {
-        let since_ms = if is_busy { self.now_ms() } else { 0 };
-        self.since_ms.store(since_ms, Ordering::Relaxed);
+    /// The writer begins a piece of work now.
+    pub fn begin(&self, now: Instant) {
+        self.since_ms.store(self.ms_at(now), Ordering::Relaxed);
+    }
+
+    /// The writer has ended it.
+    pub fn end(&self) {
+        self.since_ms.store(0, Ordering::Relaxed);
     }
 
     fn elapsed(&self) -> Duration {
         match self.since_ms.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            since_ms => Duration::from_millis(self.now_ms().saturating_sub(since_ms)),
+            since_ms => Duration::from_millis(self.ms_at(Instant::now()).saturating_sub(since_ms)),
         }
     }
 }
@@ -109,6 +114,7 @@ impl ShardHandle {
             payload_kib: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
             payload_kib_max: u32::try_from(kib.max(1)).unwrap_or(u32::MAX),
             busy: Arc::new(BusySince::new()),
+            meter: Arc::default(),
             live: ArcSwapOption::empty(),
             health,
         }
@@ -130,6 +136,12 @@ impl ShardHandle {
     #[must_use]
     pub fn busy_for(&self) -> Duration {
         self.busy.elapsed()
+    }
+
+    /// What the shard's groups were like since the start, whether it is open now or not.
+    #[must_use]
+    pub fn group_stats(&self) -> GroupStats {
+        self.meter.read()
     }
 
     /// Says how the shard is, for the supervisor, who alone knows while no actor lives.
@@ -156,7 +168,8 @@ impl ShardHandle {
     pub fn start(&self, store: ShardStore, runtime: &ActorRuntime) {
         let reader = Arc::new(store.reader());
         let (health, busy) = (self.health.clone(), self.busy.clone());
-        let address = runtime.spawn(move || ShardActor::new(store, health, busy));
+        let meter = self.meter.clone();
+        let address = runtime.spawn(move || ShardActor::new(store, health, busy, meter));
         self.live.store(Some(Arc::new(Live { address, reader })));
         // An actor that has failed by now has said so itself.
         self.health.send_if_modified(|health| {
@@ -217,6 +230,7 @@ impl ShardHandle {
         let write = |reply| Write {
             command,
             now,
+            queued: Instant::now(),
             absent,
             reply,
             _permits: permits,

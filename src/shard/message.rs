@@ -5,6 +5,7 @@ use super::snapshot::{CutGate, ShardSnapshot};
 use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
 use actix::Message;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Where an answer goes. A dropped one tells the caller that the actor died.
@@ -16,6 +17,8 @@ pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) struct Write {
     pub command: Command,
     pub now: Timestamp,
+    /// When it went to the mailbox.
+    pub queued: Instant,
     /// When the key was seen to be absent, if it was.
     pub absent: Option<Epoch>,
     pub reply: ReplyTo<Reply>,

@@ -3,7 +3,7 @@
 //! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
 //! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
 //! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
-//! resolves what a crash left undecided, `void` knows records that say nothing.
+//! resolves what a crash left undecided, `meter` counts what groups cost, `void` knows records that say nothing.
 //!
 //! # Crash points of a put, and the fact that proves what survives
 //! | crash after | durable fact | after recovery |
@@ -41,6 +41,7 @@ mod handle;
 mod homes;
 mod ledger;
 mod message;
+mod meter;
 pub mod plan;
 mod reader;
 mod replay;
@@ -57,6 +58,7 @@ pub use error::ShardError;
 pub use handle::{ShardHandle, ShardHealth};
 pub use homes::Homes;
 pub use message::GcOutcome;
+pub use meter::GroupStats;
 pub use reader::{Found, Look, ShardReader};
 pub use snapshot::{CutGate, ShardSnapshot};
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};

@@ -4,6 +4,7 @@ use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
 use super::homes::Homes;
 use super::ledger::Ledger;
+use super::meter::GroupCost;
 use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that opening a shard needs.
 #[derive(Debug, Clone)]
@@ -233,15 +234,17 @@ impl ShardStore {
         now: Timestamp,
     ) -> Result<Vec<Reply>, ShardError> {
         let commands = commands.into_iter().map(|command| (command, None));
-        self.execute_seen(commands.collect(), now)
+        let (replies, _) = self.execute_seen(commands.collect(), now)?;
+        Ok(replies)
     }
 
-    /// As [`ShardStore::execute`], for commands some of whose keys were seen to be absent.
+    /// As [`ShardStore::execute`], for commands some of whose keys were seen to be absent. Says too
+    /// what the group took, if there was anything to commit.
     pub(super) fn execute_seen(
         &mut self,
         commands: Vec<(Command, Option<Epoch>)>,
         now: Timestamp,
-    ) -> Result<Vec<Reply>, ShardError> {
+    ) -> Result<(Vec<Reply>, Option<GroupCost>), ShardError> {
         let now = now.max(self.now);
         let index = self.index.clone();
         let homes = self.options.homes.clone();
@@ -264,11 +267,11 @@ impl ShardStore {
             records.extend(planned);
             replies.push(reply);
         }
-        if !records.is_empty() {
-            let rows = view.into_rows();
-            self.commit(records, rows, Forget::default(), now)?;
+        if records.is_empty() {
+            return Ok((replies, None));
         }
-        Ok(replies)
+        let cost = self.commit(records, view.into_rows(), Forget::default(), now)?;
+        Ok((replies, Some(cost)))
     }
 
     /// The commit: rows on paper, append, one sync, index.
@@ -278,7 +281,7 @@ impl ShardStore {
         mut rows: HashMap<EntityId, Option<Row>>,
         forget: Forget,
         now: Timestamp,
-    ) -> Result<(), ShardError> {
+    ) -> Result<GroupCost, ShardError> {
         self.number(&mut records);
         self.now = self.now.max(now);
         let prepared = self.log.prepare(&records, self.group_context(now));
@@ -322,17 +325,25 @@ impl ShardStore {
         for (segment, usage) in self.ledger.take_changed() {
             batch.put_usage(segment, usage);
         }
-        let written = end.offset - prepared.start.offset;
+        let bytes = end.offset - prepared.start.offset;
         self.log.write(prepared)?;
         fail::fail_point!("shard::written", |_| Err(crashed("write")));
+        let written = Instant::now();
         if self.options.durability == Durability::Sync {
             self.log.sync()?;
         }
+        let synced = Instant::now();
         fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
         batch.commit(&self.state())?;
+        let index = synced.elapsed();
         self.epochs.advance(&records);
         self.note_marks(&records);
-        self.checkpoint_after(written)
+        self.checkpoint_after(bytes)?;
+        Ok(GroupCost {
+            bytes,
+            sync: synced - written,
+            index,
+        })
     }
 
     fn note_marks(&mut self, records: &[Record]) {

@@ -2,10 +2,11 @@
 
 use super::errcode::text;
 use super::{archive, json, reply};
-use crate::model::{Error, Result};
+use crate::model::{Error, Result, WriteReport};
 use crate::proto::zstdb::{Item, ItemReply};
 use crate::service::{Service, Stats};
 use bytes::Bytes;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ pub(super) async fn admin(service: &Service, item: Item) -> ItemReply {
 /// Runs a command of the older face for an administrator.
 pub(super) async fn status(service: &Service, item: Item) -> ItemReply {
     match command(&item.key).as_slice() {
-        b"stats" => stats(service, item.key).await,
+        b"stats" => stats(service, item).await,
         b"backup" => archive::backup(service, item).await,
         b"restore" => archive::restore(service, item).await,
         _ => reply::key(item.key),
@@ -40,7 +41,7 @@ pub(super) async fn status(service: &Service, item: Item) -> ItemReply {
 /// The older face for everyone else: reading is free, what changes something is refused.
 pub(super) async fn open_status(service: &Service, item: Item, denied: &Error) -> ItemReply {
     match command(&item.key).as_slice() {
-        b"stats" => stats(service, item.key).await,
+        b"stats" => stats(service, item).await,
         b"backup" | b"restore" => reply::of_error(denied, item.key),
         _ => reply::key(item.key),
     }
@@ -62,11 +63,29 @@ async fn admin_status(service: &Service, key: Bytes) -> ItemReply {
     }
 }
 
-async fn stats(service: &Service, key: Bytes) -> ItemReply {
+async fn stats(service: &Service, item: Item) -> ItemReply {
     match service.stats().await {
-        Ok(stats) => reply::key_data(key, json::line(&members(&stats))),
-        Err(error) => reply::of_error(&error, key),
+        Ok(stats) => {
+            let writes = asks_for_writes(&item.data).then(|| service.write_report());
+            reply::key_data(item.key, stats_line(&stats, writes.as_ref()))
+        }
+        Err(error) => reply::of_error(&error, item.key),
     }
+}
+
+/// `{"with":"writes"}`. zstdb looks at no data here, so whatever else comes asks for nothing.
+fn asks_for_writes(data: &[u8]) -> bool {
+    json::strings(data).is_ok_and(|asked| asked.get("with").is_some_and(|it| it == "writes"))
+}
+
+/// The figures of writes are only for who asks: they are no strings, which zstdb's clients expect.
+fn stats_line(stats: &Stats, writes: Option<&WriteReport>) -> String {
+    let members = members(stats).into_iter();
+    let mut line: BTreeMap<_, _> = members.map(|(name, it)| (name, json!(it))).collect();
+    if let Some(writes) = writes {
+        line.insert("writes", json!(writes));
+    }
+    json::line(&line)
 }
 
 /// In badger's words: its LSM tree is our index, its value log our log.
@@ -105,9 +124,17 @@ mod tests {
     fn stats_are_strings_under_badgers_names() {
         let stats = Stats::default();
         assert_eq!(
-            json::line(&members(&stats)),
+            stats_line(&stats, None),
             "{\"key_count\":\"0\",\"lsm_size\":\"0\",\"max_version\":\"0\",\"vlog_size\":\"0\"}\n"
         );
+    }
+
+    #[test]
+    fn only_who_asks_for_the_writes_gets_them() {
+        assert!(asks_for_writes(br#"{"with":"writes"}"#));
+        for other in ["", "null", "{}", r#"{"with":"reads"}"#, "writes"] {
+            assert!(!asks_for_writes(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
