@@ -89,10 +89,13 @@ async fn a_shard_that_panicked_in_a_commit_is_not_taken_for_one_that_hangs() {
     let house = House::armed().await;
     arm("shard::written", "1*panic");
     let key = b"key";
+    let shard = house.router().shard_of_key(&Key::new(key).unwrap());
+    let mut health = house.handle(shard).health();
     let refused = house.try_set(key, b"value").await.unwrap_err();
     assert_eq!(refused.reason(), "OUTCOME_UNKNOWN");
     disarm("shard::written");
-    let shard = house.router().shard_of_key(&Key::new(key).unwrap());
+    // The caller hears of a panic before the shard does.
+    health.changed().await.unwrap();
     house.serving(shard).await;
     assert_eq!(house.handle(shard).busy_for(), Duration::ZERO);
 }
