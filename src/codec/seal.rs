@@ -112,24 +112,22 @@ fn is_spread_evenly(raw: &[u8]) -> bool {
 }
 
 /// Whether any eight bytes in a row stand there twice (found by hashing their first four at every
-/// place, and forgetting all but the last place of each hash).
+/// place, and forgetting all but the last place of each hash). An empty slot names the first place,
+/// so that a slot need not be tested before it is used: in noise no branch could be foreseen.
 fn repeats<const SLOTS: usize>(raw: &[u8]) -> bool {
-    const WORD: usize = 4;
-    let mut last = [u16::MAX; SLOTS];
-    let word = |at: usize| {
-        raw[at..at + WORD]
-            .first_chunk()
-            .map(|it| u32::from_le_bytes(*it))
-    };
-    for at in 0..raw.len().saturating_sub(2 * WORD) {
-        let Some(here) = word(at) else { continue };
-        let slot = &mut last[(here.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2())) as usize];
-        let before = usize::from(std::mem::replace(slot, at as u16));
-        if before < at && raw[before..before + 2 * WORD] == raw[at..at + 2 * WORD] {
-            return true;
-        }
-    }
-    false
+    const SPAN: usize = size_of::<u64>();
+    let mut last = [0u16; SLOTS];
+    let mut spans = raw.windows(SPAN).map(span).enumerate().skip(1);
+    spans.any(|(at, here)| {
+        let hash = (here as u32).wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2());
+        let before = std::mem::replace(&mut last[hash as usize], at as u16);
+        span(&raw[usize::from(before)..]) == here
+    })
+}
+
+/// The first eight bytes.
+fn span(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
 }
 
 /// The raw value of a payload.

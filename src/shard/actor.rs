@@ -3,6 +3,7 @@
 //! Shape: a `Write` is pushed to `pending` and, for the first, the actor notifies itself with
 //! `Commit`; what arrives while a group is synced forms the next one. No timers.
 
+use super::courier::Round;
 use super::error::{ShardError, outcome_unknown, refused};
 use super::gc::{GcJob, GcStep};
 use super::handle::{BusySince, ShardHealth};
@@ -147,31 +148,34 @@ impl ShardActor {
             command,
             absent,
             reply,
+            courier,
             _permits,
             ..
         } in group
         {
             commands.push((command, absent));
-            replies.push(reply);
+            replies.push((courier, reply));
             permits.push(_permits);
         }
+        let mut round = Round::default();
         match store.execute_seen(commands, now) {
             Ok((answers, cost)) => {
                 if let Some(cost) = cost {
                     self.meter.note_group(answers.len(), cost);
                 }
-                for (reply, answer) in replies.into_iter().zip(answers) {
-                    let _ = reply.send(Ok(answer)); // Nobody waits for a cancelled request.
+                for ((courier, reply), answer) in replies.into_iter().zip(answers) {
+                    round.add(courier, reply, Ok(answer));
                 }
             }
             Err(error) => {
                 let unknown = outcome_unknown(self.id, &error.to_string());
                 self.poison(&error);
-                for reply in replies {
-                    let _ = reply.send(Err(unknown.clone()));
+                for (courier, reply) in replies {
+                    round.add(courier, reply, Err(unknown.clone()));
                 }
             }
         }
+        round.send();
     }
 
     /// Reserves space for the whole group; on a full disk, for what leads out of it.

@@ -1,6 +1,7 @@
 //! What others hold of a shard: admission, the address of whoever is its actor now, its reader.
 
 use super::actor::ShardActor;
+use super::courier::Courier;
 use super::epoch::Epoch;
 use super::error::outcome_unknown;
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
@@ -233,6 +234,7 @@ impl ShardHandle {
             queued: Instant::now(),
             absent,
             reply,
+            courier: Courier::here(),
             _permits: permits,
         };
         self.ask(write).await

@@ -1,5 +1,6 @@
 //! What the actor's mailbox takes. No other room sees these.
 
+use super::courier::Courier;
 use super::epoch::Epoch;
 use super::snapshot::{CutGate, ShardSnapshot};
 use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
@@ -22,6 +23,8 @@ pub(super) struct Write {
     /// When the key was seen to be absent, if it was.
     pub absent: Option<Epoch>,
     pub reply: ReplyTo<Reply>,
+    /// Who carries the answer of a group there.
+    pub courier: Courier,
     /// Admission; given back when the command is done, answered or not.
     pub _permits: [OwnedSemaphorePermit; 2],
 }

@@ -3,7 +3,7 @@
 //! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
 //! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
 //! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
-//! resolves what a crash left undecided, `meter` counts what groups cost, `void` knows records that say nothing.
+//! resolves what a crash left undecided, `meter` counts what groups cost, `courier` hands their answers over, `void` knows records that say nothing.
 //!
 //! # Crash points of a put, and the fact that proves what survives
 //! | crash after | durable fact | after recovery |
@@ -34,6 +34,7 @@
 //! snapshot.
 
 mod actor;
+mod courier;
 mod epoch;
 mod error;
 mod gc;
