@@ -84,6 +84,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["actor", "shard", "dedup", "supervise"]),
     ("actix_rt", &["actor", "shard", "dedup", "supervise"]),
     ("dashmap", &["dedup"]),
+    ("quick_cache", &["service"]),
     ("tonic", &["gateway", "client", "proto"]),
     ("tonic_prost", &["gateway", "client", "proto"]),
     ("tonic_health", &["gateway", "client"]),

@@ -108,6 +108,7 @@ fn storage(r: &mut Reader) -> Storage {
             Duration::from_millis(1)..=Duration::from_secs(60),
         ),
         segment_size: r.size("storage.segment_size", MIB..=4 * GIB),
+        value_cache_size: r.size("storage.value_cache_size", 0..=TIB),
     }
 }
 

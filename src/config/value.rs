@@ -118,6 +118,8 @@ pub struct Storage {
     pub sync_interval: Duration,
     /// A segment is closed when it has grown to this many bytes.
     pub segment_size: u64,
+    /// Memory for small values that were read lately, of all cores together, in bytes; 0 for none.
+    pub value_cache_size: u64,
 }
 
 /// `[keys]`

@@ -147,6 +147,15 @@ impl Router {
         self.told(shard, reader.key(key, self.now()))
     }
 
+    /// Whether the newest record of a key is still the one that was seen then.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub fn is_unchanged(&self, key: &Key, then: Epoch) -> Result<bool> {
+        let reader = self.handle(self.shard_of_key(key)).reader()?;
+        Ok(reader.is_unchanged(key.as_bytes(), then))
+    }
+
     /// A content at its home.
     ///
     /// # Errors

@@ -34,10 +34,13 @@ impl Service {
     /// `Invalid` for an impossible key; `Corrupt`, naming file and offset; what the shards answer.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         let key = Key::new(key)?;
+        if let Some(found) = self.recall(&key)? {
+            return Ok(Some(found));
+        }
         let Some(found) = self.router().find_value(&key)? else {
             return Ok(None);
         };
-        let (version, info) = (found.record.row.version, found.record.row.info);
+        let record = found.record.clone();
         let cached = self
             .router()
             .told(found.shard, found.body.payload_cached())?;
@@ -58,10 +61,27 @@ impl Service {
                 .await?
             }
         };
+        self.0.recent.keep(key, &record, &data);
         Ok(Some(Found {
-            version,
-            sum64: info.sum64,
+            version: record.row.version,
+            sum64: record.row.info.sum64,
             data,
+        }))
+    }
+
+    /// The value of a key, if this thread keeps it and it is still the newest.
+    fn recall(&self, key: &Key) -> Result<Option<Found>> {
+        let Some(recent) = self.0.recent.get(key) else {
+            return Ok(None);
+        };
+        let expired = recent.expiry.is_some_and(|at| at <= self.router().now());
+        if expired || !self.router().is_unchanged(key, recent.seen)? {
+            return Ok(None);
+        }
+        Ok(Some(Found {
+            version: recent.version,
+            sum64: recent.sum64,
+            data: recent.data,
         }))
     }
 

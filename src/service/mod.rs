@@ -18,6 +18,7 @@
 //! | memory: their compressed forms, until they are committed | the same again | 256 MiB |
 //! | memory: replies that their peers have not taken | the same again | 256 MiB |
 //! | memory: what peers send before they are asked | see the limits of `gateway::grpc` | |
+//! | memory: values read lately | `storage.value_cache_size` | 32 MiB |
 //! | memory: the index | `index.cache_size` + 2 x `index.write_buffer_size` a shard | 48 MiB |
 //! | disk: a group that is written and not acknowledged | 16 MiB, or one value, a shard | 16 MiB |
 //! | disk: space taken ahead of the log's end | 4 MiB a shard | 4 MiB |
@@ -33,6 +34,7 @@ mod import;
 mod merge;
 mod page_hint;
 mod put;
+mod recent;
 mod restore;
 mod store_book;
 
@@ -51,6 +53,7 @@ use crate::dedup::Dedup;
 use crate::model::{Error, ErrorKind, Key, Result, Version};
 use crate::router::Router;
 use page_hint::PageHints;
+use recent::RecentValues;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -94,6 +97,7 @@ struct Inner {
     sealer: Sealer,
     cpu: CpuPool,
     pages: PageHints,
+    recent: RecentValues,
     /// One backup, restore or gc at a time.
     chores: Arc<tokio::sync::Mutex<()>>,
 }
@@ -130,6 +134,7 @@ impl Service {
             sealer,
             cpu,
             pages: PageHints::default(),
+            recent: RecentValues::new(config.storage.value_cache_size),
             chores: Arc::default(),
         }))
     }

@@ -1,6 +1,6 @@
 //! Reading: row, then payload, from the caller's own thread, never through the mailbox.
 
-use super::epoch::{Epoch, EpochClock};
+use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
 use super::plan::HORIZON_MARK;
 use super::store::ShardStats;
@@ -21,7 +21,7 @@ pub struct ShardReader {
     id: ShardId,
     index: Arc<Index>,
     segments: SharedSegments,
-    epochs: EpochClock,
+    epochs: Epochs,
 }
 
 /// What a look for a key's newest record found.
@@ -38,12 +38,18 @@ pub enum Look {
 pub struct Found {
     /// The row.
     pub row: Row,
+    /// How many groups were in the index before it was looked up.
+    pub seen: Epoch,
     segments: Arc<SegmentMap>,
 }
 
 impl Found {
-    pub(super) fn new(row: Row, segments: Arc<SegmentMap>) -> Self {
-        Self { row, segments }
+    pub(super) fn new(row: Row, seen: Epoch, segments: Arc<SegmentMap>) -> Self {
+        Self {
+            row,
+            seen,
+            segments,
+        }
     }
 
     /// The blob that a link names.
@@ -175,7 +181,7 @@ impl ShardReader {
         id: ShardId,
         index: Arc<Index>,
         segments: SharedSegments,
-        epochs: EpochClock,
+        epochs: Epochs,
     ) -> Self {
         Self {
             id,
@@ -199,6 +205,17 @@ impl ShardReader {
         let epoch = self.epochs.now();
         let found = self.find(Space::Key, key.as_bytes())?;
         Ok(found.map_or(Look::Absent(epoch), Look::Found))
+    }
+
+    /// How many groups are in the index.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epochs.now()
+    }
+
+    /// Whether the newest record of a key is still the one that was seen then.
+    #[must_use]
+    pub fn is_unchanged(&self, key: &[u8], then: Epoch) -> bool {
+        self.epochs.is_unchanged(key, then)
     }
 
     /// The live record of a key.
@@ -230,6 +247,7 @@ impl ShardReader {
     /// Pins, then looks up, so that the pinned segments hold whatever the row names; a row newer
     /// than the pinned map is looked up again.
     fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
+        let seen = self.epochs.now();
         let mut segments = self.segments.load_full();
         let Some(mut row) = self.index.get(space, id)? else {
             return Ok(None);
@@ -243,7 +261,7 @@ impl ShardReader {
             let Some(again) = again else { return Ok(None) };
             (segments, row) = (newer, again);
         }
-        Ok(Some(Found::new(row, segments)))
+        Ok(Some(Found::new(row, seen, segments)))
     }
 
     /// The index at this moment, for scans of this shard.

@@ -1,5 +1,6 @@
 //! The cut: one moment across all shards.
 
+use super::epoch::Epoch;
 use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
@@ -93,6 +94,7 @@ impl CutGate {
 pub struct ShardSnapshot {
     id: ShardId,
     index: IndexSnapshot,
+    seen: Epoch,
     segments: Arc<SegmentMap>,
 }
 
@@ -101,6 +103,7 @@ impl ShardSnapshot {
         Self {
             id: reader.id(),
             segments: reader.segments(),
+            seen: reader.epoch(),
             index: reader.snapshot(),
         }
     }
@@ -180,6 +183,6 @@ impl ShardSnapshot {
     }
 
     fn found(&self, row: Row) -> Found {
-        Found::new(row, self.segments.clone())
+        Found::new(row, self.seen, self.segments.clone())
     }
 }

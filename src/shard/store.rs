@@ -214,7 +214,7 @@ impl ShardStore {
             self.options.id,
             self.index.clone(),
             self.log.segments(),
-            self.epochs.clock(),
+            self.epochs.clone(),
         )
     }
 
@@ -255,7 +255,7 @@ impl ShardStore {
         let mut records = Vec::with_capacity(commands.len());
         for (command, absent) in commands {
             if let (Command::Put { key, .. }, Some(then)) = (&command, absent)
-                && self.epochs.is_still_absent(key, then)
+                && self.epochs.is_unchanged(key.as_bytes(), then)
             {
                 view.take_as_absent(key);
             }
@@ -334,9 +334,11 @@ impl ShardStore {
         }
         let synced = Instant::now();
         fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
+        self.epochs.announce(&records);
         batch.commit(&self.state())?;
+        fail::fail_point!("shard::indexed");
+        self.epochs.advance();
         let index = synced.elapsed();
-        self.epochs.advance(&records);
         self.note_marks(&records);
         self.checkpoint_after(bytes)?;
         Ok(GroupCost {

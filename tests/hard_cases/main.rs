@@ -22,6 +22,7 @@ mod losses;
 mod page_cache;
 mod purge;
 mod readers;
+mod recent;
 mod references;
 mod time;
 mod tombstones;
