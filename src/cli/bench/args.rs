@@ -63,6 +63,9 @@ pub struct LoadArgs {
     /// Verify the checksum of every value that is read
     #[arg(long)]
     verify: bool,
+    /// Drop the system's page cache before each round, as root: reads find nothing but the disk
+    #[arg(long)]
+    cold: bool,
 }
 
 /// Whom it is sent to, and what that is compared with.
@@ -142,6 +145,8 @@ pub struct Shape {
     pub warmup: Duration,
     /// Whether read values are verified.
     pub verify: bool,
+    /// Whether each round begins with an empty page cache.
+    pub cold: bool,
     /// Whether writes name their keys.
     pub user_keys: bool,
 }
@@ -220,6 +225,7 @@ impl LoadArgs {
             rate: self.rate,
             warmup: self.warmup,
             verify: self.verify,
+            cold: self.cold,
             user_keys,
         };
         check_memory(&shape)?;

@@ -245,6 +245,9 @@ async fn rounds(arena: &Arena<'_>, contestants: &[Contestant]) -> Result<Vec<Sid
         for turn in order {
             let contestant = &contestants[turn];
             let label = format!("{} {pair}/{pairs}", contestant.name);
+            if arena.shape.cold {
+                process::drop_page_cache()?;
+            }
             let outcome = contestant.run(arena.progress, &label, end).await?;
             sides[turn].total.merge(&outcome);
             sides[turn].rounds.push(outcome);

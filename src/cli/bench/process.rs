@@ -46,6 +46,18 @@ impl Drop for Scratch {
     }
 }
 
+/// Takes everything that is on the disk out of the system's page cache.
+///
+/// # Errors
+/// When this process may not: it takes root.
+pub fn drop_page_cache() -> Result<(), CliError> {
+    let switch = Path::new("/proc/sys/vm/drop_caches");
+    fs::write(switch, "3").map_err(|error| {
+        let message = format!("--cold cannot drop the page cache: {error}; run it as root");
+        CliError::Failed(message)
+    })
+}
+
 /// A running server; dropped, it is killed, since nothing in it is worth keeping.
 #[derive(Debug)]
 pub struct ServerProcess {

@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# The rows of benches/RESULTS.md that take more than one command: cold reads, reads beside the
+# server's own chores, many keys, many connections. Each measures both sides in one run.
+#
+#   benches/rows.sh ROW...        rows: cold chores keys connections restart
+#
+# Needs a release build, and root for `cold`. Everything listens on loopback and keeps its data in one
+# folder, which is removed.
+#
+# Settings, from the environment:
+#   DIR=.            the disk to measure on
+#   SHARDKEEP=...    the program
+#   ROUNDS=5         rounds of each side, in turn
+#   KEYS=1000000     keys of `restart`; `keys` compares 100,000 with 1,000,000
+set -euo pipefail
+
+SHARDKEEP=${SHARDKEEP:-$(dirname "$0")/../target/release/shardkeep}
+SHARDKEEP=$(realpath "$SHARDKEEP")
+ROUNDS=${ROUNDS:-5}
+KEYS=${KEYS:-1000000}
+
+scratch=$(mktemp -d "$(realpath "${DIR:-.}")/shardkeep-rows-XXXXXX")
+pids=()
+cleanup() {
+    local pid
+    for pid in "${pids[@]}"; do
+        kill -9 "$pid" 2>/dev/null || true
+    done
+    wait 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+note() { printf '%s\n' "$*" >&2; }
+
+# server NAME FLAGS...: its address is in `address`, its process in `pid`.
+server() {
+    local name=$1 end=$((SECONDS + 300))
+    shift
+    "$SHARDKEEP" serve --host 127.0.0.1 --port 0 --data-dir "$scratch/$name" --min-free-disk-space-mb 1 "$@" \
+        >"$scratch/$name.ready" 2>>"$scratch/$name.log" &
+    pid=$!
+    pids+=("$pid")
+    until grep -q 'ready on' "$scratch/$name.ready" 2>/dev/null; do
+        if ((SECONDS >= end)) || ! kill -0 "$pid"; then
+            tail -n 20 "$scratch/$name.log" >&2
+            exit 1
+        fi
+        sleep 0.02
+    done
+    address=$(sed -n 's/^shardkeep ready on \([^ ]*\) .*/\1/p' "$scratch/$name.ready")
+}
+
+end() {
+    kill -9 "$1" && wait "$1" 2>/dev/null || true
+}
+
+# bench WORK FLAGS...: on the server at `address`; JSON.
+bench() {
+    "$SHARDKEEP" bench "$1" --server "$address" --server-pid "$pid" --output json --quiet "${@:2}"
+}
+
+# field NAME...: of what was measured, from JSON on standard input.
+field() {
+    python3 -c '
+import functools, json, sys
+sides = (it for it in json.load(sys.stdin).values() if isinstance(it, dict) and "latency_us" in it)
+print(functools.reduce(dict.get, sys.argv[1:], next(sides)))' "$@"
+}
+
+# median: of lines of numbers, with the least and the most.
+median() { sort -g | awk '{ v[NR] = $1 } END { printf "%.3f (%.3f to %.3f)\n", v[int((NR + 1) / 2)], v[1], v[NR] }'; }
+
+memory_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+
+ratio() { awk "BEGIN { print $1 / $2 }"; }
+
+# Cold reads against `pread` from a segment of the same server, at the same depth, in turn.
+row_cold() {
+    export SHARDKEEP__STORAGE__SEGMENT_SIZE='4 GiB'
+    server cold --shards 1
+    local size round segment cold raw
+    for size in '64 KiB' '1 MiB'; do
+        local keys=8192
+        [[ $size == "1 MiB" ]] && keys=1024
+        for ((round = 0; round < ROUNDS; round++)); do
+            cold=$(bench get --cold --warmup 0s --size "$size" --keys "$keys" --connections 8 --in-flight 1 --count 512 | field requests_per_second)
+            segment=$(find "$scratch/cold/shards" -name '*.seg' -size +100M | head -n 1)
+            echo 3 >/proc/sys/vm/drop_caches
+            raw=$("$SHARDKEEP" bench raw --dir "$scratch" --file "$segment" --sizes "$size" --threads 8 --duration 1s --output json --quiet |
+                python3 -c 'import json, sys; print([it["operations_per_second"] for it in json.load(sys.stdin)["loops"] if it["loop"] == "pread"][0])')
+            ratio "$raw" "$cold"
+        done | median | sed "s/^/cold Gets of $size: a pread loop is faster by /"
+    done
+    end "$pid"
+    unset SHARDKEEP__STORAGE__SEGMENT_SIZE
+}
+
+# p99 of Gets at a steady rate, alone and beside GC, backups and scrub of another part of the data.
+row_chores() {
+    export SHARDKEEP__GC__CHECK_INTERVAL=1s SHARDKEEP__GC__LIVE_THRESHOLD=0.9 SHARDKEEP__STORAGE__SEGMENT_SIZE='16 MiB'
+    export SHARDKEEP__SCRUB__INTERVAL=1s SHARDKEEP__SCRUB__RATE='64 MiB'
+    server chores
+    bench set --size '64 KiB' --count 8000 --in-flight 4 >"$scratch/filled.json"
+    # Scrub and GC go on all the time; "alone" is a server without them.
+    unset SHARDKEEP__GC__CHECK_INTERVAL SHARDKEEP__GC__LIVE_THRESHOLD SHARDKEEP__STORAGE__SEGMENT_SIZE
+    export SHARDKEEP__SCRUB__RATE=0
+    local busy_address=$address busy_pid=$pid round
+    server quiet
+    bench set --size '64 KiB' --count 8000 --in-flight 4 >"$scratch/filled.json"
+    local quiet_address=$address quiet_pid=$pid
+    (
+        turn=0
+        while true; do
+            "$SHARDKEEP" backup --server "$busy_address" --quiet "turn-$((turn += 1)).bak" >/dev/null 2>&1
+            rm -f "$scratch/chores/backups/"*
+        done
+    ) &
+    local chores=$!
+    pids+=("$chores")
+    for ((round = 0; round < ROUNDS; round++)); do
+        address=$quiet_address pid=$quiet_pid
+        local alone beside
+        alone=$(bench get --size '1 KiB' --rate 2000 --duration 3s --keys 2000 | field latency_us p99)
+        address=$busy_address pid=$busy_pid
+        beside=$(bench get --size '1 KiB' --rate 2000 --duration 3s --keys 2000 | field latency_us p99)
+        note "p99 $alone us alone, $beside us beside GC, backup and scrub"
+        ratio "$beside" "$alone"
+    done | median | sed 's/^/p99 of Gets beside GC, backup and scrub, over alone: /'
+    unset SHARDKEEP__SCRUB__INTERVAL SHARDKEEP__SCRUB__RATE
+    kill "$chores"
+    end "$busy_pid"
+    end "$quiet_pid"
+}
+
+# Throughput at 1,000,000 keys over that at 100,000.
+row_keys() {
+    local round few many
+    server few
+    bench set --size 100 --count 100000 --in-flight 64 >/dev/null
+    local few_address=$address few_pid=$pid
+    server many
+    bench set --size 100 --count 1000000 --in-flight 64 >/dev/null
+    local many_address=$address many_pid=$pid
+    local work
+    for work in get set; do
+        for ((round = 0; round < ROUNDS; round++)); do
+            address=$few_address pid=$few_pid
+            few=$(bench "$work" --size 100 --duration 2s --keys 50000 | field requests_per_second)
+            address=$many_address pid=$many_pid
+            many=$(bench "$work" --size 100 --duration 2s --keys 50000 | field requests_per_second)
+            ratio "$many" "$few"
+        done | median | sed "s/^/$work at 1,000,000 keys over 100,000: /"
+    done
+    end "$few_pid"
+    end "$many_pid"
+}
+
+# Memory of a connection that does nothing, and what 4,096 of them cost the busy ones.
+row_connections() {
+    ulimit -n 20000
+    local round
+    server connections
+    bench get --duration 1s --keys 2000 >/dev/null
+    local before after
+    before=$(memory_kib "$pid")
+    # Each connection asks once in a while.
+    bench get --connections 4096 --in-flight 1 --rate 50 --duration 120s --keys 100 >"$scratch/idle.json" &
+    local idle=$!
+    pids+=("$idle")
+    sleep 15
+    after=$(memory_kib "$pid")
+    note "memory: $before KiB before, $after KiB with 4,096 connections"
+    echo "a mostly idle connection: $(ratio "$((after - before))" 4096) KiB"
+    local with=()
+    for ((round = 0; round < ROUNDS; round++)); do
+        with+=("$(bench get --duration 2s --keys 2000 | field requests_per_second)")
+    done
+    kill "$idle"
+    wait "$idle" 2>/dev/null || true
+    sleep 2
+    for ((round = 0; round < ROUNDS; round++)); do
+        ratio "${with[$round]}" "$(bench get --duration 2s --keys 2000 | field requests_per_second)"
+    done | median | sed 's/^/Get beside 4,096 connections, over without: /'
+    end "$pid"
+}
+
+# Memory with many small values, and the time from the start after `kill -9` to the first answer.
+row_restart() {
+    server restart
+    bench set --size 100 --count "$KEYS" --in-flight 64 >/dev/null
+    echo "$KEYS values of 100 B: $(($(memory_kib "$pid") / 1024)) MiB resident"
+    end "$pid"
+    local begun=${EPOCHREALTIME/./}
+    server restart
+    "$SHARDKEEP" get --server "$address" --quiet 0000000000000000000000000000000000000000000000000000000000000000 >/dev/null 2>&1 || true
+    echo "from the start after kill -9 to the first answer: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
+    echo "then: $(($(memory_kib "$pid") / 1024)) MiB resident, $(du -sm "$scratch/restart" | cut -f1) MiB on the disk"
+    end "$pid"
+}
+
+for row in "${@:?which rows: cold chores keys connections restart}"; do
+    note "$row"
+    "row_$row"
+done
