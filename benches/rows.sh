@@ -2,7 +2,7 @@
 # The rows of benches/RESULTS.md that take more than one command: cold reads, reads beside the
 # server's own chores, many keys, many connections. Each measures both sides in one run.
 #
-#   benches/rows.sh ROW...        rows: cold chores keys connections restart
+#   benches/rows.sh ROW...        rows: writers text cold chores keys connections restart
 #
 # Needs a release build, and root for `cold`. Everything listens on loopback and keeps its data in one
 # folder, which is removed.
@@ -88,13 +88,44 @@ row_cold() {
             cold=$(bench get --cold --warmup 0s --size "$size" --keys "$keys" --connections 8 --in-flight 1 --count 512 | field requests_per_second)
             segment=$(find "$scratch/cold/shards" -name '*.seg' -size +100M | head -n 1)
             echo 3 >/proc/sys/vm/drop_caches
-            raw=$("$SHARDKEEP" bench raw --dir "$scratch" --file "$segment" --sizes "$size" --threads 8 --duration 1s --output json --quiet |
-                python3 -c 'import json, sys; print([it["operations_per_second"] for it in json.load(sys.stdin)["loops"] if it["loop"] == "pread"][0])')
+            raw=$(raw read --file "$segment" --sizes "$size" --threads 8)
             ratio "$raw" "$cold"
         done | median | sed "s/^/cold Gets of $size: a pread loop is faster by /"
     done
     end "$pid"
     unset SHARDKEEP__STORAGE__SEGMENT_SIZE
+}
+
+# raw LOOP FLAGS...: operations a second of a loop without a server.
+raw() {
+    "$SHARDKEEP" bench raw --dir "$scratch" --loops "$1" --duration 1s --output json --quiet "${@:2}" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["loops"][0]["operations_per_second"])'
+}
+
+# Sets of 1 MiB against two plain writers with `fdatasync`, in turn; and what of them reaches the disk.
+row_writers() {
+    local round sets plain
+    server writers
+    for ((round = 0; round < ROUNDS; round++)); do
+        sets=$(bench set --size '1 MiB' --in-flight 1 --duration 2s | field requests_per_second)
+        plain=$(raw append --sizes '1 MiB' --threads 2)
+        note "$sets MiB/s of Sets, $plain MiB/s of two plain writers"
+        ratio "$sets" "$plain"
+    done | median | sed 's/^/Set of 1 MiB over two plain writers: /'
+    end "$pid"
+}
+
+# Sets of 16 KiB of text against one core that compresses the same at the same level.
+row_text() {
+    local round sets core
+    server text
+    for ((round = 0; round < ROUNDS; round++)); do
+        sets=$(bench set --size '16 KiB' --value-kind text --duration 2s | field requests_per_second)
+        core=$(raw seal --sizes '16 KiB')
+        note "$sets Sets, $core values sealed by one core"
+        ratio "$sets" "$core"
+    done | median | sed 's/^/Set of 16 KiB of text over one core of zstd: /'
+    end "$pid"
 }
 
 # p99 of Gets at a steady rate, alone and beside GC, backups and scrub of another part of the data.
@@ -200,7 +231,7 @@ row_restart() {
     end "$pid"
 }
 
-for row in "${@:?which rows: cold chores keys connections restart}"; do
+for row in "${@:?which rows: writers text cold chores keys connections restart}"; do
     note "$row"
     "row_$row"
 done

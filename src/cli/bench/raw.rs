@@ -1,4 +1,5 @@
-//! What the disk costs without a server: append and `fdatasync` in a loop, and `pread` in a loop.
+//! What disk and CPU cost without a server: append and `fdatasync` in a loop, `pread` in a loop, the
+//! sealing of text in a loop.
 //!
 //! Plain file calls of the standard library, on files of their own: the floor under every durable
 //! write and every cold read.
@@ -9,8 +10,10 @@ use super::super::terminal::Terminal;
 use super::histogram::Histogram;
 use super::process::Scratch;
 use super::report::machine;
-use super::value::Noise;
+use super::value::{Noise, Ring, Stamps, ValueKind};
+use crate::codec::Sealer;
 use crate::config::{format_size, parse_size};
+use crate::model::ValueInfo;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -41,30 +44,37 @@ pub struct RawArgs {
     /// Threads that append or read at the same time, each to a file of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Which loops
+    #[arg(long, value_delimiter = ',', default_value = "append,overwrite,read")]
+    loops: Vec<Loop>,
+    /// The zstd level of the loop `seal`
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=19))]
+    level: i32,
     /// Read from this file instead: one that is not in the page cache shows what cold reads cost
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 /// One of the loops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Loop {
-    /// The file grows.
+    /// Append and `fdatasync`: the file grows
     Append,
-    /// The file's blocks were written before, as in a recycled segment.
+    /// The same where the file's blocks were written before, as in a recycled segment
     Overwrite,
-    /// Anywhere in a file.
+    /// Read anywhere in a file
     Read,
+    /// Checksum and compress text, as the server does with each value
+    Seal,
 }
 
 impl Loop {
-    const ALL: [Self; 3] = [Self::Append, Self::Overwrite, Self::Read];
-
     fn word(self) -> &'static str {
         match self {
             Self::Append => "append_fdatasync",
             Self::Overwrite => "overwrite_fdatasync",
             Self::Read => "pread",
+            Self::Seal => "seal",
         }
     }
 }
@@ -93,6 +103,11 @@ pub async fn run(terminal: Terminal, args: RawArgs) -> Result<Exit, CliError> {
             format_size(SIZE_MAX)
         )));
     }
+    let text_min = ValueKind::Text.size_min() as u64;
+    if args.loops.contains(&Loop::Seal) && args.sizes.iter().any(|size| *size < text_min) {
+        let message = format!("--loops seal needs --sizes of at least {text_min} bytes");
+        return Err(CliError::Usage(message));
+    }
     if args.threads == 0 || args.duration.is_zero() {
         let message = "--threads and --duration are more than nothing";
         return Err(CliError::Usage(message.to_owned()));
@@ -100,7 +115,7 @@ pub async fn run(terminal: Terminal, args: RawArgs) -> Result<Exit, CliError> {
     let scratch = Scratch::new(&args.dir)?;
     let mut all = Vec::new();
     for &size in &args.sizes {
-        for what in Loop::ALL {
+        for &what in &args.loops {
             terminal.note(&format!("{} {}", what.word(), format_size(size)));
             let (args, dir) = (args.clone(), scratch.path().to_owned());
             let done = tokio::task::spawn_blocking(move || measure(&args, &dir, what, size));
@@ -128,6 +143,7 @@ fn measure(args: &RawArgs, dir: &Path, what: Loop, size: u64) -> io::Result<Meas
                     Loop::Read => read(file, size, until, seed as u64),
                     Loop::Append => write(file, size, until, None),
                     Loop::Overwrite => write(file, size, until, Some(PREPARED_BYTES)),
+                    Loop::Seal => Ok(seal(args.level, size, until, seed as u64)),
                 })
             })
             .collect();
@@ -160,7 +176,7 @@ fn file_for(args: &RawArgs, dir: &Path, what: Loop, thread: usize) -> io::Result
         .truncate(true)
         .open(path)?;
     match what {
-        Loop::Append => {}
+        Loop::Append | Loop::Seal => {}
         Loop::Overwrite => fill(&file, PREPARED_BYTES)?,
         Loop::Read => fill(&file, READ_FILE_BYTES)?,
     }
@@ -222,6 +238,30 @@ fn read(file: &File, size: u64, until: Instant, seed: u64) -> io::Result<Histogr
         now = after;
     }
     Ok(latencies)
+}
+
+/// Seals texts, each another one.
+fn seal(level: i32, size: u64, until: Instant, seed: u64) -> Histogram {
+    /// Texts that are made beforehand, with other stamps each time.
+    const TEXTS: usize = 64;
+    let size = usize::try_from(size).expect("sizes end at 64 MiB");
+    let mut ring = Ring::new(ValueKind::Text, size, TEXTS, Stamps::new(seed));
+    let sealer = Sealer {
+        level,
+        probe_size: 64 * 1024,
+        min_gain: 0.05,
+    };
+    let mut latencies = Histogram::default();
+    let mut now = Instant::now();
+    while now < until {
+        let (raw, sum64) = ring.fresh();
+        let raw_len = raw.len() as u64;
+        std::hint::black_box(sealer.seal(raw, ValueInfo { raw_len, sum64 }, None));
+        let after = Instant::now();
+        latencies.record(after - now);
+        now = after;
+    }
+    latencies
 }
 
 impl Measured {
