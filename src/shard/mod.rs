@@ -46,6 +46,7 @@ mod meter;
 pub mod plan;
 mod reader;
 mod replay;
+mod set_aside;
 mod snapshot;
 mod space;
 mod store;

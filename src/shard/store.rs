@@ -8,20 +8,19 @@ use super::meter::GroupCost;
 use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::ShardReader;
 use super::replay::{Replay, ReplayReport};
+use super::set_aside::set_aside;
 use super::transactions::Transactions;
 use super::view::View;
 use crate::codec::{Kind, Membership, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
-use crate::log::{
-    Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext, Position,
-};
+use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, StoreId, Timestamp, Version, VersionCounter,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -143,9 +142,7 @@ impl ShardStore {
             },
         };
         tracing::error!(shard = %options.id, %reason, "rebuilding the index from the log");
-        let evidence = evidence(&options)?;
-        set_index_aside(&options.dir)?;
-        keep_evidence(&options, evidence)?;
+        set_aside(&options)?;
         let (store, report) = Self::try_open(&options)?;
         Ok((
             store,
@@ -448,52 +445,4 @@ pub(super) fn crashed(step: &str) -> ShardError {
 pub(super) fn inline_payload(record: &Record, inline_max: usize) -> Option<&[u8]> {
     let inline = !record.kind.holds_value() || record.payload.len() <= inline_max;
     inline.then_some(&record.payload[..])
-}
-
-/// What the index to be set aside still says about the log: how far it was synced, so that the
-/// rebuild can tell a torn tail from a damaged one. Nothing, if it does not open.
-fn evidence(options: &ShardOptions) -> Result<IndexState, ShardError> {
-    let index = match Index::open(&options.dir.join("index"), options.index) {
-        // What does not open for now may hold the only proof: it is asked again later.
-        Err(error) if !error.needs_rebuild() => return Err(error.into()),
-        opened => opened.ok(),
-    };
-    let state = index
-        .and_then(|index| index.state().ok().flatten())
-        .unwrap_or_default();
-    Ok(IndexState {
-        applied: Position::default(),
-        totals: Totals::default(),
-        ..state
-    })
-}
-
-/// The evidence outlives this attempt: it is the new index's first row, durable before the log is
-/// looked at.
-fn keep_evidence(options: &ShardOptions, evidence: IndexState) -> Result<(), ShardError> {
-    let index = Index::open(&options.dir.join("index"), options.index)?;
-    index.batch().commit(&evidence)?;
-    Ok(index.persist()?)
-}
-
-/// Moves an unusable index out of the way. One old copy is kept for whoever wants to know what
-/// happened to it.
-fn set_index_aside(dir: &Path) -> Result<(), LogError> {
-    let index = dir.join("index");
-    let aside = dir.join("index.set-aside");
-    let io = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| LogError::Io {
-            operation,
-            path,
-            source,
-        }
-    };
-    if !index.exists() {
-        return Ok(());
-    }
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
-    }
-    crate::log::rename_synced(&index, &aside)
 }
