@@ -5,7 +5,7 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["zstdb.proto"], ["proto"])?;
+    let descriptors = protox::compile(["zstdb.proto", "shardkeep/v1/key_value.proto"], ["proto"])?;
     std::fs::write(out.join("descriptors.bin"), prost_types_bytes(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".")

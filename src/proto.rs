@@ -9,6 +9,12 @@ pub mod zstdb {
     tonic::include_proto!("_");
 }
 
+/// The native protocol: package `shardkeep.v1`.
+#[allow(missing_docs, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("shardkeep.v1");
+}
+
 /// The part of etcd's protocol that `bench etcd` speaks.
 #[allow(missing_docs, clippy::pedantic)]
 pub mod etcd {

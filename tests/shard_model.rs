@@ -314,10 +314,15 @@ impl Bench {
             .get(&key)
             .is_some_and(|(_, value)| value.is_some());
         match self.run(
-            Command::Delete { key: key.clone() },
+            Command::Delete {
+                key: key.clone(),
+                condition: None,
+            },
             Some((key.clone(), None)),
         ) {
-            Some(Reply::Deleted { version, replaced }) => {
+            Some(Reply::Deleted {
+                version, replaced, ..
+            }) => {
                 assert!(live && replaced.is_none_or(|replaced| replaced.dropped));
                 self.model.insert(key, (version, None));
             }

@@ -173,7 +173,13 @@ fn a_users_key_that_is_called_horizon_makes_no_tombstone_go() {
     };
     let mut store = open(&options);
     run(&mut store, put_small("a"));
-    run(&mut store, Command::Delete { key: key("a") });
+    run(
+        &mut store,
+        Command::Delete {
+            key: key("a"),
+            condition: None,
+        },
+    );
     run(&mut store, put_small("horizon"));
     store.close().unwrap();
     let mut store = open(&options);

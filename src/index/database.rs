@@ -2,7 +2,7 @@
 
 use super::{IndexBatch, IndexState, Row, SegmentUsage};
 use crate::codec::{FormatError, Space};
-use crate::model::{SegmentId, system_remedy};
+use crate::model::{Direction, KeyRange, SegmentId, system_remedy};
 use bytes::Bytes;
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
@@ -350,6 +350,36 @@ impl IndexSnapshot {
                 Ok((key.slice(1..), Row::decode(&value)?))
             })
     }
+
+    /// All rows of a space whose id is in a range, in the byte order of their ids or against it.
+    #[must_use]
+    pub fn range(
+        &self,
+        space: Space,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Iterator<Item = Result<(Bytes, Row), IndexError>> + Send> {
+        let first = row_key(space, &range.start);
+        let end = match &range.end {
+            Some(end) => row_key(space, end).max(first.clone()),
+            None => vec![space.prefix() + 1],
+        };
+        let rows = self.snapshot.range(&self.rows, first..end);
+        match direction {
+            Direction::Forward => pairs(rows),
+            Direction::Backward => pairs(rows.rev()),
+        }
+    }
+}
+
+/// The rows of a range, from either end.
+fn pairs(
+    rows: impl Iterator<Item = fjall::Guard> + Send + 'static,
+) -> Box<dyn Iterator<Item = Result<(Bytes, Row), IndexError>> + Send> {
+    Box::new(rows.map(|guard| {
+        let (key, value) = guard.into_inner()?;
+        Ok((Bytes::from(key).slice(1..), Row::decode(&value.into())?))
+    }))
 }
 
 pub(super) fn row_key(space: Space, id: &[u8]) -> Vec<u8> {

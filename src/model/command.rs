@@ -1,6 +1,6 @@
 //! What a shard can be told to do, and what it answers. A shard is reached by these values only.
 
-use super::{BlobRef, Digest, Key, SealedValue, Timestamp, ValueInfo, Version};
+use super::{BlobRef, Condition, Digest, Key, SealedValue, Timestamp, ValueInfo, Version};
 
 /// What a put does when the key has a record already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,9 @@ pub enum Existing {
     /// A record of the same content stays; anything else under the key is replaced. The rule of
     /// content keys: a user may have stored something else under a key that looks like a digest.
     KeepSameContent,
+    /// It is replaced if the condition holds; else the put is refused. This one looks at keys
+    /// without a record too.
+    Require(Condition),
 }
 
 /// The value of a put, by where its bytes go.
@@ -78,6 +81,8 @@ pub enum Command {
     Delete {
         /// The key; it belongs to this shard.
         key: Key,
+        /// What must be so; `None` for a delete in any case.
+        condition: Option<Condition>,
     },
     /// Stores a blob, unless it is there, and a reference to it: the first step of a put whose key
     /// lives in another shard.
@@ -140,7 +145,7 @@ impl Command {
                 owner.as_bytes().len(),
                 value.as_ref().map_or(0, |value| value.payload.len()),
             ),
-            Self::Delete { key }
+            Self::Delete { key, .. }
             | Self::Merge {
                 key, body: None, ..
             } => (key.as_bytes().len(), 0),
@@ -184,6 +189,8 @@ pub enum Reply {
     Put {
         /// The version it took.
         version: Version,
+        /// The version of the live record that it replaced.
+        previous: Option<Version>,
         /// Whether bytes of the value were stored, rather than found.
         stored: bool,
         /// The reference that the replaced record held.
@@ -194,10 +201,17 @@ pub enum Reply {
         /// Its version.
         version: Version,
     },
+    /// The condition does not hold: nothing has changed.
+    Refused {
+        /// The version of the key's live record.
+        found: Option<Version>,
+    },
     /// A record was removed.
     Deleted {
         /// The version the delete took.
         version: Version,
+        /// The version of the record that it removed; `None` where a backup's delete met none.
+        previous: Option<Version>,
         /// The reference that the removed record held.
         replaced: Option<Replaced>,
     },

@@ -54,6 +54,7 @@ pub struct Error {
     kind: ErrorKind,
     reason: &'static str,
     message: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
 }
 
 /// A result of the public API.
@@ -70,7 +71,21 @@ impl Error {
             kind,
             reason,
             message: message.into(),
+            field: None,
         }
+    }
+
+    /// The same error, with the field of the request that it is about, unless it names one.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field.get_or_insert_with(|| field.into());
+        self
+    }
+
+    /// The field of the request that it is about, as in `operations[3].key`.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// What the caller does next.

@@ -5,21 +5,25 @@
 
 mod clock;
 mod command;
+mod condition;
 mod counter;
 mod error;
 mod histogram;
 mod id;
 mod key;
+mod range;
 mod report;
 mod value;
 
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Replaced, Reply};
+pub use condition::Condition;
 pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
+pub use range::{Direction, KeyRange};
 pub use report::{
     GroupReport, Problem, RestoreReport, ShardGroupReport, VerifyReport, WriteReport,
 };

@@ -27,6 +27,17 @@ impl Router {
     /// `Unavailable` when a shard does not serve or does not come to the gate in time; the others
     /// then go on at once.
     pub async fn cut(&self) -> Result<Cut> {
+        let (version, shards) = self.stand_still().await?;
+        self.mark(version).await?;
+        Ok(Cut {
+            version,
+            shards,
+            router: self.clone(),
+        })
+    }
+
+    /// Parks all shards with their snapshots taken; the version at that moment.
+    pub(super) async fn stand_still(&self) -> Result<(Version, Vec<ShardSnapshot>)> {
         let _only_one = self.cutting.lock().await;
         let gate = CutGate::new(self.shards.len(), PATIENCE);
         let waiting: Vec<_> = self
@@ -56,13 +67,7 @@ impl Router {
                 "a shard did not come to the cut in time; retry",
             )
         };
-        let version = held.ok().flatten().ok_or_else(missed)?;
-        self.mark(version).await?;
-        Ok(Cut {
-            version,
-            shards,
-            router: self.clone(),
-        })
+        Ok((held.ok().flatten().ok_or_else(missed)?, shards))
     }
 }
 

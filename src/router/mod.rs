@@ -6,9 +6,12 @@
 
 mod content;
 mod cut;
+mod merge;
+mod moment;
 mod scan;
 
 pub use cut::Cut;
+pub use moment::{Moment, Walk};
 
 use crate::codec::slot_of;
 use crate::model::{

@@ -1,20 +1,14 @@
 //! Scans over all shards in key order.
 
 use super::Router;
+use super::merge::{Merged, Part};
 use crate::codec::Space;
 use crate::index::{IndexError, Row};
-use crate::model::{Key, Result, ShardId, Version};
+use crate::model::{Direction, Key, Result, Version};
 use bytes::Bytes;
-use std::iter::Peekable;
 
 /// Live rows in byte order of their keys.
 type LiveRows = Box<dyn Iterator<Item = Result<(Bytes, Row), IndexError>> + Send>;
-
-/// One shard's part of a scan.
-struct Part<I: Iterator> {
-    shard: ShardId,
-    rows: Peekable<I>,
-}
 
 impl Router {
     /// One page of the live keys with a prefix, in byte order over all shards; `page` from 0.
@@ -47,14 +41,15 @@ impl Router {
 
     fn next_keys(
         &self,
-        mut parts: Vec<Part<LiveRows>>,
+        parts: Vec<Part<LiveRows>>,
         skip: usize,
         count: usize,
     ) -> Result<Vec<(Key, Version)>> {
+        let mut merged = Merged::new(parts, Direction::Forward);
         let mut keys = Vec::new();
         let mut seen = 0;
         while keys.len() < count {
-            let Some((id, row)) = self.next_row(&mut parts)? else {
+            let Some((id, row)) = merged.next(self)? else {
                 break;
             };
             if seen >= skip {
@@ -100,31 +95,5 @@ impl Router {
             }
         };
         Ok(readers.iter().map(part).collect())
-    }
-
-    /// The smallest key that any part has next. A key is in one shard only.
-    fn next_row<I>(&self, parts: &mut [Part<I>]) -> Result<Option<(Bytes, Row)>>
-    where
-        I: Iterator<Item = Result<(Bytes, Row), IndexError>>,
-    {
-        let mut smallest: Option<(usize, Bytes)> = None;
-        for (index, part) in parts.iter_mut().enumerate() {
-            match part.rows.peek() {
-                Some(Ok((id, _))) if smallest.as_ref().is_none_or(|(_, least)| id < least) => {
-                    smallest = Some((index, id.clone()));
-                }
-                Some(Err(_)) => {
-                    smallest = Some((index, Bytes::new()));
-                    break;
-                }
-                _ => {}
-            }
-        }
-        let Some((index, _)) = smallest else {
-            return Ok(None);
-        };
-        let part = &mut parts[index];
-        let row = part.rows.next().transpose().map_err(Into::into);
-        self.told(part.shard, row)
     }
 }

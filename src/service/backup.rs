@@ -1,6 +1,6 @@
 //! Online backup: a cut, written to an archive, read back whole.
 
-use super::put::random_u128;
+use super::link::random_u128;
 use super::{ChainBook, Service, blocking};
 use crate::backup::{ArchiveHeader, ArchiveReader, ArchiveWriter, BackupRoot, Entry};
 use crate::codec::Kind;

@@ -1,17 +1,18 @@
 //! Get and Head.
 
+use super::recent::Recent;
 use super::{Service, blocking};
-use crate::model::{Key, Result, Version};
+use crate::codec::digest_of;
+use crate::model::{Digest, Key, Result, Timestamp, Version};
 use crate::router::FoundValue;
+use crate::shard::Found as Record;
 use bytes::Bytes;
 
 /// A found value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its key's version.
-    pub version: Version,
-    /// xxh64 of the raw value.
-    pub sum64: u64,
+    /// What is known of it.
+    pub head: Head,
     /// The raw value.
     pub data: Bytes,
 }
@@ -25,6 +26,32 @@ pub struct Head {
     pub raw_len: u64,
     /// xxh64 of the raw value.
     pub sum64: u64,
+    /// BLAKE3 of the raw value, where the record names it.
+    pub digest: Option<Digest>,
+    /// When it expires.
+    pub expiry: Option<Timestamp>,
+}
+
+impl Head {
+    /// What the record of a key says.
+    pub(super) fn of(key: &Key, record: &Record) -> Self {
+        let row = &record.row;
+        let spelled = || key.digest().filter(|_| row.content);
+        Self {
+            version: row.version,
+            raw_len: row.info.raw_len,
+            sum64: row.info.sum64,
+            digest: record.link().map(|link| link.digest).or_else(spelled),
+            expiry: row.expiry,
+        }
+    }
+
+    /// With the digest of the raw value, if the record has not named it.
+    #[must_use]
+    pub(super) fn with_digest_of(self, raw: &[u8]) -> Self {
+        let digest = self.digest.or_else(|| Some(digest_of(raw)));
+        Self { digest, ..self }
+    }
 }
 
 impl Service {
@@ -33,11 +60,48 @@ impl Service {
     /// # Errors
     /// `Invalid` for an impossible key; `Corrupt`, naming file and offset; what the shards answer.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        let key = Key::new(key)?;
-        if let Some(found) = self.recall(&key)? {
+        self.get_key(&Key::new(key)?).await
+    }
+
+    /// As [`Service::get`], and the digest is always known.
+    ///
+    /// # Errors
+    /// As [`Service::get`].
+    pub async fn get_with_digest(&self, key: &[u8]) -> Result<Option<Found>> {
+        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        let found = self.get_key(&key).await?;
+        Ok(found.map(|found| Found {
+            head: found.head.with_digest_of(&found.data),
+            ..found
+        }))
+    }
+
+    /// What is known of a key's value, its digest included. A small value that does not name its
+    /// digest is read for it.
+    ///
+    /// # Errors
+    /// As [`Service::get`].
+    pub async fn head_with_digest(&self, key: &[u8]) -> Result<Option<Head>> {
+        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        self.describe(&key).await
+    }
+
+    pub(super) async fn describe(&self, key: &Key) -> Result<Option<Head>> {
+        let record = self.router().find(key)?;
+        match record.map(|record| Head::of(key, &record)) {
+            Some(Head { digest: None, .. }) => {
+                let found = self.get_key(key).await?;
+                Ok(found.map(|found| found.head.with_digest_of(&found.data)))
+            }
+            known => Ok(known),
+        }
+    }
+
+    async fn get_key(&self, key: &Key) -> Result<Option<Found>> {
+        if let Some(found) = self.recall(key)? {
             return Ok(Some(found));
         }
-        let Some(found) = self.router().find_value(&key)? else {
+        let Some(found) = self.router().find_value(key)? else {
             return Ok(None);
         };
         let record = found.record.clone();
@@ -61,12 +125,10 @@ impl Service {
                 .await?
             }
         };
-        self.0.recent.keep(key, &record, &data);
-        Ok(Some(Found {
-            version: record.row.version,
-            sum64: record.row.info.sum64,
-            data,
-        }))
+        let head = Head::of(key, &record);
+        let found = Found { head, data };
+        self.0.recent.keep(key, &record, &found);
+        Ok(Some(found))
     }
 
     /// The value of a key, if this thread keeps it and it is still the newest.
@@ -74,15 +136,11 @@ impl Service {
         let Some(recent) = self.0.recent.get(key) else {
             return Ok(None);
         };
-        let expired = recent.expiry.is_some_and(|at| at <= self.router().now());
-        if expired || !self.router().is_unchanged(key, recent.seen)? {
-            return Ok(None);
-        }
-        Ok(Some(Found {
-            version: recent.version,
-            sum64: recent.sum64,
-            data: recent.data,
-        }))
+        let Recent { found, seen } = recent;
+        let now = self.router().now();
+        let expired = found.head.expiry.is_some_and(|at| at <= now);
+        let current = !expired && self.router().is_unchanged(key, seen)?;
+        Ok(current.then_some(found))
     }
 
     /// What is known of a key's value without reading it.
@@ -90,12 +148,9 @@ impl Service {
     /// # Errors
     /// `Invalid` for an impossible key; what the shards answer.
     pub async fn head(&self, key: &[u8]) -> Result<Option<Head>> {
-        let found = self.router().find(&Key::new(key)?)?;
-        Ok(found.map(|found| Head {
-            version: found.row.version,
-            raw_len: found.row.info.raw_len,
-            sum64: found.row.info.sum64,
-        }))
+        let key = Key::new(key)?;
+        let found = self.router().find(&key)?;
+        Ok(found.map(|found| Head::of(&key, &found)))
     }
 
     fn is_cheap(&self, found: &FoundValue, payload: &Bytes) -> bool {

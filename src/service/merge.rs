@@ -1,7 +1,8 @@
 //! Merging changes from a backup into live data: many at once, bounded in number and bytes.
 
 use super::Service;
-use super::put::{Checked, Content, Target, command_of, random_u128};
+use super::link::{Content, Target, command_of, random_u128};
+use super::put::Checked;
 use crate::codec::{digest_of, open_sealed};
 use crate::dedup::{ContentStore, OpenReference};
 use crate::model::{
@@ -177,7 +178,9 @@ impl Service {
                 Some(digest)
                     if self.has_home(at.key.digest() == value.digest, value.data.len()) =>
                 {
-                    self.put_content(&at.key, digest, value, at.target()).await
+                    self.put_content(&at.key, digest, value, at.target())
+                        .await
+                        .map(drop)
                 }
                 _ => {
                     let body = PutBody::Small(self.seal(value).await?);
@@ -191,7 +194,7 @@ impl Service {
                     info,
                     value: None,
                 };
-                if self.link(&at.key, content, at.target()).await? {
+                if self.link(&at.key, content, at.target()).await?.is_some() {
                     return Ok(());
                 }
                 let message = format!(
@@ -222,7 +225,8 @@ impl Service {
             .router()
             .write(self.router().shard_of_key(key), command)
             .await?;
-        self.after(reply, key).await.map(drop)
+        self.after(&reply, key).await;
+        Ok(())
     }
 
     /// A content is taken over under its digest only if it has it.

@@ -27,30 +27,36 @@
 
 mod backup;
 mod cpu;
+mod delete;
 mod disk_gate;
 mod get;
 mod housekeeping;
 mod import;
+mod link;
 mod merge;
 mod page_hint;
 mod put;
 mod recent;
 mod restore;
+mod scan;
 mod store_book;
 
 pub use backup::BackupDone;
 pub use cpu::CpuPool;
+pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head};
 pub use housekeeping::Stats;
+pub use put::{Lifetime, Put, PutDone, PutRule, Requirement};
 pub use restore::{RestoreDone, RestoreSource};
+pub use scan::{Page, Scan, ScanItem, ScanStream};
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;
 use crate::codec::Sealer;
 use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
-use crate::model::{Error, ErrorKind, Key, Result, Version};
+use crate::model::{Error, ErrorKind, Key, Result, Timestamp, Version};
 use crate::router::Router;
 use page_hint::PageHints;
 use recent::RecentValues;
@@ -141,6 +147,12 @@ impl Service {
 
     fn router(&self) -> &Router {
         &self.0.parts.router
+    }
+
+    /// The time at the door.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.router().now()
     }
 
     fn rules(&self) -> &Rules {

@@ -1,15 +1,88 @@
-//! Set and Delete.
+//! Put: a value under a key, by the store's rule or on a condition. zstdb's Set is one of its forms.
+//!
+//! A condition on the version, or on whether the key is there, is judged by the shard's actor. One
+//! on the digest, and an expiry that is to be kept, rest on what is read here first; the actor is
+//! then asked for exactly the version that was read, and what another writer overtook is read again.
 
 use super::Service;
+use super::link::{Target, command_of};
 use crate::codec::{digest_of, sum64_of};
 use crate::config::KeyMode;
-use crate::dedup::{Flight, Turn};
 use crate::model::{
-    BlobRef, Command, Digest, Error, Existing, Key, PutBody, RefId, Replaced, Reply, Result,
-    SealedValue, ShardId, Timestamp, ValueInfo, Version,
+    Condition, Digest, Error, ErrorKind, Existing, Key, PutBody, Reply, Result, SealedValue,
+    Timestamp, ValueInfo, Version,
 };
 use crate::shard::{Epoch, Look};
 use bytes::Bytes;
+
+/// A change that rests on what was read is tried again this often when others overtake it.
+pub(super) const ATTEMPTS_MAX: usize = 64;
+
+/// A value to be stored.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// The key. In content mode it may be empty, or the digest's 64 hex digits.
+    pub key: Bytes,
+    /// The raw value.
+    pub data: Bytes,
+    /// xxh64 of the raw value, if it is to be checked.
+    pub sum64: Option<u64>,
+    /// BLAKE3 of the raw value, if it is to be checked.
+    pub digest: Option<Digest>,
+    /// When it may be stored.
+    pub rule: PutRule,
+    /// How long it stays.
+    pub lifetime: Lifetime,
+}
+
+/// When a put may take place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutRule {
+    /// As the store is configured; a key that keeps its first value does so quietly, and nobody
+    /// asks for the digest.
+    Quiet,
+    /// As the store is configured; that a key keeps its first value is an error.
+    Free,
+    /// Only on a condition.
+    If(Requirement),
+}
+
+/// What must be so under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// It is judged where the record is.
+    Record(Condition),
+    /// The value has this digest.
+    Digest(Digest),
+}
+
+/// How long a record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is replaced or removed.
+    Forever,
+    /// Until this moment.
+    Until(Timestamp),
+    /// As long as the record that it replaces.
+    Kept,
+}
+
+/// What a put did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutDone {
+    /// The key under which the value stands.
+    pub key: Key,
+    /// The version of its record.
+    pub version: Version,
+    /// The digest; `None` for a quiet put that had no need of it.
+    pub digest: Option<Digest>,
+    /// The version of the record that was replaced.
+    pub previous: Option<Version>,
+    /// Whether a record was written. If not, the content was there under its key.
+    pub changed: bool,
+    /// Whether bytes of the value were stored, rather than found.
+    pub stored: bool,
+}
 
 /// A value whose checksum matched, with what its storing needs to know.
 #[derive(Debug, Clone)]
@@ -20,38 +93,24 @@ pub(super) struct Checked {
     pub digest: Option<Digest>,
 }
 
-/// A content to refer to.
-#[derive(Debug)]
-pub(super) struct Content {
-    pub digest: Digest,
-    pub info: ValueInfo,
-    /// Its bytes; `None` when it was seen to be there.
-    pub value: Option<SealedValue>,
-}
-
 /// What a look at a put's key found.
 #[derive(Debug)]
 enum Looked {
     /// The put would change nothing.
-    Stored,
+    Stored(Version),
     /// The key has no record.
     Absent(Epoch),
     /// It has one, or nobody looked.
     Other,
 }
 
-/// What happens to the key: the last step of a put.
-#[derive(Debug, Clone)]
-pub(super) enum Target {
-    /// A user's put.
-    Put(Existing),
-    /// A record from a backup.
-    Merge {
-        /// The record's version.
-        version: Version,
-        /// When it expires.
-        expiry: Option<Timestamp>,
-    },
+/// What the actor is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    existing: Existing,
+    expiry: Option<Timestamp>,
+    /// Whether they rest on what was read: a refusal then says that another writer was faster.
+    is_guess: bool,
 }
 
 impl Service {
@@ -59,59 +118,139 @@ impl Service {
     /// mode, where `key` is ignored, else `key`.
     ///
     /// # Errors
-    /// In this order: `Disabled` (`SET_DISABLED`), `DiskFull` (`DISK_FULL`), `Invalid`
-    /// (`SUM64_MISMATCH`), `TooLarge` (`VALUE_TOO_LARGE`), `Invalid` (`KEY_EMPTY`), `TooLarge`
-    /// (`KEY_TOO_LARGE`), then what the shards answer.
+    /// As [`Service::put`].
     pub async fn set(&self, key: &[u8], data: Bytes, sum64: u64) -> Result<Key> {
+        let by_content = self.rules().key_mode == KeyMode::Content;
+        let key = if by_content { &[] } else { key };
+        let put = Put {
+            key: Bytes::copy_from_slice(key),
+            data,
+            sum64: Some(sum64),
+            digest: None,
+            rule: PutRule::Quiet,
+            lifetime: Lifetime::Forever,
+        };
+        Ok(self.put(put).await?.key)
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// In this order: `Disabled` (`SET_DISABLED`), `DiskFull` (`DISK_FULL`), `Invalid`
+    /// (`SUM64_MISMATCH`, `DIGEST_MISMATCH`), `TooLarge` (`VALUE_TOO_LARGE`), `Invalid`
+    /// (`KEY_EMPTY`, `KEY_NOT_DIGEST`), `TooLarge` (`KEY_TOO_LARGE`), `Invalid` or `Disabled` for a
+    /// condition that the store's rules leave no room for, then what the shards answer; a condition
+    /// that does not hold is `AlreadyExists`, `NotFound` or `Conflict`.
+    pub async fn put(&self, put: Put) -> Result<PutDone> {
         self.check_set_allowed()?;
         let by_content = self.rules().key_mode == KeyMode::Content;
-        let large = self.has_home(by_content, data.len());
-        let value = self.check(data, sum64, by_content || large).await?;
-        let (key, existing) = match (by_content, value.digest) {
-            (true, Some(digest)) => (Key::of_digest(digest), Existing::KeepSameContent),
-            _ if self.rules().overwrite => (Key::new(key)?, Existing::Replace),
-            _ => (Key::new(key)?, Existing::Keep),
+        let large = self.has_home(by_content, put.data.len());
+        let value = self.check(&put, by_content || large).await?;
+        let key = match value.digest.filter(|_| by_content) {
+            Some(digest) => content_key(&put.key, digest)?,
+            None => Key::new(&put.key).map_err(|error| error.at("key"))?,
         };
-        let absent = match self.look(&key, existing, value.digest)? {
-            Looked::Stored => return Ok(key),
+        self.check_rule(&put, by_content)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let terms = self.terms(&key, &put, by_content).await?;
+            let (done, refused) = match self.store(&key, &value, large, terms).await? {
+                Reply::Refused { found } => (None, found),
+                reply => (done_of(&reply, &key, value.digest), None),
+            };
+            match done {
+                Some(done) if done.changed || by_content || put.rule == PutRule::Quiet => {
+                    return Ok(done);
+                }
+                Some(kept) => return Err(exists(&key, Some(kept.version))),
+                None if terms.is_guess => {}
+                None => return Err(refusal(&key, put.rule, refused)),
+            }
+        }
+        Err(overtaken(&key))
+    }
+
+    /// What a rule asks for must be possible at all here.
+    fn check_rule(&self, put: &Put, by_content: bool) -> Result<()> {
+        let PutRule::If(requirement) = put.rule else {
+            return Ok(());
+        };
+        if requirement == Requirement::Record(Condition::Absent) {
+            return Ok(());
+        }
+        if by_content {
+            let message = "a value cannot change under its content's key: of the conditions, only absence can be asked for (keys.mode)";
+            return Err(Error::invalid("CONDITION_ON_CONTENT", message).at("condition"));
+        }
+        if !self.rules().overwrite {
+            let message = "a key keeps its first value here (keys.overwrite is off): of the conditions, only absence can be asked for";
+            let error = Error::new(ErrorKind::Disabled, "OVERWRITE_DISABLED", message);
+            return Err(error.at("condition"));
+        }
+        Ok(())
+    }
+
+    /// What the actor is asked for, after a look at the record where the put rests on one.
+    async fn terms(&self, key: &Key, put: &Put, by_content: bool) -> Result<Terms> {
+        let existing = match put.rule {
+            PutRule::If(Requirement::Record(condition)) => Existing::Require(condition),
+            PutRule::If(Requirement::Digest(digest)) => {
+                Existing::Require(self.version_with(key, digest).await?)
+            }
+            PutRule::Quiet | PutRule::Free if by_content => Existing::KeepSameContent,
+            PutRule::Quiet | PutRule::Free if self.rules().overwrite => Existing::Replace,
+            PutRule::Quiet | PutRule::Free => Existing::Keep,
+        };
+        let is_guess = matches!(put.rule, PutRule::If(Requirement::Digest(_)));
+        let expiry = match put.lifetime {
+            Lifetime::Forever => None,
+            Lifetime::Until(at) => Some(at),
+            Lifetime::Kept => return self.kept_terms(key, existing, is_guess),
+        };
+        Ok(Terms {
+            existing,
+            expiry,
+            is_guess,
+        })
+    }
+
+    /// The terms of a put that keeps the expiry of the record that it replaces.
+    fn kept_terms(&self, key: &Key, existing: Existing, is_guess: bool) -> Result<Terms> {
+        let found = self.router().find(key)?;
+        let version = found.as_ref().map(|found| found.row.version);
+        let seen = version.map_or(Condition::Absent, Condition::Version);
+        let (existing, is_guess) = match existing {
+            Existing::Replace | Existing::Require(Condition::Present) if version.is_some() => {
+                (Existing::Require(seen), true)
+            }
+            Existing::Replace => (Existing::Require(seen), true),
+            other => (other, is_guess),
+        };
+        Ok(Terms {
+            existing,
+            expiry: found.and_then(|found| found.row.expiry),
+            is_guess,
+        })
+    }
+
+    async fn store(&self, key: &Key, value: &Checked, large: bool, terms: Terms) -> Result<Reply> {
+        let Terms {
+            existing, expiry, ..
+        } = terms;
+        let absent = match self.look(key, existing, value.digest)? {
+            Looked::Stored(version) => return Ok(Reply::Unchanged { version }),
             Looked::Absent(epoch) => Some(epoch),
             Looked::Other => None,
         };
-        match value.digest.filter(|_| large) {
-            Some(digest) => {
-                self.put_content(&key, digest, value, Target::Put(existing))
-                    .await?
-            }
-            None => {
-                let body = PutBody::Small(self.seal(value).await?);
-                let command = command_of(&key, body, &Target::Put(existing));
-                let reply = self
-                    .router()
-                    .write_new(self.router().shard_of_key(&key), command, absent)
-                    .await?;
-                self.after(reply, &key).await?;
-            }
+        let target = Target::Put { existing, expiry };
+        if let Some(digest) = value.digest.filter(|_| large) {
+            return self.put_content(key, digest, value.clone(), target).await;
         }
-        Ok(key)
-    }
-
-    /// Removes a key; the version of the delete, `None` on a miss.
-    ///
-    /// # Errors
-    /// `Disabled` (`DELETE_DISABLED`) before anything else; `Invalid` for an impossible key; what
-    /// the shards answer.
-    pub async fn delete(&self, key: &[u8]) -> Result<Option<Version>> {
-        self.check_delete_allowed()?;
-        let key = Key::new(key)?;
-        let shard = self.router().shard_of_key(&key);
-        let command = Command::Delete { key: key.clone() };
-        let reply = self.router().write(shard, command).await?;
-        let version = match reply {
-            Reply::Deleted { version, .. } => Some(version),
-            _ => None,
-        };
-        self.after(reply, &key).await?;
-        Ok(version)
+        let body = PutBody::Small(self.seal(value.clone()).await?);
+        let command = command_of(key, body, &target);
+        let shard = self.router().shard_of_key(key);
+        let reply = self.router().write_new(shard, command, absent).await?;
+        self.after(&reply, key).await;
+        Ok(reply)
     }
 
     /// Whether a value is stored apart from its key. Under its content key it is stored once as it
@@ -128,33 +267,28 @@ impl Service {
     }
 
     /// Checksum and, where it is needed, digest; then the size.
-    async fn check(&self, data: Bytes, sum64: u64, want_digest: bool) -> Result<Checked> {
-        let raw = data.clone();
+    async fn check(&self, put: &Put, is_named_by_digest: bool) -> Result<Checked> {
+        let raw = put.data.clone();
+        let want_digest = is_named_by_digest || put.digest.is_some() || put.rule != PutRule::Quiet;
         let hash = move || (sum64_of(&raw), want_digest.then(|| digest_of(&raw)));
-        let (actual, digest) = if data.len() < self.rules().offload_size {
+        let (sum64, digest) = if put.data.len() < self.rules().offload_size {
             hash()
         } else {
             self.0.cpu.run(hash).await?
         };
-        if actual != sum64 {
-            let message = format!(
-                "data sum64 does not match: xxh64 of the {} bytes received is {actual}, the request says {sum64}",
-                data.len()
-            );
-            return Err(Error::invalid("SUM64_MISMATCH", message));
-        }
-        let (size, max) = (data.len() as u64, self.rules().value_size_max);
+        check_sums(put, sum64, digest)?;
+        let (size, max) = (put.data.len() as u64, self.rules().value_size_max);
         if size > max {
             let message =
                 format!("value too large: size={size}, max={max} (server.max_upload_size)");
-            return Err(Error::too_large("VALUE_TOO_LARGE", message));
+            return Err(Error::too_large("VALUE_TOO_LARGE", message).at("value"));
         }
         Ok(Checked {
             info: ValueInfo {
                 raw_len: size,
                 sum64,
             },
-            data,
+            data: put.data.clone(),
             digest,
         })
     }
@@ -162,7 +296,7 @@ impl Service {
     /// What the index knows of the put's key: what is in it is durable, so a put that would change
     /// nothing may be answered at once.
     fn look(&self, key: &Key, existing: Existing, digest: Option<Digest>) -> Result<Looked> {
-        if existing == Existing::Replace {
+        if matches!(existing, Existing::Replace | Existing::Require(_)) {
             return Ok(Looked::Other);
         }
         let found = match self.router().look(key)? {
@@ -181,7 +315,7 @@ impl Service {
             _ => true,
         };
         Ok(if stored {
-            Looked::Stored
+            Looked::Stored(found.row.version)
         } else {
             Looked::Other
         })
@@ -197,198 +331,92 @@ impl Service {
             Ok(seal())
         }
     }
-
-    /// Puts a value that has a home of its own. One upload of equal content at a time is sealed;
-    /// the others find it stored.
-    pub(super) async fn put_content(
-        &self,
-        key: &Key,
-        digest: Digest,
-        value: Checked,
-        target: Target,
-    ) -> Result<()> {
-        let mut flight: Option<Flight> = None;
-        loop {
-            let stored = self.router().find_blob(digest)?.is_some();
-            if !stored && flight.is_none() {
-                match self.0.parts.dedup.take_turn(digest).await {
-                    Turn::Mine(mine) => flight = Some(mine),
-                    Turn::Passed => {}
-                }
-                continue; // Whoever was first may have stored it meanwhile.
-            }
-            let sealed = if stored {
-                None
-            } else {
-                Some(self.seal(value.clone()).await?)
-            };
-            let content = Content {
-                digest,
-                info: value.info,
-                value: sealed,
-            };
-            if self.link(key, content, target.clone()).await? {
-                return Ok(());
-            }
-            // It was reclaimed between the look and the commit: this time with its bytes.
-        }
-    }
-
-    /// Makes a reference to a content, with its bytes if given, and the record that names it.
-    /// `false` when the content is not there and no bytes were given.
-    pub(super) async fn link(&self, key: &Key, content: Content, target: Target) -> Result<bool> {
-        let Content {
-            digest,
-            info,
-            value,
-        } = content;
-        let ref_id = RefId(random_u128()?);
-        let blob = BlobRef { digest, ref_id };
-        let home = self.router().shard_of_digest(digest);
-        let own = self.router().shard_of_key(key);
-        if home == own {
-            let body = PutBody::Home { blob, info, value };
-            let reply = self
-                .router()
-                .write(own, command_of(key, body, &target))
-                .await?;
-            return self.after(reply, key).await;
-        }
-        let (service, key) = (self.clone(), key.clone());
-        let steps = async move {
-            let open = service.0.parts.dedup.open_reference(ref_id);
-            let store = Command::StoreBlob {
-                blob,
-                owner: key.clone(),
-                value,
-            };
-            if service.router().write(home, store).await? == Reply::BlobMissing {
-                return Ok(false);
-            }
-            fail::fail_point!("put::stored");
-            service.settle(home).await?;
-            let command = command_of(&key, PutBody::Away { blob, info }, &target);
-            let named = service.name(&key, command, blob).await;
-            if named.as_ref().is_err_and(is_outcome_unknown) {
-                open.leave_open();
-            }
-            named
-        };
-        // The steps go on when the request is cancelled: half of them would be a stale reference.
-        let lost = |_| {
-            Error::unavailable(
-                "OUTCOME_UNKNOWN",
-                "the put was lost; read the key before you retry",
-            )
-        };
-        tokio::spawn(steps).await.map_err(lost)?
-    }
-
-    /// The record that names a reference made in another shard. A reference that no record will
-    /// name is dropped; one whose record's fate is unknown is left to the sweep.
-    async fn name(&self, key: &Key, command: Command, blob: BlobRef) -> Result<bool> {
-        let own = self.router().shard_of_key(key);
-        match self.router().write(own, command).await {
-            Ok(Reply::Unchanged { .. }) => {
-                self.drop_reference(blob).await;
-                Ok(true)
-            }
-            Ok(reply) => self.after(reply, key).await,
-            Err(error) => {
-                if !is_outcome_unknown(&error) {
-                    self.drop_reference(blob).await;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// The order of a put's steps must hold on the disk too: where acknowledged means written and
-    /// not synced, two shards sync in any order.
-    async fn settle(&self, shard: ShardId) -> Result<()> {
-        match self.rules().unsynced {
-            true => self.router().sync_shard(shard).await,
-            false => Ok(()),
-        }
-    }
-
-    /// What a reply to a command on `key` leaves to do. `false` when the bytes of a content were
-    /// missing.
-    pub(super) async fn after(&self, reply: Reply, key: &Key) -> Result<bool> {
-        let replaced = match reply {
-            Reply::BlobMissing => return Ok(false),
-            Reply::Put { replaced, .. } | Reply::Deleted { replaced, .. } => replaced,
-            Reply::Unchanged { .. } | Reply::Missing | Reply::BlobStored { .. } | Reply::Done => {
-                None
-            }
-        };
-        match replaced {
-            Some(Replaced {
-                blob,
-                dropped: true,
-            }) => self.0.parts.dedup.note_dropped(blob.digest),
-            Some(Replaced {
-                blob,
-                dropped: false,
-            }) => {
-                let (service, own) = (self.clone(), self.router().shard_of_key(key));
-                let drop_it = async move {
-                    // A key must not come back to a content that has let go of it.
-                    match service.settle(own).await {
-                        Ok(()) => service.drop_reference(blob).await,
-                        Err(error) => {
-                            tracing::warn!(%error, digest = %blob.digest, "a reference is left to the sweep")
-                        }
-                    }
-                };
-                // Spawned, so that a cancelled request still drops it.
-                let _ = tokio::spawn(drop_it).await;
-            }
-            None => {}
-        }
-        Ok(true)
-    }
-
-    /// Drops a reference as well as can be; what fails here is found by the sweep.
-    pub(super) async fn drop_reference(&self, blob: BlobRef) {
-        match self.router().drop_reference(blob).await {
-            Ok(()) => self.0.parts.dedup.note_dropped(blob.digest),
-            Err(error) => {
-                tracing::warn!(%error, digest = %blob.digest, "a reference was not dropped; the sweep will")
-            }
-        }
-    }
 }
 
-fn is_outcome_unknown(error: &Error) -> bool {
-    error.reason() == "OUTCOME_UNKNOWN"
+fn check_sums(put: &Put, sum64: u64, digest: Option<Digest>) -> Result<()> {
+    let size = put.data.len();
+    if let Some(expected) = put.sum64
+        && expected != sum64
+    {
+        let message = format!(
+            "data sum64 does not match: xxh64 of the {size} bytes received is {sum64}, the request says {expected}"
+        );
+        return Err(Error::invalid("SUM64_MISMATCH", message).at("sum64"));
+    }
+    if let (Some(expected), Some(digest)) = (put.digest, digest)
+        && expected != digest
+    {
+        let message = format!(
+            "digest does not match: BLAKE3 of the {size} bytes received is {digest}, the request says {expected}"
+        );
+        return Err(Error::invalid("DIGEST_MISMATCH", message).at("digest"));
+    }
+    Ok(())
 }
 
-pub(super) fn command_of(key: &Key, body: PutBody, target: &Target) -> Command {
-    let key = key.clone();
-    match *target {
-        Target::Put(existing) => Command::Put {
-            key,
-            body,
-            existing,
-            expiry: None,
-        },
-        Target::Merge { version, expiry } => Command::Merge {
-            key,
+/// The key of a content; the one that was sent may only be the same.
+fn content_key(sent: &[u8], digest: Digest) -> Result<Key> {
+    if sent.is_empty() || Digest::parse_hex(sent) == Some(digest) {
+        return Ok(Key::of_digest(digest));
+    }
+    let message = format!(
+        "key is not the content's digest: values stand under their BLAKE3 digest here (keys.mode), which is {digest}; send that key or none"
+    );
+    Err(Error::invalid("KEY_NOT_DIGEST", message).at("key"))
+}
+
+/// What a reply to a put's command says; `None` for what is none.
+fn done_of(reply: &Reply, key: &Key, digest: Option<Digest>) -> Option<PutDone> {
+    let done = |version, previous, changed, stored| PutDone {
+        key: key.clone(),
+        version,
+        digest,
+        previous,
+        changed,
+        stored,
+    };
+    match *reply {
+        Reply::Put {
             version,
-            body: Some(body),
-            expiry,
-        },
+            previous,
+            stored,
+            ..
+        } => Some(done(version, previous, true, stored)),
+        Reply::Unchanged { version } => Some(done(version, None, false, false)),
+        _ => None,
     }
 }
 
-pub(super) fn random_u128() -> Result<u128> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Error::internal(
-            "RANDOM",
-            format!("the system's random source failed: {error}"),
-        )
-    })?;
-    Ok(u128::from_le_bytes(bytes))
+/// Why a condition does not hold.
+pub(super) fn refusal(key: &Key, rule: PutRule, found: Option<Version>) -> Error {
+    match rule {
+        PutRule::If(Requirement::Record(Condition::Absent)) => exists(key, found),
+        PutRule::If(Requirement::Record(Condition::Present)) => missing(key),
+        PutRule::If(Requirement::Record(Condition::Version(wanted))) => {
+            let found = found.map_or("not there".to_owned(), |it| format!("at version {it}"));
+            let message = format!(
+                "key {key} is {found}, the condition asks for version {wanted}: read it and try again"
+            );
+            Error::new(ErrorKind::Conflict, "VERSION_MISMATCH", message).at("condition.version")
+        }
+        PutRule::If(Requirement::Digest(_)) | PutRule::Quiet | PutRule::Free => overtaken(key),
+    }
+}
+
+pub(super) fn missing(key: &Key) -> Error {
+    let message = format!("key {key} is not there");
+    Error::new(ErrorKind::NotFound, "KEY_NOT_FOUND", message)
+}
+
+fn exists(key: &Key, version: Option<Version>) -> Error {
+    let version = version.unwrap_or_default();
+    let message = format!("key {key} is there already, at version {version}");
+    Error::new(ErrorKind::AlreadyExists, "KEY_EXISTS", message)
+}
+
+pub(super) fn overtaken(key: &Key) -> Error {
+    let message = format!(
+        "key {key} was changed by others {ATTEMPTS_MAX} times while this change was made: try again"
+    );
+    Error::new(ErrorKind::Conflict, "KEY_CONTENDED", message)
 }

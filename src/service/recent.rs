@@ -5,8 +5,9 @@
 //! key's shard knows (see `shard::epoch`). What is kept pins nothing: neither segments nor a shard
 //! that wants to be opened again.
 
-use crate::model::{Key, Timestamp, Version};
-use crate::shard::{Epoch, Found};
+use super::get::Found;
+use crate::model::Key;
+use crate::shard::{Epoch, Found as Record};
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
@@ -23,10 +24,7 @@ const ENTRIES_EXPECTED: usize = 1024;
 /// A kept value.
 #[derive(Debug, Clone)]
 pub(super) struct Recent {
-    pub version: Version,
-    pub sum64: u64,
-    pub data: Bytes,
-    pub expiry: Option<Timestamp>,
+    pub found: Found,
     /// When it was looked up.
     pub seen: Epoch,
 }
@@ -36,7 +34,7 @@ struct Weight;
 
 impl Weighter<Key, Recent> for Weight {
     fn weight(&self, key: &Key, value: &Recent) -> u64 {
-        ENTRY_OVERHEAD + (key.as_bytes().len() + value.data.len()) as u64
+        ENTRY_OVERHEAD + (key.as_bytes().len() + value.found.data.len()) as u64
     }
 }
 
@@ -70,26 +68,26 @@ impl RecentValues {
     }
 
     /// Keeps a value that was found and opened, if it is small and stands under its key itself.
-    pub fn keep(self, key: Key, found: &Found, data: &Bytes) {
-        if self.bytes_per_thread == 0 || data.len() > VALUE_SIZE_MAX || found.link().is_some() {
+    pub fn keep(self, key: &Key, record: &Record, found: &Found) {
+        let too_large = found.data.len() > VALUE_SIZE_MAX;
+        if self.bytes_per_thread == 0 || too_large || record.link().is_some() {
             return;
         }
-        let row = &found.row;
         // An inlined payload is part of a block of the index, which must not be kept whole.
-        let data = match row.inline {
-            Some(_) => Bytes::copy_from_slice(data),
-            None => data.clone(),
+        let data = match record.row.inline {
+            Some(_) => Bytes::copy_from_slice(&found.data),
+            None => found.data.clone(),
         };
         let recent = Recent {
-            version: row.version,
-            sum64: row.info.sum64,
-            data,
-            expiry: row.expiry,
-            seen: found.seen,
+            found: Found {
+                data,
+                ..found.clone()
+            },
+            seen: record.seen,
         };
         VALUES.with_borrow_mut(|values| {
             let make = || Cache::with_weighter(ENTRIES_EXPECTED, self.bytes_per_thread, Weight);
-            values.get_or_insert_with(make).insert(key, recent);
+            values.get_or_insert_with(make).insert(key.clone(), recent);
         });
     }
 }

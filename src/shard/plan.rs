@@ -6,8 +6,8 @@
 use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
-    BlobRef, Command, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue, Timestamp,
-    ValueInfo, Version,
+    BlobRef, Command, Condition, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue,
+    Timestamp, ValueInfo, Version,
 };
 use bytes::Bytes;
 
@@ -114,7 +114,7 @@ pub fn plan(
             existing,
             expiry,
         } => plan_put(current, Put { key, body, expiry }, existing, context, draw),
-        Command::Delete { key } => plan_delete(current, &key, context, draw),
+        Command::Delete { key, condition } => plan_delete(current, &key, condition, context, draw),
         Command::StoreBlob { blob, owner, value } => {
             plan_store_blob(current, blob, &owner, value, context)
         }
@@ -175,6 +175,12 @@ fn plan_put(
     let before = current
         .key(&put.key)?
         .filter(|known| known.is_live(context.now));
+    let found = before.map(|known| known.version);
+    if let Existing::Require(condition) = existing
+        && !condition.holds(found)
+    {
+        return Ok(Plan::unchanged(Reply::Refused { found }));
+    }
     if let Some(known) = before
         && stays(&known, existing, &put.body)
         && !(existing == Existing::KeepSameContent
@@ -196,7 +202,7 @@ fn plan_put(
 fn stays(known: &Known, existing: Existing, body: &PutBody) -> bool {
     match existing {
         Existing::Keep => true,
-        Existing::Replace => false,
+        Existing::Replace | Existing::Require(_) => false,
         Existing::KeepSameContent => match (known.link, body) {
             (Some(link), PutBody::Home { blob, .. } | PutBody::Away { blob, .. }) => {
                 link.digest == blob.digest
@@ -269,6 +275,7 @@ fn write_key(
         records,
         reply: Reply::Put {
             version,
+            previous: before.map(|known| known.version),
             stored,
             replaced,
         },
@@ -316,10 +323,16 @@ fn drop_replaced(
 fn plan_delete(
     current: &mut dyn Current,
     key: &Key,
+    condition: Option<Condition>,
     context: PlanContext,
     draw: &mut dyn FnMut() -> Version,
 ) -> Result<Plan, IndexError> {
-    let Some(before) = current.key(key)?.filter(|known| known.is_live(context.now)) else {
+    let before = current.key(key)?.filter(|known| known.is_live(context.now));
+    let found = before.map(|known| known.version);
+    if condition.is_some_and(|condition| !condition.holds(found)) {
+        return Ok(Plan::unchanged(Reply::Refused { found }));
+    }
+    let Some(before) = before else {
         return Ok(Plan::unchanged(Reply::Missing));
     };
     Ok(write_tombstone(current, key, draw(), Some(before), context))
@@ -338,7 +351,11 @@ fn write_tombstone(
     let replaced = drop_replaced(current, &mut records, before, context);
     Plan {
         records,
-        reply: Reply::Deleted { version, replaced },
+        reply: Reply::Deleted {
+            version,
+            previous: before.map(|known| known.version),
+            replaced,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
 use super::plan::HORIZON_MARK;
+use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
 use crate::codec::{
     Cursor, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref, open_sealed,
@@ -262,6 +263,12 @@ impl ShardReader {
             (segments, row) = (newer, again);
         }
         Ok(Some(Found::new(row, seen, segments)))
+    }
+
+    /// This shard at this moment, whatever its writer does.
+    #[must_use]
+    pub fn freeze(&self) -> ShardSnapshot {
+        ShardSnapshot::take_beside_writer(self)
     }
 
     /// The index at this moment, for scans of this shard.

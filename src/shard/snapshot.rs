@@ -7,7 +7,7 @@ use super::{ShardReader, error::ShardError};
 use crate::codec::{Kind, Space, encode_blob_ref};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
-use crate::model::{BlobRef, Digest, Key, ShardId, Version};
+use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, ShardId, Version};
 use bytes::Bytes;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -108,10 +108,43 @@ impl ShardSnapshot {
         }
     }
 
+    /// As [`ShardSnapshot::take`], while the writer may be at work: taken again until no segment
+    /// has come or gone meanwhile, so that it has all that its rows name.
+    pub(super) fn take_beside_writer(reader: &ShardReader) -> Self {
+        loop {
+            let taken = Self::take(reader);
+            if Arc::ptr_eq(&taken.segments, &reader.segments()) {
+                return taken;
+            }
+        }
+    }
+
     /// The shard.
     #[must_use]
     pub fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// The records of the keys in a range, tombstones too, in byte order or against it.
+    pub fn range(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> impl Iterator<Item = Result<(Bytes, Found), IndexError>> + Send + use<> {
+        let segments = self.segments.clone();
+        let rows = self.index.range(Space::Key, range, direction);
+        let seen = self.seen;
+        rows.map(move |found| found.map(|(id, row)| (id, Found::new(row, seen, segments.clone()))))
+    }
+
+    /// A blob, if it is there.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn blob(&self, digest: Digest) -> Result<Option<Found>, ShardError> {
+        let row = self.index.get(Space::Blob, &digest.0)?;
+        let row = row.filter(|row| row.kind == Kind::Blob);
+        Ok(row.map(|row| self.found(row)))
     }
 
     /// The newest record of a key, a tombstone too.

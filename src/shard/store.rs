@@ -13,7 +13,7 @@ use super::transactions::Transactions;
 use super::view::View;
 use crate::codec::{Kind, Membership, Record, Space};
 use crate::config::Durability;
-use crate::index::{Index, IndexError, IndexOptions, IndexState, Place, Row, Totals};
+use crate::index::{Index, IndexBatch, IndexError, IndexOptions, IndexState, Place, Row, Totals};
 use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, StoreId, Timestamp, Version, VersionCounter,
@@ -331,10 +331,7 @@ impl ShardStore {
         }
         let synced = Instant::now();
         fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
-        self.epochs.announce(&records);
-        batch.commit(&self.state())?;
-        fail::fail_point!("shard::indexed");
-        self.epochs.advance();
+        self.show(batch, &records)?;
         let index = synced.elapsed();
         self.note_marks(&records);
         self.checkpoint_after(bytes)?;
@@ -343,6 +340,15 @@ impl ShardStore {
             sync: synced - written,
             index,
         })
+    }
+
+    /// Puts a durable group into the index, where readers see it.
+    fn show(&self, batch: IndexBatch<'_>, records: &[Record]) -> Result<(), ShardError> {
+        self.epochs.announce(records);
+        batch.commit(&self.state())?;
+        fail::fail_point!("shard::indexed");
+        self.epochs.advance();
+        Ok(())
     }
 
     fn note_marks(&mut self, records: &[Record]) {

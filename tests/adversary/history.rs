@@ -230,7 +230,10 @@ impl<'a> Actor<'a> {
 
 fn command((key, value): &Change) -> Command {
     let Some(raw) = value else {
-        return Command::Delete { key: key.clone() };
+        return Command::Delete {
+            key: key.clone(),
+            condition: None,
+        };
     };
     let existing = match key.digest() {
         Some(_) => Existing::KeepSameContent,

@@ -170,7 +170,10 @@ impl Builder {
     fn delete(&mut self, key: usize) -> Command {
         let key = Key::new(format!("key/{key}").as_bytes()).unwrap();
         self.model.insert(key.clone(), None);
-        Command::Delete { key }
+        Command::Delete {
+            key,
+            condition: None,
+        }
     }
 
     /// A round of puts, overwrites and deletes in groups of one to five.

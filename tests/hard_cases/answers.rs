@@ -44,8 +44,14 @@ async fn an_answer_that_rests_on_a_failed_group_fails_with_it() {
         let group = [
             put(new, b"value"),
             put_with(new, b"value", Existing::Keep),
-            Command::Delete { key: key("there") },
-            Command::Delete { key: key("there") },
+            Command::Delete {
+                key: key("there"),
+                condition: None,
+            },
+            Command::Delete {
+                key: key("there"),
+                condition: None,
+            },
         ];
         let mut asking = Vec::new();
         for command in group {
@@ -93,7 +99,10 @@ fn a_group_is_invisible_until_it_is_durable() {
 #[test]
 fn a_command_sees_what_is_planned_before_it() {
     let mut bench = Bench::calm();
-    let delete = || Command::Delete { key: key("k") };
+    let delete = || Command::Delete {
+        key: key("k"),
+        condition: None,
+    };
     let group = vec![
         delete(),
         put_with("k", b"one", Existing::Keep),

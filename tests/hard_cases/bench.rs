@@ -209,6 +209,7 @@ impl Bench {
     pub fn delete(&mut self, key: &str) -> Version {
         let command = Command::Delete {
             key: self::key(key),
+            condition: None,
         };
         match self.run(command).unwrap() {
             Reply::Deleted { version, .. } => version,

@@ -208,7 +208,10 @@ async fn the_increment_after_a_restore_into_live_data_is_a_full_backup() {
     let shard = house.router().shard_of_key(&Key::new(b"x").unwrap());
     let reply = house.router().write(shard, put("x", b"y")).await.unwrap();
     assert!(matches!(reply, Reply::Put { version, .. } if version > next.max));
-    let delete = Command::Delete { key: key("theirs") };
+    let delete = Command::Delete {
+        key: key("theirs"),
+        condition: None,
+    };
     let shard = house.router().shard_of_key(&key("theirs"));
     let reply = house.router().write(shard, delete).await.unwrap();
     assert!(matches!(reply, Reply::Deleted { .. }));

@@ -61,7 +61,12 @@ fn the_longest_keys_pass_through_every_kind_of_row() {
         bench.run(store).unwrap(),
         Reply::BlobStored { stored: true }
     );
-    let deleted = bench.run(Command::Delete { key: gone.clone() }).unwrap();
+    let deleted = bench
+        .run(Command::Delete {
+            key: gone.clone(),
+            condition: None,
+        })
+        .unwrap();
     assert!(matches!(deleted, Reply::Deleted { .. }));
     let check = |bench: &Bench| {
         assert_eq!(bench.read(&value).unwrap().unwrap(), b"small");

@@ -48,7 +48,10 @@ fn a_command_is_never_planned_before_the_last_logged_time() {
         let replies = store.execute(vec![command], Timestamp(time)).unwrap();
         replies.into_iter().next().unwrap()
     };
-    let delete = || Command::Delete { key: key("k") };
+    let delete = || Command::Delete {
+        key: key("k"),
+        condition: None,
+    };
     at(now.0 + 2000, put("other", b"value"));
     assert_eq!(at(now.0, delete()), Reply::Missing, "it has expired");
 }
@@ -105,6 +108,7 @@ fn only_changes_take_versions() {
     assert_eq!(bench.run(keep).unwrap(), Reply::Unchanged { version: one });
     let delete = Command::Delete {
         key: key("missing"),
+        condition: None,
     };
     assert_eq!(bench.run(delete).unwrap(), Reply::Missing);
     assert_eq!(bench.put("b", b"value"), Version(one.0 + 1));

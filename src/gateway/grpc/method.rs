@@ -1,6 +1,6 @@
 //! What the admission must know of a method before its message is there.
 
-use super::zstdb;
+use super::{native, zstdb};
 
 /// How a method is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,11 @@ impl Method {
             message_size_max: value_message_size_max,
         };
         match path {
-            zstdb::path::GET | zstdb::path::LIST => Self {
+            zstdb::path::GET
+            | zstdb::path::LIST
+            | native::path::GET
+            | native::path::BATCH_GET
+            | native::path::SCAN => Self {
                 bulk_reply: true,
                 ..narrow
             },

@@ -13,6 +13,7 @@ mod deadline;
 mod delivery;
 mod health;
 mod method;
+pub mod native;
 pub mod noop;
 mod opening;
 mod server;

@@ -6,7 +6,7 @@ use super::budget::ByteBudget;
 use super::connection::{Allowance, Incoming};
 use super::delivery::Delivery;
 use super::health::Health;
-use super::zstdb;
+use super::{native, zstdb};
 use crate::config;
 use crate::proto;
 use crate::service::Service;
@@ -78,7 +78,12 @@ impl Gateway {
         let service = Arc::default();
         let gate = Arc::new(gate(server, admission));
         let badger = zstdb::Badger::new(Arc::clone(&service), gate.delivery.clone(), admin);
-        let routes = routes(badger, &gate, health_server);
+        let key_value = native::KeyValue::new(
+            Arc::clone(&service),
+            gate.delivery.clone(),
+            server.keepalive_timeout,
+        );
+        let routes = routes(badger, key_value, &gate, health_server);
         let handle = GatewayHandle { service, health };
         Self::of(server, admission, routes, handle)
     }
@@ -211,7 +216,12 @@ pub(super) fn gate(server: &config::Server, admission: &config::Admission) -> Ga
     }
 }
 
-fn routes(badger: zstdb::Badger, gate: &Arc<Gate>, health: HealthServer<impl HealthApi>) -> Routes {
+fn routes(
+    badger: zstdb::Badger,
+    key_value: native::KeyValue,
+    gate: &Arc<Gate>,
+    health: HealthServer<impl HealthApi>,
+) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -221,7 +231,9 @@ fn routes(badger: zstdb::Badger, gate: &Arc<Gate>, health: HealthServer<impl Hea
     let reflection_v1 = reflection().build_v1().expect(COMPILED_IN);
     let reflection_v1alpha = reflection().build_v1alpha().expect(COMPILED_IN);
     let badger = badger.into_server(gate.message_size_max);
+    let key_value = key_value.into_server(gate.message_size_max);
     Routes::new(Admitted::new(badger, Arc::clone(gate)))
+        .add_service(Admitted::new(key_value, Arc::clone(gate)))
         .add_service(health)
         .add_service(reflection_v1.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))
         .add_service(reflection_v1alpha.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))

@@ -95,6 +95,8 @@ mod tests {
             version: Version(7),
             raw_len: 28,
             sum64: 9,
+            digest: None,
+            expiry: None,
         };
         assert_eq!(
             answer(Some(head), 1),

@@ -40,8 +40,8 @@ pub(super) async fn get(service: &Service, item: Item) -> ItemReply {
     match service.get(&item.key).await {
         Ok(Some(found)) => ItemReply {
             data: found.data,
-            ver64: found.version.0,
-            sum64: found.sum64,
+            ver64: found.head.version.0,
+            sum64: found.head.sum64,
             ..reply::key(item.key)
         },
         Ok(None) => reply::failed(500, text::GET_MISS, item.key),

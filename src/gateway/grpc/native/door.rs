@@ -1,0 +1,236 @@
+//! What comes in, checked, with the field named.
+
+use crate::model::{
+    self, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Result, Timestamp, Version,
+};
+use crate::proto::v1;
+use crate::service::{Lifetime, Requirement};
+use bytes::Bytes;
+
+/// A time to live ends here.
+const TTL_MAX_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1000;
+
+/// A condition; one without a requirement is none.
+pub(super) fn requirement(condition: Option<v1::Condition>) -> Result<Option<Requirement>> {
+    use v1::condition::Requirement as Asked;
+    let Some(asked) = condition.and_then(|condition| condition.requirement) else {
+        return Ok(None);
+    };
+    let requirement = match asked {
+        Asked::Absent(true) => Requirement::Record(Condition::Absent),
+        Asked::Present(true) => Requirement::Record(Condition::Present),
+        Asked::Absent(false) => return Err(not_false("condition.absent", "present")),
+        Asked::Present(false) => return Err(not_false("condition.present", "absent")),
+        Asked::Version(0) => {
+            let message = "version is 0, which no key has: ask for absent instead";
+            return Err(Error::invalid("VERSION_ZERO", message).at("condition.version"));
+        }
+        Asked::Version(version) => Requirement::Record(Condition::Version(Version(version))),
+        Asked::Digest(digest) => Requirement::Digest(self::digest(&digest, "condition.digest")?),
+    };
+    Ok(Some(requirement))
+}
+
+fn not_false(field: &'static str, other: &str) -> Error {
+    let message = format!("{field} is false: set it to true, or ask for {other}, or for nothing");
+    Error::invalid("CONDITION_FALSE", message).at(field)
+}
+
+/// A digest that must be there.
+pub(super) fn digest(bytes: &[u8], field: &'static str) -> Result<Digest> {
+    let digest = <[u8; Digest::SIZE]>::try_from(bytes).map_err(|_| {
+        let message = format!(
+            "digest has {} bytes: a BLAKE3 digest has {}",
+            bytes.len(),
+            Digest::SIZE
+        );
+        Error::invalid("DIGEST_SIZE", message).at(field)
+    })?;
+    Ok(Digest(digest))
+}
+
+/// A digest that may be left out.
+pub(super) fn optional_digest(bytes: &[u8], field: &'static str) -> Result<Option<Digest>> {
+    match bytes {
+        [] => Ok(None),
+        bytes => digest(bytes, field).map(Some),
+    }
+}
+
+/// How long a record stays that is made at `now`.
+pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lifetime> {
+    use v1::expiry::Expiry as Asked;
+    match expiry.and_then(|expiry| expiry.expiry) {
+        None => Ok(Lifetime::Forever),
+        Some(Asked::Keep(true)) => Ok(Lifetime::Kept),
+        Some(Asked::Keep(false)) => Err(not_false("expiry.keep", "ttl or expire_time")),
+        Some(Asked::Ttl(ttl)) => {
+            let ms = millis(ttl.seconds, ttl.nanos);
+            let ms = ms
+                .filter(|ms| (1..=TTL_MAX_MS).contains(ms))
+                .ok_or_else(|| {
+                    let message = format!(
+                        "ttl is {}.{:09} s: it needs 1 ms to 100 years",
+                        ttl.seconds, ttl.nanos
+                    );
+                    Error::invalid("TTL_RANGE", message).at("expiry.ttl")
+                })?;
+            Ok(Lifetime::Until(Timestamp(now.0 + ms)))
+        }
+        Some(Asked::ExpireTime(at)) => {
+            let ms = millis(at.seconds, at.nanos);
+            let ms = ms.filter(|ms| (now.0 + 1..=now.0 + TTL_MAX_MS).contains(ms));
+            let ms = ms.ok_or_else(|| {
+                let message = format!(
+                    "expire_time is {} s since 1970: it must be later than now, {} s, and within 100 years",
+                    at.seconds,
+                    now.0 / 1000
+                );
+                Error::invalid("EXPIRE_TIME_RANGE", message).at("expiry.expire_time")
+            })?;
+            Ok(Lifetime::Until(Timestamp(ms)))
+        }
+    }
+}
+
+/// Milliseconds, rounded up, so that what is more than nothing stays so.
+fn millis(seconds: i64, nanos: i32) -> Option<u64> {
+    let nanos = u64::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    let seconds = u64::try_from(seconds).ok()?;
+    seconds
+        .checked_mul(1000)?
+        .checked_add(nanos.div_ceil(1_000_000))
+}
+
+/// The keys that are in all parts of a selection.
+pub(super) fn range(selection: Option<v1::KeySelection>) -> Result<KeyRange> {
+    let v1::KeySelection {
+        start_key,
+        end_key,
+        prefix,
+    } = selection.unwrap_or_default();
+    let bounds = [
+        ("selection.start_key", &start_key),
+        ("selection.end_key", &end_key),
+        ("selection.prefix", &prefix),
+    ];
+    for (field, bound) in bounds {
+        if bound.len() > KEY_SIZE_MAX {
+            let message = format!(
+                "{field} too large: size={}, max={KEY_SIZE_MAX}",
+                bound.len()
+            );
+            return Err(Error::too_large("KEY_TOO_LARGE", message).at(field));
+        }
+    }
+    if !end_key.is_empty() && end_key < start_key {
+        let message = format!(
+            "range is upside down: end_key \"{}\" comes before start_key \"{}\"; for the other direction set reverse",
+            shown(&end_key),
+            shown(&start_key)
+        );
+        return Err(Error::invalid("RANGE_UPSIDE_DOWN", message).at("selection.end_key"));
+    }
+    let bounds = KeyRange {
+        start: start_key,
+        end: Some(end_key).filter(|end| !end.is_empty()),
+    };
+    Ok(bounds.and(KeyRange::of_prefix(&prefix)))
+}
+
+fn shown(bytes: &Bytes) -> String {
+    Key::new(bytes).map_or_else(|_| String::new(), |key| key.to_string())
+}
+
+/// How many of something a request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    pub field: &'static str,
+    pub default: usize,
+    pub max: usize,
+}
+
+impl Count {
+    /// The count that was asked for, 0 for the default.
+    pub(super) fn of(self, asked: i32) -> Result<usize> {
+        match usize::try_from(asked) {
+            Ok(0) => Ok(self.default),
+            Ok(count) if count <= self.max => Ok(count),
+            _ => {
+                let Self { field, max, .. } = self;
+                let message =
+                    format!("{field} is {asked}: it needs 1 to {max}, or 0 for the default");
+                Err(Error::invalid("COUNT_RANGE", message).at(field))
+            }
+        }
+    }
+}
+
+/// The namespace that a request names; only the default one is there.
+pub(super) fn namespace(name: &str) -> Result<()> {
+    if matches!(name, "" | "default") {
+        return Ok(());
+    }
+    let message = format!("namespace {name} is not there");
+    Err(Error::new(model::ErrorKind::NotFound, "NAMESPACE_NOT_FOUND", message).at("namespace"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn expiry(expiry: v1::expiry::Expiry) -> Result<Lifetime> {
+        let expiry = v1::Expiry {
+            expiry: Some(expiry),
+        };
+        lifetime(Some(expiry), NOW)
+    }
+
+    #[test]
+    fn a_ttl_counts_from_now_and_is_never_nothing() {
+        use v1::expiry::Expiry::Ttl;
+        let ttl = |seconds, nanos| expiry(Ttl(prost_types::Duration { seconds, nanos }));
+        assert_eq!(ttl(2, 0).unwrap(), Lifetime::Until(Timestamp(1_002_000)));
+        assert_eq!(ttl(0, 1).unwrap(), Lifetime::Until(Timestamp(1_000_001)));
+        for (seconds, nanos) in [(0, 0), (-1, 0), (0, -1), (i64::MAX, 0), (1, i32::MAX)] {
+            let error = ttl(seconds, nanos).unwrap_err();
+            assert_eq!(
+                (error.reason(), error.field()),
+                ("TTL_RANGE", Some("expiry.ttl"))
+            );
+        }
+    }
+
+    #[test]
+    fn an_expire_time_lies_ahead() {
+        use v1::expiry::Expiry::ExpireTime;
+        let at = |seconds| expiry(ExpireTime(prost_types::Timestamp { seconds, nanos: 0 }));
+        assert_eq!(at(1001).unwrap(), Lifetime::Until(Timestamp(1_001_000)));
+        for seconds in [1000, 0, -5, i64::MAX] {
+            assert_eq!(at(seconds).unwrap_err().reason(), "EXPIRE_TIME_RANGE");
+        }
+    }
+
+    #[test]
+    fn a_selection_is_what_lies_in_all_its_parts() {
+        let select = |start: &'static str, end: &'static str, prefix: &'static str| {
+            range(Some(v1::KeySelection {
+                start_key: start.into(),
+                end_key: end.into(),
+                prefix: prefix.into(),
+            }))
+        };
+        assert_eq!(select("", "", "").unwrap(), KeyRange::all());
+        let both = select("ab", "az", "a").unwrap();
+        assert!(both.contains(b"ab") && both.contains(b"ay") && !both.contains(b"az"));
+        assert!(select("x", "", "a").unwrap().is_empty());
+        assert!(select("b", "b", "").unwrap().is_empty());
+        let error = select("b", "a", "").unwrap_err();
+        assert_eq!(error.reason(), "RANGE_UPSIDE_DOWN");
+        assert_eq!(error.field(), Some("selection.end_key"));
+    }
+}

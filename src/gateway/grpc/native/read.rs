@@ -1,0 +1,103 @@
+//! Get, Head and `BatchGet`.
+
+use super::{door, entry};
+use crate::model::{Error, ErrorKind, Key, Result};
+use crate::proto::v1;
+use crate::service::Service;
+use bytes::Bytes;
+
+/// Keys of one `BatchGet`.
+const KEYS_MAX: usize = 10_000;
+
+/// Reads a value or a part of it.
+pub(super) async fn get(service: &Service, request: v1::GetRequest) -> Result<v1::GetResponse> {
+    door::namespace(&request.namespace)?;
+    let found = service.get_with_digest(&request.key).await?;
+    let found = found.ok_or_else(|| missing(&request.key))?;
+    Ok(v1::GetResponse {
+        entry: Some(entry::entry(request.key, &found.head)),
+        value: part(found.data, request.range)?,
+    })
+}
+
+fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
+    let Some(v1::ByteRange { offset, length }) = range else {
+        return Ok(value);
+    };
+    let size = value.len();
+    let start = usize::try_from(offset).ok().filter(|start| *start <= size);
+    let start = start.ok_or_else(|| {
+        let message = format!("range begins behind the value's end: offset={offset}, size={size}");
+        Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset")
+    })?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let end = match length {
+        0 => size,
+        length => start.saturating_add(length).min(size),
+    };
+    Ok(value.slice(start..end))
+}
+
+/// Tells what is known of a value.
+pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<v1::HeadResponse> {
+    door::namespace(&request.namespace)?;
+    let head = service.head_with_digest(&request.key).await?;
+    let head = head.ok_or_else(|| missing(&request.key))?;
+    Ok(v1::HeadResponse {
+        entry: Some(entry::entry(request.key, &head)),
+    })
+}
+
+/// Reads many keys as of one moment.
+pub(super) async fn batch_get(
+    service: &Service,
+    request: v1::BatchGetRequest,
+) -> Result<v1::BatchGetResponse> {
+    door::namespace(&request.namespace)?;
+    let count = request.keys.len();
+    if count > KEYS_MAX {
+        let message = format!("too many keys: count={count}, max={KEYS_MAX}; ask in several calls");
+        return Err(Error::too_large("TOO_MANY_KEYS", message).at("keys"));
+    }
+    let numbered = request.keys.iter().enumerate();
+    let keys: Result<Vec<Key>> = numbered
+        .map(|(number, key)| Key::new(key).map_err(|error| error.at(format!("keys[{number}]"))))
+        .collect();
+    let found = service.get_many(keys?, request.entries_only).await?;
+    let results = found
+        .into_iter()
+        .map(|item| match item.map(entry::entry_and_value) {
+            Some((entry, value)) => v1::BatchGetResult {
+                entry: Some(entry),
+                value,
+            },
+            None => v1::BatchGetResult::default(),
+        });
+    Ok(v1::BatchGetResponse {
+        results: results.collect(),
+    })
+}
+
+fn missing(key: &[u8]) -> Error {
+    let shown = Key::new(key).map_or_else(|_| String::new(), |key| key.to_string());
+    let message = format!("key {shown} is not there");
+    Error::new(ErrorKind::NotFound, "KEY_NOT_FOUND", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_with_the_value() {
+        let value = Bytes::from_static(b"0123456789");
+        let of = |offset, length| part(value.clone(), Some(v1::ByteRange { offset, length }));
+        assert_eq!(part(value.clone(), None).unwrap(), value);
+        assert_eq!(of(2, 3).unwrap(), "234");
+        assert_eq!(of(8, 0).unwrap(), "89");
+        assert_eq!(of(8, u64::MAX).unwrap(), "89");
+        assert_eq!(of(10, 5).unwrap(), "");
+        let error = of(11, 1).unwrap_err();
+        assert_eq!(error.field(), Some("range.offset"));
+    }
+}

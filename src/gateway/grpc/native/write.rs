@@ -1,0 +1,46 @@
+//! Put and Delete.
+
+use super::{door, entry};
+use crate::model::Result;
+use crate::proto::v1;
+use crate::service::{Put, PutRule, Service};
+
+/// Stores a value.
+pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
+    // A server that takes no writes says so before it looks at one.
+    service.check_set_allowed()?;
+    door::namespace(&request.namespace)?;
+    let put = Put {
+        key: request.key,
+        data: request.value,
+        sum64: request.sum64,
+        digest: door::optional_digest(&request.digest, "digest")?,
+        rule: door::requirement(request.condition)?.map_or(PutRule::Free, PutRule::If),
+        lifetime: door::lifetime(request.expiry, service.now())?,
+    };
+    let done = service.put(put).await?;
+    Ok(v1::PutResponse {
+        key: done.key.to_bytes(),
+        version: done.version.0,
+        digest: done.digest.map(entry::digest).unwrap_or_default(),
+        created: done.changed && done.previous.is_none(),
+        deduplicated: !done.stored,
+        previous_version: done.previous.unwrap_or_default().0,
+    })
+}
+
+/// Removes a key.
+pub(super) async fn delete(
+    service: &Service,
+    request: v1::DeleteRequest,
+) -> Result<v1::DeleteResponse> {
+    service.check_delete_allowed()?;
+    door::namespace(&request.namespace)?;
+    let requirement = door::requirement(request.condition)?;
+    let done = service.delete_if(&request.key, requirement).await?;
+    Ok(v1::DeleteResponse {
+        deleted: done.is_some(),
+        version: done.map_or(0, |done| done.version.0),
+        previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
+    })
+}

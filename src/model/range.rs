@@ -1,0 +1,128 @@
+//! A part of the key space in byte order.
+
+use bytes::Bytes;
+
+/// Which way keys are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the smallest key up.
+    Forward,
+    /// From the largest key down.
+    Backward,
+}
+
+/// The keys from `start` to before `end`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyRange {
+    /// The smallest key in it; empty for the first of all.
+    pub start: Bytes,
+    /// The smallest key behind it; `None` for no end.
+    pub end: Option<Bytes>,
+}
+
+impl KeyRange {
+    /// All keys.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            start: Bytes::new(),
+            end: None,
+        }
+    }
+
+    /// The keys that begin so.
+    #[must_use]
+    pub fn of_prefix(prefix: &[u8]) -> Self {
+        Self {
+            start: Bytes::copy_from_slice(prefix),
+            end: successor(prefix),
+        }
+    }
+
+    /// What lies in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            start: self.start.max(other.start),
+            end: match (self.end, other.end) {
+                (Some(one), Some(two)) => Some(one.min(two)),
+                (one, two) => one.or(two),
+            },
+        }
+    }
+
+    /// What is left of it when a walk has come to a key and has done it.
+    #[must_use]
+    pub fn after(self, last: &[u8], direction: Direction) -> Self {
+        // The smallest byte string above a key is the key and a zero.
+        let walked = match direction {
+            Direction::Forward => Self {
+                start: [last, &[0]].concat().into(),
+                end: None,
+            },
+            Direction::Backward => Self {
+                start: Bytes::new(),
+                end: Some(Bytes::copy_from_slice(last)),
+            },
+        };
+        self.and(walked)
+    }
+
+    /// Whether no key can be in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
+    /// Whether a key is in it.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        *self.start <= *key && self.end.as_ref().is_none_or(|end| *key < **end)
+    }
+}
+
+/// The smallest byte string above all that begin with a prefix; `None` where there is no such.
+fn successor(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut next = prefix[..=last].to_vec();
+    next[last] += 1;
+    Some(next.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![Just(0), Just(1), Just(254), Just(255), any::<u8>()];
+        prop::collection::vec(byte, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_is_the_range_of_what_begins_with_it(prefix in bytes(), key in bytes()) {
+            let range = KeyRange::of_prefix(&prefix);
+            prop_assert_eq!(range.contains(&key), key.starts_with(&prefix));
+        }
+
+        #[test]
+        fn what_lies_in_both_is_in_each(one in bytes(), two in bytes(), end in bytes(), key in bytes()) {
+            let one = KeyRange { start: one.into(), end: Some(end.into()) };
+            let two = KeyRange::of_prefix(&two);
+            let both = one.clone().and(two.clone());
+            prop_assert_eq!(both.contains(&key), one.contains(&key) && two.contains(&key));
+            if both.is_empty() {
+                prop_assert!(!both.contains(&key));
+            }
+        }
+
+        #[test]
+        fn a_walk_goes_on_behind_its_last_key(last in bytes(), key in bytes()) {
+            let ahead = KeyRange::all().after(&last, Direction::Forward);
+            prop_assert_eq!(ahead.contains(&key), key > last);
+            let ahead = KeyRange::all().after(&last, Direction::Backward);
+            prop_assert_eq!(ahead.contains(&key), key < last);
+        }
+    }
+}

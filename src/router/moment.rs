@@ -1,0 +1,165 @@
+//! One moment across all shards for reading, taken beside the writers.
+//!
+//! Snapshots are taken one after the other. If no version was drawn between the first and the last,
+//! they are of one moment: a change that one of them shows and another lacks began after the other
+//! was taken, and would have drawn its version meanwhile. Only where writers leave no such pause do
+//! all shards stand still for it. Nothing is synced and no version named, as a [`Cut`](super::Cut)
+//! does.
+
+use super::merge::{Merged, Part};
+use super::{FoundValue, Router};
+use crate::index::IndexError;
+use crate::model::{Direction, Error, Key, KeyRange, Result, ShardId, Timestamp};
+use crate::shard::{Found, ShardSnapshot};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// How often it is tried beside the writers.
+const ATTEMPTS_MAX: usize = 8;
+
+/// All shards at one moment. Hold it only as long as a request lasts: it pins what it can read, and
+/// a shard cannot be reopened before.
+#[derive(Debug)]
+pub struct Moment {
+    shards: Vec<ShardSnapshot>,
+    now: Timestamp,
+    router: Router,
+}
+
+impl Router {
+    /// This moment.
+    ///
+    /// # Errors
+    /// `Unavailable` when a shard cannot be read, or does not come to a stand in time.
+    pub async fn moment(&self) -> Result<Moment> {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.counter.current();
+            let readers = self.readers()?;
+            let frozen = readers.iter().map(|reader| {
+                fail::fail_point!("moment::between");
+                reader.freeze()
+            });
+            let shards = frozen.collect();
+            if self.shards.len() == 1 || self.counter.current() == before {
+                return Ok(self.moment_of(shards));
+            }
+        }
+        let (_version, shards) = self.stand_still().await?;
+        Ok(self.moment_of(shards))
+    }
+
+    fn moment_of(&self, shards: Vec<ShardSnapshot>) -> Moment {
+        Moment {
+            shards,
+            now: self.now(),
+            router: self.clone(),
+        }
+    }
+}
+
+impl Moment {
+    /// The live record of a key.
+    ///
+    /// # Errors
+    /// When its shard cannot be read.
+    pub fn find(&self, key: &Key) -> Result<Option<Found>> {
+        let shard = self.router.shard_of_key(key);
+        let found = self.router.told(shard, self.at(shard).record(key))?;
+        Ok(found.filter(|found| found.row.is_live(self.now)))
+    }
+
+    /// The record of a key, with the record that holds its bytes. May wait for the disk.
+    ///
+    /// # Errors
+    /// `Corrupt` when it names a content that is not there; when a shard cannot be read.
+    pub fn value_of(&self, key: &Key, record: Found) -> Result<FoundValue> {
+        let Some(link) = record.link() else {
+            let (body, shard) = (record.clone(), self.router.shard_of_key(key));
+            return Ok(FoundValue {
+                record,
+                body,
+                shard,
+            });
+        };
+        let shard = self.router.shard_of_digest(link.digest);
+        let body = self.router.told(shard, self.at(shard).blob(link.digest))?;
+        let missing = || {
+            let message = format!(
+                "shard {shard}: the content of key {key} is not there; run `shardkeep verify`"
+            );
+            Error::corrupt("CONTENT_MISSING", message)
+        };
+        let body = body.ok_or_else(missing)?;
+        Ok(FoundValue {
+            record,
+            body,
+            shard,
+        })
+    }
+
+    /// The raw value. May wait for the disk.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming file and offset.
+    pub fn read(&self, found: &FoundValue) -> Result<Bytes> {
+        let body = &found.body;
+        let opened = body.payload().and_then(|payload| body.open(payload));
+        self.router.told(found.shard, opened)
+    }
+
+    /// A walk over the live records in a range.
+    #[must_use]
+    pub fn walk(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> Walk {
+        let part = |shard: &ShardSnapshot| {
+            let rows: Rows = Box::new(shard.range(range, direction));
+            Part {
+                shard: shard.id(),
+                rows: rows.peekable(),
+            }
+        };
+        let parts = self.shards.iter().map(part).collect();
+        Walk {
+            moment: self.clone(),
+            merged: Merged::new(parts, direction),
+        }
+    }
+
+    fn at(&self, shard: ShardId) -> &ShardSnapshot {
+        &self.shards[usize::from(shard.0)]
+    }
+}
+
+type Rows = Box<dyn Iterator<Item = Result<(Bytes, Found), IndexError>> + Send>;
+
+/// Live records in key order over all shards, or against it, at one moment.
+pub struct Walk {
+    moment: Arc<Moment>,
+    merged: Merged<Rows>,
+}
+
+impl std::fmt::Debug for Walk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Walk").finish_non_exhaustive()
+    }
+}
+
+impl Walk {
+    /// The moment that is walked.
+    #[must_use]
+    pub fn moment(&self) -> &Moment {
+        &self.moment
+    }
+
+    /// The next live record. May wait for the disk.
+    ///
+    /// # Errors
+    /// When a shard cannot be read.
+    pub fn next_live(&mut self) -> Result<Option<(Key, Found)>> {
+        while let Some((id, found)) = self.merged.next(&self.moment.router)? {
+            if found.row.is_live(self.moment.now) {
+                return Ok(Some((Key::new(&id)?, found)));
+            }
+        }
+        Ok(None)
+    }
+}

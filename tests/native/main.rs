@@ -1,0 +1,10 @@
+//! The native protocol over a real connection to the real program.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod call;
+mod fields;
+mod puts;
+mod reads;
+mod scans;

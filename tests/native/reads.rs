@@ -1,0 +1,196 @@
+//! Get, Head and `BatchGet`.
+
+use crate::call::{assert_error, client, get_of, put, put_of, user_keys};
+use crate::support::noise;
+use bytes::Bytes;
+use shardkeep::proto::v1;
+use tonic::Code;
+use xxhash_rust::xxh64::xxh64;
+
+#[tokio::test]
+async fn a_value_comes_whole_in_part_and_as_its_entry_alone() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let mut client = client(&server).await;
+    for size in [1, 200, 5000, 300_000] {
+        let value = noise(size as u64, size);
+        let key = format!("key-{size}");
+        let version = put(&mut client, key.clone(), value.clone()).await;
+        let whole = client.get(get_of(key.clone())).await.unwrap().into_inner();
+        let entry = whole.entry.unwrap();
+        assert_eq!(whole.value, value);
+        assert_eq!((entry.version, entry.size), (version, size as u64));
+        assert_eq!(entry.sum64, xxh64(&value, 0));
+        assert_eq!(entry.digest, blake3::hash(&value).as_bytes()[..]);
+        let head = v1::HeadRequest {
+            key: key.clone().into(),
+            ..v1::HeadRequest::default()
+        };
+        let head = client.head(head).await.unwrap().into_inner();
+        assert_eq!(head.entry, Some(entry));
+        let part = v1::GetRequest {
+            range: Some(v1::ByteRange {
+                offset: 1,
+                length: 100,
+            }),
+            ..get_of(key)
+        };
+        let part = client.get(part).await.unwrap().into_inner();
+        assert_eq!(part.value, value[1..size.min(101)]);
+        assert_eq!(part.entry.unwrap().size, size as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_many_answers_in_the_order_of_the_request() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let mut client = client(&server).await;
+    for number in 0..50 {
+        put(
+            &mut client,
+            format!("key-{number}"),
+            noise(number, 2000 + 500 * number as usize),
+        )
+        .await;
+    }
+    let keys: Vec<Bytes> = (0..100)
+        .rev()
+        .map(|number| format!("key-{number}").into())
+        .collect();
+    for entries_only in [false, true] {
+        let request = v1::BatchGetRequest {
+            keys: keys.clone(),
+            entries_only,
+            ..v1::BatchGetRequest::default()
+        };
+        let found = client
+            .batch_get(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .results;
+        assert_eq!(found.len(), 100);
+        for (number, result) in (0..100).rev().zip(found) {
+            assert_eq!(result.entry.is_some(), number < 50, "{number}");
+            let value = match number < 50 && !entries_only {
+                true => noise(number, 2000 + 500 * number as usize),
+                false => Vec::new(),
+            };
+            assert_eq!(result.value, value, "{number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_more_than_fits_one_answer_is_refused() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    put(&mut client, "k", noise(1, 8 << 20)).await;
+    let request = v1::BatchGetRequest {
+        keys: vec!["k".into(); 9],
+        ..v1::BatchGetRequest::default()
+    };
+    let refused = client.batch_get(request).await.unwrap_err();
+    assert_error(
+        &refused,
+        Code::InvalidArgument,
+        "REPLY_TOO_LARGE",
+        Some("keys"),
+    );
+}
+
+#[tokio::test]
+async fn an_expiry_is_exact_at_every_read() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let ttl = |ms: i32| v1::Expiry {
+        expiry: Some(v1::expiry::Expiry::Ttl(prost_types::Duration {
+            seconds: 0,
+            nanos: ms * 1_000_000,
+        })),
+    };
+    let short = v1::PutRequest {
+        expiry: Some(ttl(400)),
+        ..put_of("short", "value")
+    };
+    put(&mut client, "long", "value").await;
+    client.put(short).await.unwrap();
+    // Whatever comes before the end shows it, and whatever comes after does not.
+    let mut seen = 0;
+    loop {
+        match client.get(get_of("short")).await {
+            Ok(found) => {
+                let at = found.into_inner().entry.unwrap().expire_time.unwrap();
+                let at = std::time::Duration::new(at.seconds as u64, at.nanos as u32);
+                let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+                assert!(now < at + std::time::Duration::from_secs(5));
+                seen += 1;
+            }
+            Err(status) => {
+                assert_error(&status, Code::NotFound, "KEY_NOT_FOUND", None);
+                break;
+            }
+        }
+    }
+    assert!(seen > 0);
+    let keys = vec!["short".into(), "long".into()];
+    let request = v1::BatchGetRequest {
+        keys,
+        ..v1::BatchGetRequest::default()
+    };
+    let found = client
+        .batch_get(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .results;
+    assert!(found[0].entry.is_none() && found[1].entry.is_some());
+    let scanned = client
+        .scan(v1::ScanRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(scanned.results.len(), 1);
+    let absent = v1::PutRequest {
+        condition: crate::call::only_if(v1::condition::Requirement::Absent(true)),
+        ..put_of("short", "again")
+    };
+    assert!(client.put(absent).await.unwrap().into_inner().created);
+}
+
+#[tokio::test]
+async fn a_kept_expiry_goes_from_value_to_value() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let with = |expiry| v1::PutRequest {
+        expiry: Some(v1::Expiry {
+            expiry: Some(expiry),
+        }),
+        ..put_of("k", "value")
+    };
+    let expiry_of = async |client: &mut crate::call::Client| {
+        let found = client.get(get_of("k")).await.unwrap().into_inner();
+        found.entry.unwrap().expire_time
+    };
+    let hour = prost_types::Duration {
+        seconds: 3600,
+        nanos: 0,
+    };
+    client
+        .put(with(v1::expiry::Expiry::Keep(true)))
+        .await
+        .unwrap();
+    assert_eq!(expiry_of(&mut client).await, None);
+    client
+        .put(with(v1::expiry::Expiry::Ttl(hour)))
+        .await
+        .unwrap();
+    let set = expiry_of(&mut client).await;
+    assert!(set.is_some());
+    client
+        .put(with(v1::expiry::Expiry::Keep(true)))
+        .await
+        .unwrap();
+    assert_eq!(expiry_of(&mut client).await, set);
+    put(&mut client, "k", "value").await;
+    assert_eq!(expiry_of(&mut client).await, None);
+}
