@@ -121,7 +121,8 @@ impl Gate {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let served = self.serve(request, inner, timing);
+        // Pinned here: it is some KiB of state, which would be moved on its way into a timer.
+        let served = std::pin::pin!(self.serve(request, inner, timing));
         match timing.answer_within {
             Some(within) => limited(timing.started, within, served).await?,
             None => served.await,

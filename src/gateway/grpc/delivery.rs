@@ -44,14 +44,27 @@ pub(super) struct Delivery {
 #[derive(Debug, Clone)]
 pub(super) struct Room {
     size: usize,
-    _held: Arc<(Option<BytesInFlight>, Option<BytesInFlight>)>,
+    _held: Option<Arc<(Option<BytesInFlight>, BytesInFlight)>>,
 }
 
 impl Room {
-    fn new(size: usize, own: Option<BytesInFlight>, shared: Option<BytesInFlight>) -> Self {
+    /// Small replies need no room.
+    const NONE: Self = Self {
+        size: 0,
+        _held: None,
+    };
+
+    fn new(size: usize, own: Option<BytesInFlight>, shared: BytesInFlight) -> Self {
         Self {
             size,
-            _held: Arc::new((own, shared)),
+            _held: Some(Arc::new((own, shared))),
+        }
+    }
+
+    /// Gives the room to the reply that it was taken for.
+    pub(super) fn attach<T>(self, reply: &mut tonic::Response<T>) {
+        if self.size > 0 {
+            reply.extensions_mut().insert(self);
         }
     }
 }
@@ -71,14 +84,14 @@ impl Delivery {
     pub(super) fn usual_room(&self, peer: Option<&Peer>) -> Option<Room> {
         let size = self.usual_size.load(Ordering::Relaxed);
         if size <= SMALL_MAX {
-            return Some(Room::new(0, None, None));
+            return Some(Room::NONE);
         }
         let own = match peer {
             Some(peer) => Some(peer.owed().try_take(size)?),
             None => None,
         };
         let shared = self.budget.try_take(size)?;
-        Some(Room::new(size, own, Some(shared)))
+        Some(Room::new(size, own, shared))
     }
 
     /// Room for a reply of this size, waited for before the value is read. A small reply needs none.
@@ -96,7 +109,7 @@ impl Delivery {
         held: usize,
     ) -> Result<Room, Status> {
         if size <= SMALL_MAX {
-            return Ok(Room::new(0, None, None));
+            return Ok(Room::NONE);
         }
         let own = match peer {
             Some(peer) => Some(peer.owed().take(size).await),
@@ -104,7 +117,7 @@ impl Delivery {
         };
         let shared = self.budget.take(size, held).await;
         let shared = shared.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
-        Ok(Room::new(size, own, Some(shared)))
+        Ok(Room::new(size, own, shared))
     }
 
     /// The reply, counted when it is large. Its [`Room`] is in its extensions, if it has one.

@@ -14,7 +14,9 @@ const PREFIX_SIZE: usize = 5;
 
 /// A body whose first frames were read.
 pub(super) struct Opening {
-    head: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    /// Usually there are none.
+    more: VecDeque<Bytes>,
     head_len: usize,
     rest: Body,
     /// Bytes of the message; `None` when the body ended before it said so.
@@ -27,7 +29,7 @@ impl Opening {
     /// # Errors
     /// What the connection says when it breaks.
     pub(super) async fn read(mut body: Body) -> Result<Self, Status> {
-        let mut head = VecDeque::with_capacity(1);
+        let (mut first, mut more) = (None, VecDeque::new());
         let mut prefix = [0; PREFIX_SIZE];
         let mut head_len = 0;
         while head_len < PREFIX_SIZE {
@@ -42,10 +44,14 @@ impl Opening {
             let known = data.len().min(PREFIX_SIZE - head_len);
             prefix[head_len..head_len + known].copy_from_slice(&data[..known]);
             head_len += data.len();
-            head.push_back(data);
+            match first {
+                None => first = Some(data),
+                Some(_) => more.push_back(data),
+            }
         }
         Ok(Self {
-            head,
+            first,
+            more,
             head_len,
             rest: body,
             message_len: (head_len >= PREFIX_SIZE).then(|| message_len(prefix)),
@@ -69,7 +75,8 @@ impl Opening {
             None => self.head_len,
         };
         Body::new(OneMessage {
-            head: self.head,
+            first: self.first,
+            more: self.more,
             rest: self.rest,
             left,
         })
@@ -81,7 +88,8 @@ fn message_len([_flag, length @ ..]: [u8; PREFIX_SIZE]) -> usize {
 }
 
 struct OneMessage {
-    head: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    more: VecDeque<Bytes>,
     rest: Body,
     left: usize,
 }
@@ -103,7 +111,8 @@ impl http_body::Body for OneMessage {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(data) = self.head.pop_front() {
+        let read = self.first.take().or_else(|| self.more.pop_front());
+        if let Some(data) = read {
             return Poll::Ready(Some(self.checked(data)));
         }
         let frame = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
@@ -117,7 +126,7 @@ impl http_body::Body for OneMessage {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.head.is_empty() && self.rest.is_end_stream()
+        self.first.is_none() && self.more.is_empty() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -113,7 +113,7 @@ impl key_value_service_server::KeyValueService for KeyValue {
         let peer = request.extensions().get::<Peer>().cloned();
         let room = self.room(peer.as_ref(), &request.get_ref().key).await?;
         let mut reply = answer(read::get(service, request.into_inner()).await)?;
-        reply.extensions_mut().insert(room);
+        room.attach(&mut reply);
         Ok(reply)
     }
 

@@ -94,7 +94,7 @@ impl badger_server::Badger for Badger {
             }
         };
         let mut reply = Response::new(set_get::get(service, item).await);
-        reply.extensions_mut().insert(room);
+        room.attach(&mut reply);
         Ok(reply)
     }
 
