@@ -10,7 +10,7 @@
 # Settings, from the environment:
 #   DIR=.            the disk to measure on
 #   SHARDKEEP=...    the program
-#   ROUNDS=5         rounds of each side, in turn
+#   ROUNDS=5         rounds of each side, in turn; half as many of `keys`
 #   KEYS=1000000     keys of `restart`; `keys` compares 100,000 with 1,000,000
 set -euo pipefail
 
@@ -133,19 +133,23 @@ row_chores() {
     export SHARDKEEP__GC__CHECK_INTERVAL=1s SHARDKEEP__GC__LIVE_THRESHOLD=0.9 SHARDKEEP__STORAGE__SEGMENT_SIZE='16 MiB'
     export SHARDKEEP__SCRUB__INTERVAL=1s SHARDKEEP__SCRUB__RATE='64 MiB'
     server chores
-    bench set --size '64 KiB' --count 8000 --in-flight 4 >"$scratch/filled.json"
+    bench set --size '32 KiB' --count 16000 --in-flight 4 >"$scratch/filled.json"
     # Scrub and GC go on all the time; "alone" is a server without them.
     unset SHARDKEEP__GC__CHECK_INTERVAL SHARDKEEP__GC__LIVE_THRESHOLD SHARDKEEP__STORAGE__SEGMENT_SIZE
     export SHARDKEEP__SCRUB__RATE=0
     local busy_address=$address busy_pid=$pid round
     server quiet
-    bench set --size '64 KiB' --count 8000 --in-flight 4 >"$scratch/filled.json"
+    bench set --size '32 KiB' --count 16000 --in-flight 4 >"$scratch/filled.json"
     local quiet_address=$address quiet_pid=$pid
     (
         turn=0
         while true; do
-            "$SHARDKEEP" backup --server "$busy_address" --quiet "turn-$((turn += 1)).bak" >/dev/null 2>&1
-            rm -f "$scratch/chores/backups/"*
+            # GC and backups take turns.
+            if "$SHARDKEEP" backup --server "$busy_address" --quiet "turn-$((turn += 1))" >/dev/null 2>&1; then
+                echo "$turn" >>"$scratch/backups"
+                rm -f "$scratch/chores/backups/"*
+            fi
+            sleep 0.2
         done
     ) &
     local chores=$!
@@ -155,37 +159,45 @@ row_chores() {
         local alone beside
         alone=$(bench get --size '1 KiB' --rate 2000 --duration 3s --keys 2000 | field latency_us p99)
         address=$busy_address pid=$busy_pid
+        # An eighth of what is there dies: GC has all of its segments to rewrite.
+        "$SHARDKEEP" rm --server "$address" --quiet --yes --prefix "$((2 * round % 10))" >/dev/null
+        "$SHARDKEEP" rm --server "$address" --quiet --yes --prefix "$((2 * round % 10 + 1))" >/dev/null
         beside=$(bench get --size '1 KiB' --rate 2000 --duration 3s --keys 2000 | field latency_us p99)
         note "p99 $alone us alone, $beside us beside GC, backup and scrub"
         ratio "$beside" "$alone"
     done | median | sed 's/^/p99 of Gets beside GC, backup and scrub, over alone: /'
     unset SHARDKEEP__SCRUB__INTERVAL SHARDKEEP__SCRUB__RATE
+    note "rounds of GC: $(grep -c 'collected' "$scratch/chores.log" || true), backups: $(grep -c . "$scratch/backups")"
     kill "$chores"
     end "$busy_pid"
     end "$quiet_pid"
 }
 
-# Throughput at 1,000,000 keys over that at 100,000.
+# Throughput at 1,000,000 keys over that at 100,000: Gets of any of them, then Sets of new ones.
 row_keys() {
-    local round few many
-    server few
-    bench set --size 100 --count 100000 --in-flight 64 >/dev/null
-    local few_address=$address few_pid=$pid
-    server many
-    bench set --size 100 --count 1000000 --in-flight 64 >/dev/null
-    local many_address=$address many_pid=$pid
+    local round turn few many few_address few_pid many_address many_pid
+    for ((round = 0; round < (ROUNDS + 1) / 2; round++)); do
+        server "few-$round"
+        few_address=$address few_pid=$pid
+        few=$(bench get --size 100 --keys 100000 --duration 4s | field requests_per_second)
+        server "many-$round"
+        many_address=$address many_pid=$pid
+        many=$(bench get --size 100 --keys 1000000 --duration 4s | field requests_per_second)
+        echo "get $(ratio "$many" "$few")"
+        for turn in 1 2 3; do
+            address=$few_address pid=$few_pid
+            few=$(bench set --size 100 --duration 1s | field requests_per_second)
+            address=$many_address pid=$many_pid
+            many=$(bench set --size 100 --duration 1s | field requests_per_second)
+            echo "set $(ratio "$many" "$few")"
+        done
+        end "$few_pid"
+        end "$many_pid"
+    done >"$scratch/keys"
     local work
     for work in get set; do
-        for ((round = 0; round < ROUNDS; round++)); do
-            address=$few_address pid=$few_pid
-            few=$(bench "$work" --size 100 --duration 2s --keys 50000 | field requests_per_second)
-            address=$many_address pid=$many_pid
-            many=$(bench "$work" --size 100 --duration 2s --keys 50000 | field requests_per_second)
-            ratio "$many" "$few"
-        done | median | sed "s/^/$work at 1,000,000 keys over 100,000: /"
+        sed -n "s/^$work //p" "$scratch/keys" | median | sed "s/^/$work at 1,000,000 keys over 100,000: /"
     done
-    end "$few_pid"
-    end "$many_pid"
 }
 
 # Memory of a connection that does nothing, and what 4,096 of them cost the busy ones.
@@ -197,12 +209,13 @@ row_connections() {
     local before after
     before=$(memory_kib "$pid")
     # Each connection asks once in a while.
-    bench get --connections 4096 --in-flight 1 --rate 50 --duration 120s --keys 100 >"$scratch/idle.json" &
+    "$SHARDKEEP" bench get --server "$address" --quiet --connections 4096 --in-flight 1 --rate 50 --duration 120s \
+        --keys 100 >"$scratch/idle.txt" &
     local idle=$!
     pids+=("$idle")
     sleep 15
     after=$(memory_kib "$pid")
-    note "memory: $before KiB before, $after KiB with 4,096 connections"
+    note "memory: $before KiB before, $after KiB with $(find "/proc/$pid/fd" -lname 'socket:*' | wc -l) sockets"
     echo "a mostly idle connection: $(ratio "$((after - before))" 4096) KiB"
     local with=()
     for ((round = 0; round < ROUNDS; round++)); do
