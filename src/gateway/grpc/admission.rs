@@ -131,7 +131,7 @@ impl Gate {
 
     async fn serve<S>(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         mut inner: S,
         timing: Timing,
     ) -> Result<Response<Body>, Status>
@@ -139,12 +139,12 @@ impl Gate {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         let method = timing.method;
-        let (parts, body) = request.into_parts();
-        let opening = Opening::read(body);
+        // Taken out of the request and put back: its other parts are large, and stay where they are.
+        let opening = Opening::read(std::mem::take(request.body_mut()));
         let opening = limited(timing.started, timing.read_within, opening).await??;
         let announced = opening.message_len().unwrap_or(0);
         if announced > method.message_size_max {
-            return self.refuse_size(parts.uri.path(), announced, method);
+            return self.refuse_size(request.uri().path(), announced, method);
         }
         let taken = self.requests.take(announced, opening.head_len()).await;
         let in_flight = taken.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
@@ -156,8 +156,9 @@ impl Gate {
             let whole = whole.map_err(Status::from_error)?;
             body = Body::new(Full::new(whole.to_bytes()));
         }
-        let peer = parts.extensions.get::<Peer>().cloned();
-        let Ok(reply) = inner.call(Request::from_parts(parts, body)).await;
+        *request.body_mut() = body;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let Ok(reply) = inner.call(request).await;
         drop(in_flight);
         if method.bulk_reply {
             return self.delivery.charge(reply, peer).await;

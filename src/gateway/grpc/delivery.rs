@@ -126,11 +126,11 @@ impl Delivery {
     /// `RESOURCE_EXHAUSTED` when the budget has no room in time; the reply is dropped then.
     pub(super) async fn charge(
         &self,
-        reply: Response<Body>,
+        mut reply: Response<Body>,
         peer: Option<Peer>,
     ) -> Result<Response<Body>, Status> {
-        let (mut parts, mut body) = reply.into_parts();
-        let room = parts.extensions.remove::<Room>();
+        let mut body = std::mem::take(reply.body_mut());
+        let room = reply.extensions_mut().remove::<Room>();
         let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let first = match first.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => {
@@ -141,8 +141,8 @@ impl Delivery {
             Some(Err(trailers)) => Some(trailers),
             None => None,
         };
-        let body = Body::new(Delivered { first, rest: body });
-        Ok(Response::from_parts(parts, body))
+        *reply.body_mut() = Body::new(Delivered { first, rest: body });
+        Ok(reply)
     }
 
     fn learn(&self, size: usize) {
