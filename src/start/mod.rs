@@ -7,6 +7,7 @@ pub mod data_dir;
 mod engine;
 mod handles;
 pub mod manifest;
+mod memory;
 pub mod noop;
 pub mod offline;
 mod signals;
@@ -33,6 +34,7 @@ pub fn run(mut config: Config) -> Result<()> {
     let _logs = telemetry::init(&config.log)
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
     config.server.max_connections = handles::connections_max(config.server.max_connections);
+    memory::fit(&mut config);
     let runtime = runtime()?;
     let cores = Cores::start()?;
     let outcome = runtime.block_on(serve(config, &cores));

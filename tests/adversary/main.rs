@@ -12,6 +12,7 @@ mod crash_images;
 mod disk;
 mod frames;
 mod history;
+mod memory;
 mod paths;
 mod recording;
 mod registers;
