@@ -297,3 +297,64 @@ fn a_link_without_its_reference_or_its_blob_is_a_problem_that_names_the_key() {
         );
     }
 }
+
+/// A process that was killed while it wrote a group leaves frames without their payloads: no damage,
+/// unless the index has seen the group synced.
+#[test]
+fn a_payload_that_was_half_written_is_a_torn_tail_and_a_synced_one_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let (index, saved) = (dir.path().join("index"), dir.path().join("saved"));
+    let mut store = open(&options);
+    run(&mut store, put_small("first"));
+    store.close().unwrap();
+    copy_dir(&index, &saved);
+    let mut store = open(&options);
+    let payload: Vec<u8> = (0..50_000u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let command = Command::Put {
+        key: key("second"),
+        body: PutBody::Small(SealedValue {
+            codec: Codec::Raw,
+            payload: payload.clone().into(),
+            payload_sum: codec::payload_sum(&payload),
+            ..seal(&payload)
+        }),
+        existing: Existing::Replace,
+        expiry: None,
+    };
+    run(&mut store, command);
+    drop(store); // Killed: nothing is closed.
+    let file = last_with_frames(dir.path());
+    let bytes = std::fs::read(&file).unwrap();
+    let tail = &payload[payload.len() - 64..];
+    let at = bytes.windows(64).position(|window| window == tail).unwrap();
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 64], at as u64).unwrap();
+
+    let found = problems(&options);
+    assert!(found.iter().any(|it| it.contains("synced")), "{found:?}");
+
+    std::fs::remove_dir_all(&index).unwrap();
+    copy_dir(&saved, &index);
+    let verdict = verify_shard(&options, false, &mut |_, _| {});
+    assert_eq!(verdict.problems.listed, []);
+    let notes = &verdict.notes;
+    assert!(
+        notes.iter().any(|it| it.contains("never acknowledged")),
+        "{notes:?}"
+    );
+    drop(verdict); // It holds the index.
+    let store = open(&options);
+    assert!(store.known(&key("first")).unwrap().is_some());
+    assert!(store.known(&key("second")).unwrap().is_none());
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status();
+    assert!(copied.unwrap().success());
+}

@@ -125,13 +125,21 @@ impl LogCheck<'_, '_> {
                         let what = "a frame that does not follow the one before it";
                         self.blocking(Problem::of_log(segment.path(), at, what));
                     }
+                    let faults = self.payload_faults(segment, &frame)?;
+                    if let Some((fault, _)) = faults.first()
+                        && is_last
+                        && !is_proven(segment, walk.offset(), end, at)?
+                    {
+                        self.note_tail(segment, at, &fault.what)?;
+                        return Ok((at, sum));
+                    }
                     sum = Some(frame.header_sum);
-                    self.frame(segment, &frame)?;
+                    self.frame(&frame, faults);
                     self.step(frame.header.frame_len());
                 }
                 Some(Step::Bad(error)) => {
                     if is_last && !is_proven(segment, walk.offset(), end, at)? {
-                        self.note_tail(segment, at, &error)?;
+                        self.note_tail(segment, at, &error.to_string())?;
                         return Ok((at, sum));
                     }
                     self.blocking(Problem::of_error(segment.path(), &error));
@@ -141,17 +149,19 @@ impl LogCheck<'_, '_> {
         }
     }
 
-    fn note_tail(&mut self, segment: &Segment, at: u64, error: &LogError) -> Result<(), LogError> {
+    /// Whoever was killed while it wrote its last group has left a part of it: of the frame, or of a
+    /// payload in it. Only the index can say that the group was acknowledged.
+    fn note_tail(&mut self, segment: &Segment, at: u64, fault: &str) -> Result<(), LogError> {
         if !is_zero_from(segment, at)? {
             let note = format!(
-                "a torn tail that was never acknowledged, or the index knows better: {error}"
+                "a torn tail that was never acknowledged, or the index knows better: {fault}"
             );
             self.verdict.notes.push(note);
         }
         Ok(())
     }
 
-    fn frame(&mut self, segment: &Segment, frame: &Frame) -> Result<(), LogError> {
+    fn frame(&mut self, frame: &Frame, faults: Vec<(Problem, bool)>) {
         self.verdict.counts.frames += 1;
         let membership = frame.header.membership;
         let is_prepare = membership.role == Role::Prepare;
@@ -166,15 +176,29 @@ impl LogCheck<'_, '_> {
                     .aborted
                     .extend(parse_transaction(&scanned.record.id));
             }
+        }
+        for (problem, is_read) in faults {
+            self.log.blocks_rebuild |= is_read;
+            self.verdict.problems.push(problem);
+        }
+    }
+
+    /// What is wrong with the payloads of a frame, and whether a rebuild would stop at it: it reads
+    /// bookkeeping and what stands inline, and no other payload.
+    fn payload_faults(
+        &self,
+        segment: &Segment,
+        frame: &Frame,
+    ) -> Result<Vec<(Problem, bool)>, LogError> {
+        let mut faults = Vec::new();
+        for scanned in &frame.records {
             if let Err(problem) = check_payload(segment, scanned)? {
-                // A rebuild reads bookkeeping and what stands inline, and no other payload.
                 let is_read = !scanned.record.kind.holds_value()
                     || scanned.payload_len as usize <= self.options.inline_max;
-                self.log.blocks_rebuild |= is_read;
-                self.verdict.problems.push(problem);
+                faults.push((problem, is_read));
             }
         }
-        Ok(())
+        Ok(faults)
     }
 
     fn count(&mut self, scanned: &ScannedRecord) {
