@@ -98,6 +98,7 @@ impl ArchiveWriter {
             .into_inner()
             .map_err(|error| fail("write backup")(error.into_error()))?;
         file.sync_all().map_err(fail("sync backup"))?;
+        fail::fail_point!("backup::synced");
         self.partial
             .rename(&self.name)
             .map_err(fail("name backup"))?;

@@ -6,7 +6,7 @@ use crate::actor::ActorRuntime;
 use crate::model::{Digest, Error, RefId, Result, ShardId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -18,26 +18,75 @@ const REMEMBERED_MAX: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Dedup {
     uploads: Uploads,
-    address: Addr<DedupActor>,
+    actor: Arc<Living>,
+}
+
+/// The actor, or the next one: a panic ends one, and what it remembered the next sweep finds.
+struct Living {
+    runtime: Arc<ActorRuntime>,
+    store: Arc<dyn ContentStore>,
+    uploads: Uploads,
+    grace: Duration,
+    address: RwLock<Addr<DedupActor>>,
+}
+
+impl Living {
+    fn address(&self) -> Addr<DedupActor> {
+        let poisoned = PoisonError::into_inner;
+        let address = self.address.read().unwrap_or_else(poisoned).clone();
+        if address.connected() {
+            return address;
+        }
+        let mut address = self.address.write().unwrap_or_else(PoisonError::into_inner);
+        if !address.connected() {
+            tracing::error!("the dedup actor panicked; another takes its place");
+            *address = spawn(&self.runtime, &self.store, &self.uploads, self.grace);
+        }
+        address.clone()
+    }
+}
+
+impl std::fmt::Debug for Living {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Living").finish_non_exhaustive()
+    }
+}
+
+fn spawn(
+    runtime: &ActorRuntime,
+    store: &Arc<dyn ContentStore>,
+    uploads: &Uploads,
+    grace: Duration,
+) -> Addr<DedupActor> {
+    let actor = DedupActor {
+        store: store.clone(),
+        uploads: uploads.clone(),
+        grace,
+        dropped: VecDeque::new(),
+        orphans: HashMap::new(),
+        sweeping: false,
+    };
+    runtime.spawn(move || actor)
 }
 
 impl Dedup {
     /// Starts the actor. Content without references is kept for `grace`.
     #[must_use]
-    pub fn start(runtime: &ActorRuntime, store: Arc<dyn ContentStore>, grace: Duration) -> Self {
+    pub fn start(
+        runtime: Arc<ActorRuntime>,
+        store: Arc<dyn ContentStore>,
+        grace: Duration,
+    ) -> Self {
         let uploads = Uploads::default();
-        let actor = DedupActor {
+        let address = RwLock::new(spawn(&runtime, &store, &uploads, grace));
+        let actor = Arc::new(Living {
+            runtime,
             store,
             uploads: uploads.clone(),
             grace,
-            dropped: VecDeque::new(),
-            orphans: HashMap::new(),
-            sweeping: false,
-        };
-        Self {
-            uploads,
-            address: runtime.spawn(move || actor),
-        }
+            address,
+        });
+        Self { uploads, actor }
     }
 
     /// Takes the turn for a content, or waits for whoever has it.
@@ -53,12 +102,12 @@ impl Dedup {
 
     /// Notes that a content lost a reference: it is looked at after the grace time.
     pub fn note_dropped(&self, digest: Digest) {
-        self.address.do_send(Dropped(digest));
+        self.actor.address().do_send(Dropped(digest));
     }
 
     /// Reclaims noted content whose grace time is over.
     pub fn tidy(&self) {
-        self.address.do_send(Tidy);
+        self.actor.address().do_send(Tidy);
     }
 
     /// Goes through all references and blobs.
@@ -67,7 +116,7 @@ impl Dedup {
     /// `Unavailable` while another sweep runs or when a shard cannot be read.
     pub async fn sweep(&self) -> Result<SweepReport> {
         let (reply, answer) = oneshot::channel();
-        self.address.do_send(Sweep(reply));
+        self.actor.address().do_send(Sweep(reply));
         answer
             .await
             .unwrap_or_else(|_| Err(Error::unavailable("SWEEP_FAILED", "the dedup actor died")))
@@ -110,6 +159,14 @@ impl Actor for DedupActor {
     type Context = Context<Self>;
 }
 
+impl Drop for DedupActor {
+    fn drop(&mut self) {
+        if let Some(arbiter) = actix_rt::Arbiter::try_current() {
+            arbiter.stop(); // The thread is this actor's own.
+        }
+    }
+}
+
 impl DedupActor {
     /// Reclaims in the background; a blob that is referenced again by then stays.
     fn reclaim(&self, due: Vec<Digest>, ctx: &mut Context<Self>) {
@@ -129,6 +186,7 @@ impl Handler<Dropped> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, Dropped(digest): Dropped, _: &mut Self::Context) {
+        fail::fail_point!("dedup::dropped");
         if self.dropped.len() < REMEMBERED_MAX {
             self.dropped.push_back((Instant::now(), digest));
         }
@@ -139,6 +197,7 @@ impl Handler<Tidy> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, _: Tidy, ctx: &mut Self::Context) {
+        fail::fail_point!("dedup::tidy");
         let mut due = Vec::new();
         while self
             .dropped
@@ -157,6 +216,7 @@ impl Handler<Sweep> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, Sweep(reply): Sweep, ctx: &mut Self::Context) {
+        fail::fail_point!("dedup::sweep");
         if self.sweeping {
             let busy = Error::unavailable("SWEEP_BUSY", "a sweep is running already");
             let _ = reply.send(Err(busy));
@@ -213,6 +273,7 @@ impl Handler<Swept> for DedupActor {
     /// An orphan that an earlier sweep knew and whose grace is over goes; the others are kept in
     /// mind for the next one.
     fn handle(&mut self, swept: Swept, ctx: &mut Self::Context) {
+        fail::fail_point!("dedup::swept");
         self.sweeping = false;
         let known = std::mem::take(&mut self.orphans);
         let mut due = Vec::new();

@@ -148,6 +148,7 @@ impl Backup {
     }
 
     fn write_records(&mut self, index: usize) -> Result<()> {
+        fail::fail_point!("backup::records");
         let (cut, writer) = (&self.cut, &mut self.writer);
         let shard = &cut.shards[index];
         for found in shard.records() {

@@ -328,6 +328,7 @@ impl Handler<Write> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, write: Write, ctx: &mut Self::Context) {
+        fail::fail_point!("shard::write");
         if self.pending.is_empty() {
             ctx.notify(Commit);
         }
@@ -358,6 +359,7 @@ impl Handler<Cut> for ShardActor {
     /// A shard that waits to be reopened still reads, but a cut promises that what it shows is
     /// durable, so it takes no part.
     fn handle(&mut self, cut: Cut, _: &mut Self::Context) {
+        fail::fail_point!("shard::cut");
         if let Some(refusal) = self.refusal() {
             let _ = cut.reply.send(Err(refusal));
             return;
@@ -388,6 +390,7 @@ impl Handler<Sync> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, message: Sync, _: &mut Self::Context) {
+        fail::fail_point!("shard::sync");
         let answer = match (self.refusal(), self.store.as_mut()) {
             (None, Some(store)) => {
                 let _busy = Busy::begin(&self.busy, Instant::now());
@@ -413,6 +416,7 @@ impl Handler<Gc> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, message: Gc, ctx: &mut Self::Context) {
+        fail::fail_point!("shard::gc_begin");
         let (None, Some(store), None) = (self.refusal(), self.store.as_ref(), self.gc.as_ref())
         else {
             let busy = Error::unavailable(
@@ -451,6 +455,7 @@ impl Handler<Close> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, message: Close, ctx: &mut Self::Context) {
+        fail::fail_point!("shard::close");
         while self.poison.is_none() && !self.pending.is_empty() {
             let group = self.next_group();
             self.commit_group(group, Instant::now());

@@ -109,7 +109,11 @@ impl Engine {
             transactions: _,
         } = shared;
         let router = Router::new(shards, homes, clock, counter);
-        let dedup = Dedup::start(&runtime, Arc::new(router.clone()), config.dedup.grace);
+        let dedup = Dedup::start(
+            runtime.clone(),
+            Arc::new(router.clone()),
+            config.dedup.grace,
+        );
         let disk = Arc::new(DiskGate::new(dir.path().to_owned(), config.disk.min_free));
         let parts = Parts {
             router: router.clone(),

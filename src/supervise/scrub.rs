@@ -149,6 +149,7 @@ impl Scrubber {
 /// The next chunk of a shard. The segments are pinned before any row is read, so a row names one
 /// of them or one that is newer than all.
 fn chunk(reader: &ShardReader, place: Place, size: u64) -> Chunk {
+    fail::fail_point!("scrub::chunk");
     let segments = reader.segments();
     let mut chunk = Chunk {
         next: Place::Done,

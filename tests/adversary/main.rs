@@ -13,6 +13,7 @@ mod disk;
 mod frames;
 mod history;
 mod memory;
+mod panics;
 mod paths;
 mod recording;
 mod registers;

@@ -24,25 +24,25 @@ const CONNECTIONS: usize = 8;
 const KEYS: u64 = 16;
 
 /// What a register holds: a number that is written once, or nothing.
-type Held = Option<u64>;
+pub type Held = Option<u64>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+pub enum What {
     Write(Held),
     Read(Held),
 }
 
 /// A call from outside.
 #[derive(Debug, Clone, Copy)]
-struct Call {
+pub struct Call {
     /// Which client's: it has no other at the time.
-    client: u64,
-    what: What,
-    begun: u64,
+    pub client: u64,
+    pub what: What,
+    pub begun: u64,
     /// When it was answered, or when its server was gone.
-    ended: u64,
+    pub ended: u64,
     /// Whether it was answered.
-    answered: bool,
+    pub answered: bool,
 }
 
 /// A state of the register, and a bit for each client whose open call has taken effect.
@@ -114,24 +114,24 @@ fn effects(
 
 /// The calls of every key.
 #[derive(Debug, Default)]
-struct Histories {
+pub struct Histories {
     clock: AtomicU64,
-    fresh: AtomicU64,
+    pub fresh: AtomicU64,
     calls: Mutex<BTreeMap<Bytes, Vec<Call>>>,
 }
 
 impl Histories {
-    fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    fn add(&self, key: &Bytes, call: Call) {
+    pub fn add(&self, key: &Bytes, call: Call) {
         let mut calls = self.calls.lock().unwrap();
         calls.entry(key.clone()).or_default().push(call);
     }
 
     /// What no order explains, and how many calls there were.
-    fn check(&self) -> Result<usize, String> {
+    pub fn check(&self) -> Result<usize, String> {
         let calls = self.calls.lock().unwrap();
         for (key, calls) in &*calls {
             if let Err(number) = linearizable(calls) {
@@ -149,7 +149,7 @@ impl Histories {
     }
 }
 
-fn builder(dir: &Path) -> Builder {
+pub fn builder(dir: &Path) -> Builder {
     Server::builder()
         .flags(["--allow-user-key", "--allow-overwrite", "--shards", "3"])
         .flags(["--max-upload-size-mb", "1"])
@@ -163,14 +163,14 @@ fn builder(dir: &Path) -> Builder {
 }
 
 /// A value that says its number, at sizes that are stored differently.
-fn value(number: u64) -> Bytes {
+pub fn value(number: u64) -> Bytes {
     let sizes = [0, 300, 5_000, 20_000];
     let mut value = format!("{number:020}").into_bytes();
     value.extend(crate::support::noise(number, sizes[number as usize % 4]));
     value.into()
 }
 
-fn number_of(data: &[u8]) -> u64 {
+pub fn number_of(data: &[u8]) -> u64 {
     let digits = std::str::from_utf8(&data[..20]).unwrap();
     let number = digits.parse().unwrap();
     assert_eq!(data, value(number), "wrong bytes");

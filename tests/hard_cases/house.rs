@@ -181,7 +181,11 @@ impl House {
             keepers.push(keeper);
         }
         let router = Router::new(handles, homes, clock, counter);
-        let dedup = Dedup::start(&runtime, Arc::new(router.clone()), self.config.dedup.grace);
+        let dedup = Dedup::start(
+            runtime.clone(),
+            Arc::new(router.clone()),
+            self.config.dedup.grace,
+        );
         let (stop, stopping) = watch::channel(false);
         let mut supervisors = JoinSet::new();
         for keeper in &keepers {
