@@ -264,8 +264,8 @@ fn rows_of(database: &Database, options: IndexOptions) -> Result<Keyspace, Index
 }
 
 /// Makes a database beside its place, and moves it there when all of it is durable. fjall 3.1.13
-/// syncs each tree's folder but not the one that names them: made in place, a power loss may take a
-/// tree and leave the journal, behind whose batches fjall then begins to count anew.
+/// does not sync every folder that it makes or renames in: made in place, a power loss may take a
+/// tree or its tables and leave the journal, behind whose batches fjall then begins to count anew.
 fn make(dir: &Path, options: IndexOptions) -> Result<(), IndexError> {
     let failed = |error| IndexError::from(fjall::Error::Io(error));
     let draft = dir.with_extension("new");
@@ -279,10 +279,22 @@ fn make(dir: &Path, options: IndexOptions) -> Result<(), IndexError> {
     drop(rows_of(&database, options)?);
     database.persist(PersistMode::SyncAll)?;
     drop(database);
-    let sync = |folder: &Path| std::fs::File::open(folder).and_then(|it| it.sync_all());
-    sync(&draft.join("keyspaces")).map_err(failed)?;
+    sync_tree(&draft).map_err(failed)?;
     std::fs::rename(&draft, dir).map_err(failed)?;
-    sync(dir.parent().unwrap_or(Path::new("."))).map_err(failed)
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
+}
+
+/// Syncs a folder with everything in it, the deepest first.
+fn sync_tree(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            sync_tree(&entry?.path())?;
+        }
+    }
+    std::fs::File::open(path)?.sync_all()
 }
 
 /// Whether another handle has the database open: its files change under the eyes of a preflight.
