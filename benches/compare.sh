@@ -23,60 +23,20 @@ CONNECTIONS=${CONNECTIONS:-8}
 IN_FLIGHT=${IN_FLIGHT:-16}
 KEYS=${KEYS:-2000}
 WORKS=${WORKS:-set get}
-SHARDKEEP=${SHARDKEEP:-$(dirname "$0")/../target/release/shardkeep}
 REDIS_SERVER=${REDIS_SERVER:-redis-server}
 REDIS_BENCHMARK=${REDIS_BENCHMARK:-redis-benchmark}
 ETCD=${ETCD:-etcd}
 # redis-benchmark has no duration: its number of requests is bounded in time too.
 REDIS_TIMEOUT=$((SECONDS_EACH * 20))
 
-for program in "$SHARDKEEP" "$REDIS_SERVER" "$REDIS_BENCHMARK" "$ETCD"; do
-    command -v "$program" >/dev/null || {
-        printf 'compare.sh: %s is not there: build with `cargo build --release`, and `apt-get install redis-server etcd-server`\n' "$program" >&2
+source "$(dirname "$0")/bench.sh"
+
+for needed in "$SHARDKEEP" "$REDIS_SERVER" "$REDIS_BENCHMARK" "$ETCD"; do
+    command -v "$needed" >/dev/null || {
+        printf 'compare.sh: %s is not there: build with `cargo build --release`, and `apt-get install redis-server etcd-server`\n' "$needed" >&2
         exit 2
     }
 done
-
-scratch=$(mktemp -d "$(realpath "${DIR:-.}")/shardkeep-compare-XXXXXX")
-pids=()
-cleanup() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill -9 "$pid" 2>/dev/null || true
-    done
-    wait 2>/dev/null || true
-    rm -rf "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-note() { printf '%s\n' "$*" >&2; }
-
-# wait_for WHAT COMMAND...: until it succeeds, 30 s at most.
-wait_for() {
-    local what=$1 end=$((SECONDS + 30))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        if ((SECONDS >= end)); then
-            note "compare.sh: $what did not get ready"
-            tail -n 20 "$scratch"/*.log >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-}
-
-# own_server NAME ARGUMENTS...: starts a shardkeep program; its address is in `address`, its process
-# in `pid`.
-own_server() {
-    local name=$1
-    shift
-    "$SHARDKEEP" "$@" --host 127.0.0.1 --port 0 >"$scratch/$name.ready" 2>"$scratch/$name.log" &
-    pid=$!
-    pids+=("$pid")
-    wait_for "$name" grep -q 'ready on' "$scratch/$name.ready"
-    address=$(sed -n 's/^shardkeep ready on \([^ ]*\) .*/\1/p' "$scratch/$name.ready")
-}
 
 is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

@@ -14,43 +14,13 @@
 #   KEYS=1000000     keys of `restart`; `keys` compares 100,000 with 1,000,000
 set -euo pipefail
 
-SHARDKEEP=${SHARDKEEP:-$(dirname "$0")/../target/release/shardkeep}
-SHARDKEEP=$(realpath "$SHARDKEEP")
 ROUNDS=${ROUNDS:-5}
 KEYS=${KEYS:-1000000}
+PATIENCE=300 # Recovering many keys takes a while.
+source "$(dirname "$0")/bench.sh"
 
-scratch=$(mktemp -d "$(realpath "${DIR:-.}")/shardkeep-rows-XXXXXX")
-pids=()
-cleanup() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill -9 "$pid" 2>/dev/null || true
-    done
-    wait 2>/dev/null || true
-    rm -rf "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-note() { printf '%s\n' "$*" >&2; }
-
-# server NAME FLAGS...: its address is in `address`, its process in `pid`.
-server() {
-    local name=$1 end=$((SECONDS + 300))
-    shift
-    "$SHARDKEEP" serve --host 127.0.0.1 --port 0 --data-dir "$scratch/$name" --min-free-disk-space-mb 1 "$@" \
-        >"$scratch/$name.ready" 2>>"$scratch/$name.log" &
-    pid=$!
-    pids+=("$pid")
-    until grep -q 'ready on' "$scratch/$name.ready" 2>/dev/null; do
-        if ((SECONDS >= end)) || ! kill -0 "$pid"; then
-            tail -n 20 "$scratch/$name.log" >&2
-            exit 1
-        fi
-        sleep 0.02
-    done
-    address=$(sed -n 's/^shardkeep ready on \([^ ]*\) .*/\1/p' "$scratch/$name.ready")
-}
+# server NAME FLAGS...: with its data under that name.
+server() { own_server "$1" serve --data-dir "$scratch/$1" --min-free-disk-space-mb 1 "${@:2}"; }
 
 end() {
     kill -9 "$1" && wait "$1" 2>/dev/null || true
