@@ -1,10 +1,13 @@
 //! The offline check and what it leans on: repair, references across shards, and recoveries that
 //! are told apart from damage.
 
+#[path = "support/files.rs"]
+mod files;
 #[allow(dead_code, reason = "each test file uses its own part")]
 #[path = "damage/store.rs"]
 mod store;
 
+use files::copy_dir;
 use shardkeep::codec::{self, Kind};
 use shardkeep::log::LogError;
 use shardkeep::model::*;
@@ -349,12 +352,4 @@ fn a_payload_that_was_half_written_is_a_torn_tail_and_a_synced_one_is_damage() {
     let store = open(&options);
     assert!(store.known(&key("first")).unwrap().is_some());
     assert!(store.known(&key("second")).unwrap().is_none());
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    let copied = std::process::Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status();
-    assert!(copied.unwrap().success());
 }

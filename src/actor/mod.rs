@@ -55,6 +55,13 @@ impl ActorRuntime {
     }
 }
 
+/// Ends the calling actor's own thread. An actor says so when it is dropped, by a panic too.
+pub fn end_own_thread() {
+    if let Some(arbiter) = Arbiter::try_current() {
+        arbiter.stop();
+    }
+}
+
 impl Drop for ActorRuntime {
     fn drop(&mut self) {
         self.system.stop();

@@ -2,7 +2,7 @@
 
 use super::sweep::{ContentStore, SweepReport, drop_stale};
 use super::{Turn, Uploads};
-use crate::actor::ActorRuntime;
+use crate::actor::{ActorRuntime, end_own_thread};
 use crate::model::{Digest, Error, RefId, Result, ShardId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use std::collections::{HashMap, VecDeque};
@@ -16,10 +16,7 @@ const REMEMBERED_MAX: usize = 1 << 20;
 
 /// The face of this room: uploads, open references, and the actor behind.
 #[derive(Debug, Clone)]
-pub struct Dedup {
-    uploads: Uploads,
-    actor: Arc<Living>,
-}
+pub struct Dedup(Arc<Living>);
 
 /// The actor, or the next one: a panic ends one, and what it remembered the next sweep finds.
 struct Living {
@@ -32,11 +29,11 @@ struct Living {
 
 impl Living {
     fn address(&self) -> Addr<DedupActor> {
-        let poisoned = PoisonError::into_inner;
-        let address = self.address.read().unwrap_or_else(poisoned).clone();
+        let address = self.address.read().unwrap_or_else(PoisonError::into_inner);
         if address.connected() {
-            return address;
+            return address.clone();
         }
+        drop(address);
         let mut address = self.address.write().unwrap_or_else(PoisonError::into_inner);
         if !address.connected() {
             tracing::error!("the dedup actor panicked; another takes its place");
@@ -79,35 +76,34 @@ impl Dedup {
     ) -> Self {
         let uploads = Uploads::default();
         let address = RwLock::new(spawn(&runtime, &store, &uploads, grace));
-        let actor = Arc::new(Living {
+        Self(Arc::new(Living {
             runtime,
             store,
-            uploads: uploads.clone(),
+            uploads,
             grace,
             address,
-        });
-        Self { uploads, actor }
+        }))
     }
 
     /// Takes the turn for a content, or waits for whoever has it.
     pub async fn take_turn(&self, digest: Digest) -> Turn {
-        self.uploads.take_turn(digest).await
+        self.0.uploads.take_turn(digest).await
     }
 
     /// Registers a reference before the first step of its put.
     #[must_use]
     pub fn open_reference(&self, ref_id: RefId) -> super::single_flight::OpenReference {
-        self.uploads.open_reference(ref_id)
+        self.0.uploads.open_reference(ref_id)
     }
 
     /// Notes that a content lost a reference: it is looked at after the grace time.
     pub fn note_dropped(&self, digest: Digest) {
-        self.actor.address().do_send(Dropped(digest));
+        self.0.address().do_send(Dropped(digest));
     }
 
     /// Reclaims noted content whose grace time is over.
     pub fn tidy(&self) {
-        self.actor.address().do_send(Tidy);
+        self.0.address().do_send(Tidy);
     }
 
     /// Goes through all references and blobs.
@@ -116,7 +112,7 @@ impl Dedup {
     /// `Unavailable` while another sweep runs or when a shard cannot be read.
     pub async fn sweep(&self) -> Result<SweepReport> {
         let (reply, answer) = oneshot::channel();
-        self.actor.address().do_send(Sweep(reply));
+        self.0.address().do_send(Sweep(reply));
         answer
             .await
             .unwrap_or_else(|_| Err(Error::unavailable("SWEEP_FAILED", "the dedup actor died")))
@@ -161,9 +157,7 @@ impl Actor for DedupActor {
 
 impl Drop for DedupActor {
     fn drop(&mut self) {
-        if let Some(arbiter) = actix_rt::Arbiter::try_current() {
-            arbiter.stop(); // The thread is this actor's own.
-        }
+        end_own_thread();
     }
 }
 

@@ -281,10 +281,7 @@ fn make(dir: &Path, options: IndexOptions) -> Result<(), IndexError> {
     drop(database);
     sync_tree(&draft).map_err(failed)?;
     std::fs::rename(&draft, dir).map_err(failed)?;
-    let parent = dir.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(parent)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    sync(dir.parent().unwrap_or(Path::new("."))).map_err(failed)
 }
 
 /// Syncs a folder with everything in it, the deepest first.
@@ -294,6 +291,10 @@ fn sync_tree(path: &Path) -> std::io::Result<()> {
             sync_tree(&entry?.path())?;
         }
     }
+    sync(path)
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 

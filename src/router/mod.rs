@@ -45,6 +45,23 @@ pub struct FoundValue {
     pub shard: ShardId,
 }
 
+impl FoundValue {
+    /// A value that stands under its key itself.
+    fn alone(record: Found, shard: ShardId) -> Self {
+        Self {
+            body: record.clone(),
+            record,
+            shard,
+        }
+    }
+}
+
+fn content_missing(shard: ShardId, key: &Key) -> Error {
+    let message =
+        format!("shard {shard}: the content of key {key} is not there; run `shardkeep verify`");
+    Error::corrupt("CONTENT_MISSING", message)
+}
+
 impl Router {
     /// A router over all shards, in the order of their ids.
     #[must_use]
@@ -180,12 +197,7 @@ impl Router {
                 return Ok(None);
             };
             let Some(link) = record.link() else {
-                let body = record.clone();
-                return Ok(Some(FoundValue {
-                    record,
-                    body,
-                    shard: self.shard_of_key(key),
-                }));
+                return Ok(Some(FoundValue::alone(record, self.shard_of_key(key))));
             };
             fail::fail_point!("router::between");
             if let Some(body) = self.find_blob(link.digest)? {
@@ -197,10 +209,7 @@ impl Router {
                 }));
             }
         }
-        let shard = self.shard_of_key(key);
-        let message =
-            format!("shard {shard}: the content of key {key} is not there; run `shardkeep verify`");
-        Err(Error::corrupt("CONTENT_MISSING", message))
+        Err(content_missing(self.shard_of_key(key), key))
     }
 
     /// Turns a shard's error into what the caller is told; an index that contradicts the log also

@@ -7,9 +7,9 @@
 //! does.
 
 use super::merge::{Merged, Part};
-use super::{FoundValue, Router};
+use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
-use crate::model::{Direction, Error, Key, KeyRange, Result, ShardId, Timestamp};
+use crate::model::{Direction, Key, KeyRange, Result, ShardId, Timestamp};
 use crate::shard::{Found, ShardSnapshot};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -74,22 +74,11 @@ impl Moment {
     /// `Corrupt` when it names a content that is not there; when a shard cannot be read.
     pub fn value_of(&self, key: &Key, record: Found) -> Result<FoundValue> {
         let Some(link) = record.link() else {
-            let (body, shard) = (record.clone(), self.router.shard_of_key(key));
-            return Ok(FoundValue {
-                record,
-                body,
-                shard,
-            });
+            return Ok(FoundValue::alone(record, self.router.shard_of_key(key)));
         };
         let shard = self.router.shard_of_digest(link.digest);
         let body = self.router.told(shard, self.at(shard).blob(link.digest))?;
-        let missing = || {
-            let message = format!(
-                "shard {shard}: the content of key {key} is not there; run `shardkeep verify`"
-            );
-            Error::corrupt("CONTENT_MISSING", message)
-        };
-        let body = body.ok_or_else(missing)?;
+        let body = body.ok_or_else(|| content_missing(shard, key))?;
         Ok(FoundValue {
             record,
             body,

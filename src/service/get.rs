@@ -104,23 +104,25 @@ impl Service {
         let Some(found) = self.router().find_value(key)? else {
             return Ok(None);
         };
-        let record = found.record.clone();
-        let cached = self
-            .router()
-            .told(found.shard, found.body.payload_cached())?;
+        let FoundValue {
+            record,
+            body,
+            shard,
+        } = found;
+        let cached = self.router().told(shard, body.payload_cached())?;
         let data = match cached {
-            Some(payload) if self.is_cheap(&found, &payload) => {
-                self.router().told(found.shard, found.body.open(payload))?
+            Some(payload) if self.is_cheap(&body, &payload) => {
+                self.router().told(shard, body.open(payload))?
             }
-            Some(payload) => self.open_on_pool(found, payload).await?,
+            Some(payload) => {
+                let opened = self.0.cpu.run(move || body.open(payload)).await?;
+                self.router().told(shard, opened)?
+            }
             None => {
                 let router = self.router().clone();
                 blocking(move || {
-                    let opened = found
-                        .body
-                        .payload()
-                        .and_then(|payload| found.body.open(payload));
-                    router.told(found.shard, opened)
+                    let opened = body.payload().and_then(|payload| body.open(payload));
+                    router.told(shard, opened)
                 })
                 .await?
             }
@@ -153,15 +155,8 @@ impl Service {
         Ok(found.map(|found| Head::of(&key, &found)))
     }
 
-    fn is_cheap(&self, found: &FoundValue, payload: &Bytes) -> bool {
+    fn is_cheap(&self, body: &Record, payload: &Bytes) -> bool {
         let offload = self.rules().offload_size as u64;
-        !found.body.is_compressed()
-            || found.body.row.info.raw_len.max(payload.len() as u64) < offload
-    }
-
-    async fn open_on_pool(&self, found: FoundValue, payload: Bytes) -> Result<Bytes> {
-        let shard = found.shard;
-        let opened = self.0.cpu.run(move || found.body.open(payload)).await?;
-        self.router().told(shard, opened)
+        !body.is_compressed() || body.row.info.raw_len.max(payload.len() as u64) < offload
     }
 }

@@ -47,7 +47,7 @@ pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head};
 pub use housekeeping::Stats;
-pub use put::{Lifetime, Put, PutDone, PutRule, Requirement};
+pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{Page, Scan, ScanItem, ScanStream};
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};

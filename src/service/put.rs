@@ -20,9 +20,9 @@ pub(super) const ATTEMPTS_MAX: usize = 64;
 
 /// A value to be stored.
 #[derive(Debug, Clone)]
-pub struct Put {
+pub struct Put<'a> {
     /// The key. In content mode it may be empty, or the digest's 64 hex digits.
-    pub key: Bytes,
+    pub key: &'a [u8],
     /// The raw value.
     pub data: Bytes,
     /// xxh64 of the raw value, if it is to be checked.
@@ -123,7 +123,7 @@ impl Service {
         let by_content = self.rules().key_mode == KeyMode::Content;
         let key = if by_content { &[] } else { key };
         let put = Put {
-            key: Bytes::copy_from_slice(key),
+            key,
             data,
             sum64: Some(sum64),
             digest: None,
@@ -141,14 +141,14 @@ impl Service {
     /// (`KEY_EMPTY`, `KEY_NOT_DIGEST`), `TooLarge` (`KEY_TOO_LARGE`), `Invalid` or `Disabled` for a
     /// condition that the store's rules leave no room for, then what the shards answer; a condition
     /// that does not hold is `AlreadyExists`, `NotFound` or `Conflict`.
-    pub async fn put(&self, put: Put) -> Result<PutDone> {
+    pub async fn put(&self, put: Put<'_>) -> Result<PutDone> {
         self.check_set_allowed()?;
         let by_content = self.rules().key_mode == KeyMode::Content;
         let large = self.has_home(by_content, put.data.len());
         let value = self.check(&put, by_content || large).await?;
         let key = match value.digest.filter(|_| by_content) {
-            Some(digest) => content_key(&put.key, digest)?,
-            None => Key::new(&put.key).map_err(|error| error.at("key"))?,
+            Some(digest) => content_key(put.key, digest)?,
+            None => Key::new(put.key).map_err(|error| error.at("key"))?,
         };
         self.check_rule(&put, by_content)?;
         for _ in 0..ATTEMPTS_MAX {
@@ -170,7 +170,7 @@ impl Service {
     }
 
     /// What a rule asks for must be possible at all here.
-    fn check_rule(&self, put: &Put, by_content: bool) -> Result<()> {
+    fn check_rule(&self, put: &Put<'_>, by_content: bool) -> Result<()> {
         let PutRule::If(requirement) = put.rule else {
             return Ok(());
         };
@@ -190,7 +190,7 @@ impl Service {
     }
 
     /// What the actor is asked for, after a look at the record where the put rests on one.
-    async fn terms(&self, key: &Key, put: &Put, by_content: bool) -> Result<Terms> {
+    async fn terms(&self, key: &Key, put: &Put<'_>, by_content: bool) -> Result<Terms> {
         let existing = match put.rule {
             PutRule::If(Requirement::Record(condition)) => Existing::Require(condition),
             PutRule::If(Requirement::Digest(digest)) => {
@@ -219,10 +219,11 @@ impl Service {
         let version = found.as_ref().map(|found| found.row.version);
         let seen = version.map_or(Condition::Absent, Condition::Version);
         let (existing, is_guess) = match existing {
-            Existing::Replace | Existing::Require(Condition::Present) if version.is_some() => {
+            // What must be there and is not is refused as just that.
+            Existing::Require(Condition::Present) if version.is_none() => (existing, is_guess),
+            Existing::Replace | Existing::Require(Condition::Present) => {
                 (Existing::Require(seen), true)
             }
-            Existing::Replace => (Existing::Require(seen), true),
             other => (other, is_guess),
         };
         Ok(Terms {
@@ -267,7 +268,7 @@ impl Service {
     }
 
     /// Checksum and, where it is needed, digest; then the size.
-    async fn check(&self, put: &Put, is_named_by_digest: bool) -> Result<Checked> {
+    async fn check(&self, put: &Put<'_>, is_named_by_digest: bool) -> Result<Checked> {
         let raw = put.data.clone();
         let want_digest = is_named_by_digest || put.digest.is_some() || put.rule != PutRule::Quiet;
         let hash = move || (sum64_of(&raw), want_digest.then(|| digest_of(&raw)));
@@ -333,7 +334,7 @@ impl Service {
     }
 }
 
-fn check_sums(put: &Put, sum64: u64, digest: Option<Digest>) -> Result<()> {
+fn check_sums(put: &Put<'_>, sum64: u64, digest: Option<Digest>) -> Result<()> {
     let size = put.data.len();
     if let Some(expected) = put.sum64
         && expected != sum64
@@ -403,7 +404,9 @@ pub(super) fn refusal(key: &Key, rule: PutRule, found: Option<Version>) -> Error
     }
 }
 
-pub(super) fn missing(key: &Key) -> Error {
+/// That a key which must be there is not.
+#[must_use]
+pub fn missing(key: &Key) -> Error {
     let message = format!("key {key} is not there");
     Error::new(ErrorKind::NotFound, "KEY_NOT_FOUND", message)
 }

@@ -11,6 +11,7 @@ use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, 
 use super::meter::Meter;
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStore;
+use crate::actor::end_own_thread;
 use crate::log::LogError;
 use crate::model::{Error, ErrorKind, SegmentId, ShardId};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
@@ -318,9 +319,7 @@ impl Drop for ShardActor {
                 rebuild: None,
             });
         }
-        if let Some(arbiter) = actix_rt::Arbiter::try_current() {
-            arbiter.stop(); // The thread is this actor's own.
-        }
+        end_own_thread();
     }
 }
 

@@ -2,7 +2,7 @@
 //! server's memory. Who does not fit is told so; nobody is killed, and what was acknowledged is there.
 
 use crate::run::{cases, seed};
-use crate::support::{Server, key_of, noise, process, set_of};
+use crate::support::{Builder, Server, key_of, noise, process, set_of};
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -126,11 +126,10 @@ async fn pressure(server: &mut Server, round: u64) -> Result<usize, String> {
     Ok(refused)
 }
 
-async fn under(limit: &MemoryLimit, bytes_in_flight: &str) -> Server {
-    let builder = Server::builder().flag("--allow-user-key");
-    let builder = builder.set("admission.bytes_in_flight", bytes_in_flight);
-    let builder = builder.fail_points("memory::limit=return");
-    builder.under(limit.wrapper()).start().await
+fn builder(limit: &MemoryLimit) -> Builder {
+    Server::builder()
+        .flag("--allow-user-key")
+        .under(limit.wrapper())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,11 +139,7 @@ async fn a_server_that_is_short_of_memory_refuses_and_is_not_killed() {
     };
     let rounds = cases(1);
     let seed = seed("memory");
-    let mut server = Server::builder()
-        .flag("--allow-user-key")
-        .under(limit.wrapper())
-        .start()
-        .await;
+    let mut server = builder(&limit).start().await;
     let mut refused = 0;
     for round in 0..rounds {
         refused += pressure(&mut server, seed % (1 << 32) + round)
@@ -161,7 +156,9 @@ async fn a_server_without_a_budget_is_found() {
     let Some(limit) = MemoryLimit::new(LIMIT) else {
         return;
     };
-    let mut server = under(&limit, "4 GiB").await;
+    let unbounded = builder(&limit).set("admission.bytes_in_flight", "4 GiB");
+    let unbounded = unbounded.fail_points("memory::limit=return");
+    let mut server = unbounded.start().await;
     let killed = pressure(&mut server, 1 << 40).await.unwrap_err();
     assert!(killed.contains("the server was killed"), "{killed}");
 }

@@ -334,22 +334,8 @@ pub fn value_record(name: &str, value: &[u8], seq: u64, version: u64) -> Record 
     record
 }
 
-/// Copies a directory with everything in it.
-pub fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Puts a directory in the place of another.
 pub fn replace_dir(from: &Path, to: &Path) {
     std::fs::remove_dir_all(to).unwrap();
-    copy_dir(from, to);
+    crate::support::files::copy_dir(from, to);
 }

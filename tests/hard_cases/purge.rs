@@ -1,7 +1,8 @@
 //! Case 4: purging a segment.
 
-use crate::bench::{Bench, copy_dir, replace_dir};
+use crate::bench::{Bench, replace_dir};
 use crate::faults::{arm, disarm};
+use crate::support::files::copy_dir;
 use crate::support::noise;
 use shardkeep::log::LogError;
 use shardkeep::model::SegmentId;

@@ -63,6 +63,21 @@ pub async fn get(client: &mut Client, key: impl Into<Bytes>) -> Option<Bytes> {
     }
 }
 
+/// What is there under many keys, in their order.
+pub async fn batch_get(
+    client: &mut Client,
+    keys: Vec<Bytes>,
+    entries_only: bool,
+) -> Vec<v1::BatchGetResult> {
+    let request = v1::BatchGetRequest {
+        keys,
+        entries_only,
+        ..v1::BatchGetRequest::default()
+    };
+    let found = client.batch_get(request).await.unwrap();
+    found.into_inner().results
+}
+
 /// A failed call's code, reason and field.
 pub fn assert_error(status: &Status, code: Code, reason: &str, field: Option<&str>) {
     let details = status.get_error_details();

@@ -1,6 +1,6 @@
 //! Get, Head and `BatchGet`.
 
-use crate::call::{assert_error, client, get_of, put, put_of, user_keys};
+use crate::call::{assert_error, batch_get, client, get_of, put, put_of, user_keys};
 use crate::support::noise;
 use bytes::Bytes;
 use shardkeep::proto::v1;
@@ -57,17 +57,7 @@ async fn a_read_of_many_answers_in_the_order_of_the_request() {
         .map(|number| format!("key-{number}").into())
         .collect();
     for entries_only in [false, true] {
-        let request = v1::BatchGetRequest {
-            keys: keys.clone(),
-            entries_only,
-            ..v1::BatchGetRequest::default()
-        };
-        let found = client
-            .batch_get(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .results;
+        let found = batch_get(&mut client, keys.clone(), entries_only).await;
         assert_eq!(found.len(), 100);
         for (number, result) in (0..100).rev().zip(found) {
             assert_eq!(result.entry.is_some(), number < 50, "{number}");
@@ -133,16 +123,7 @@ async fn an_expiry_is_exact_at_every_read() {
     }
     assert!(seen > 0);
     let keys = vec!["short".into(), "long".into()];
-    let request = v1::BatchGetRequest {
-        keys,
-        ..v1::BatchGetRequest::default()
-    };
-    let found = client
-        .batch_get(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let found = batch_get(&mut client, keys, false).await;
     assert!(found[0].entry.is_none() && found[1].entry.is_some());
     let scanned = client
         .scan(v1::ScanRequest::default())

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod bare_shard;
+pub mod files;
 pub mod http2;
 pub mod process;
 mod random;

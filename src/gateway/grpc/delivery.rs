@@ -10,6 +10,7 @@
 
 use super::budget::{ByteBudget, BytesInFlight, SMALL_MAX};
 use super::connection::Peer;
+use crate::service::Service;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
@@ -79,9 +80,30 @@ impl Delivery {
         }
     }
 
+    /// Room for the reply to a Get, taken before the value is read.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when the budget has no room in time.
+    pub(super) async fn room_for_get(
+        &self,
+        service: &Service,
+        peer: Option<&Peer>,
+        key: &[u8],
+    ) -> Result<Room, Status> {
+        if let Some(room) = self.usual_room(peer) {
+            return Ok(room);
+        }
+        let size = match service.head(key).await {
+            Ok(Some(head)) => usize::try_from(head.raw_len).unwrap_or(usize::MAX),
+            // A failure shows again in the Get itself, which knows how to say so.
+            Ok(None) | Err(_) => 0,
+        };
+        self.room(peer, size).await
+    }
+
     /// Room for a reply of the usual size, if it is there now. It spares a look at the value's size
     /// while nobody has to wait.
-    pub(super) fn usual_room(&self, peer: Option<&Peer>) -> Option<Room> {
+    fn usual_room(&self, peer: Option<&Peer>) -> Option<Room> {
         let size = self.usual_size.load(Ordering::Relaxed);
         if size <= SMALL_MAX {
             return Some(Room::NONE);

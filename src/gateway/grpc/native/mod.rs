@@ -25,7 +25,7 @@ mod token;
 mod write;
 
 use super::connection::Peer;
-use super::delivery::{Delivery, Room};
+use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1;
 use crate::proto::v1::key_value_service_server::{self, KeyValueServiceServer};
@@ -77,19 +77,6 @@ impl KeyValue {
             status_of(&Error::unavailable("STORE_RECOVERING", message))
         })
     }
-
-    /// Room for the reply to a Get, before the value is read.
-    async fn room(&self, peer: Option<&Peer>, key: &[u8]) -> Result<Room, Status> {
-        if let Some(room) = self.delivery.usual_room(peer) {
-            return Ok(room);
-        }
-        // A failure shows again in the Get itself.
-        let head = self.service()?.head(key).await.ok().flatten();
-        let size = head.map_or(0, |head| {
-            usize::try_from(head.raw_len).unwrap_or(usize::MAX)
-        });
-        self.delivery.room(peer, size).await
-    }
 }
 
 fn answer<T>(done: Result<T>) -> Result<Response<T>, Status> {
@@ -111,7 +98,9 @@ impl key_value_service_server::KeyValueService for KeyValue {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let service = self.service()?;
         let peer = request.extensions().get::<Peer>().cloned();
-        let room = self.room(peer.as_ref(), &request.get_ref().key).await?;
+        let key = &request.get_ref().key;
+        let room = self.delivery.room_for_get(service, peer.as_ref(), key);
+        let room = room.await?;
         let mut reply = answer(read::get(service, request.into_inner()).await)?;
         room.attach(&mut reply);
         Ok(reply)

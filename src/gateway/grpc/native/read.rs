@@ -1,9 +1,9 @@
 //! Get, Head and `BatchGet`.
 
 use super::{door, entry};
-use crate::model::{Error, ErrorKind, Key, Result};
+use crate::model::{Error, Key, Result};
 use crate::proto::v1;
-use crate::service::Service;
+use crate::service::{Service, missing};
 use bytes::Bytes;
 
 /// Keys of one `BatchGet`.
@@ -13,7 +13,10 @@ const KEYS_MAX: usize = 10_000;
 pub(super) async fn get(service: &Service, request: v1::GetRequest) -> Result<v1::GetResponse> {
     door::namespace(&request.namespace)?;
     let found = service.get_with_digest(&request.key).await?;
-    let found = found.ok_or_else(|| missing(&request.key))?;
+    let found = match found {
+        Some(found) => found,
+        None => return Err(missing(&Key::new(&request.key)?)),
+    };
     Ok(v1::GetResponse {
         entry: Some(entry::entry(request.key, &found.head)),
         value: part(found.data, request.range)?,
@@ -42,7 +45,10 @@ fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
 pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<v1::HeadResponse> {
     door::namespace(&request.namespace)?;
     let head = service.head_with_digest(&request.key).await?;
-    let head = head.ok_or_else(|| missing(&request.key))?;
+    let head = match head {
+        Some(head) => head,
+        None => return Err(missing(&Key::new(&request.key)?)),
+    };
     Ok(v1::HeadResponse {
         entry: Some(entry::entry(request.key, &head)),
     })
@@ -76,12 +82,6 @@ pub(super) async fn batch_get(
     Ok(v1::BatchGetResponse {
         results: results.collect(),
     })
-}
-
-fn missing(key: &[u8]) -> Error {
-    let shown = Key::new(key).map_or_else(|_| String::new(), |key| key.to_string());
-    let message = format!("key {shown} is not there");
-    Error::new(ErrorKind::NotFound, "KEY_NOT_FOUND", message)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1
     service.check_set_allowed()?;
     door::namespace(&request.namespace)?;
     let put = Put {
-        key: request.key,
+        key: &request.key,
         data: request.value,
         sum64: request.sum64,
         digest: door::optional_digest(&request.digest, "digest")?,

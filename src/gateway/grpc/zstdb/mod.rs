@@ -86,13 +86,10 @@ impl badger_server::Badger for Badger {
         let service = self.service()?;
         let peer = request.extensions().get::<Peer>().cloned();
         let item = request.into_inner();
-        let room = match self.delivery.usual_room(peer.as_ref()) {
-            Some(room) => room,
-            None => {
-                let size = set_get::size(service, &item.key).await;
-                self.delivery.room(peer.as_ref(), size).await?
-            }
-        };
+        let room = self
+            .delivery
+            .room_for_get(service, peer.as_ref(), &item.key);
+        let room = room.await?;
         let mut reply = Response::new(set_get::get(service, item).await);
         room.attach(&mut reply);
         Ok(reply)

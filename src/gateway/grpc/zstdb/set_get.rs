@@ -20,18 +20,6 @@ pub(super) async fn set(service: &Service, item: Item) -> ItemReply {
     }
 }
 
-/// How large the value under `key` is, without reading it; 0 for what Get will not find.
-pub(super) async fn size(service: &Service, key: &[u8]) -> usize {
-    if key.is_empty() {
-        return 0;
-    }
-    match service.head(key).await {
-        Ok(Some(head)) => usize::try_from(head.raw_len).unwrap_or(usize::MAX),
-        // A failure shows again in the Get itself, which knows how to say so.
-        Ok(None) | Err(_) => 0,
-    }
-}
-
 /// Reads a value.
 pub(super) async fn get(service: &Service, item: Item) -> ItemReply {
     if item.key.is_empty() {
