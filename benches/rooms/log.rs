@@ -33,7 +33,7 @@ fn append(log: &mut Log, records: &[Record], bytes: u64) {
     let before = log.end().segment;
     log.reserve(bytes, CONTEXT).expect("there is room");
     if log.end().segment != before {
-        drop(log.retire(before));
+        log.retire(before);
         log.unlink(before).expect("it is there");
     }
     let group = log.prepare(records, CONTEXT);

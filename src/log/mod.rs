@@ -23,6 +23,7 @@ mod inspect;
 mod open;
 mod scan;
 mod segment;
+mod shelf;
 mod space;
 mod tail;
 mod transaction;

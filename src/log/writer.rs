@@ -2,7 +2,7 @@
 
 use super::group::{self, PreparedGroup};
 use super::segment::full_or_io;
-use super::{LogError, LogIdentity, Position, Segment, SegmentMap, SharedSegments, file};
+use super::{LogError, LogIdentity, Position, Segment, SharedSegments, file, shelf};
 use crate::codec::{FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use std::path::PathBuf;
@@ -291,25 +291,29 @@ impl Log {
     /// Shows the active segment to readers, and cuts the last one to what belongs to it.
     pub(super) fn close_segment(&self, last: &Active) -> Result<(), LogError> {
         let segment = &self.active.segment;
-        self.publish(|map| {
-            map.insert(segment.id(), segment.clone());
-        });
+        shelf::add(&self.segments, segment);
         last.segment.truncate(last.offset)
     }
 
-    /// Takes a segment out of the map, so that no new reader gets it. It is given back with all
-    /// its readers' pins on it.
-    pub fn retire(&mut self, id: SegmentId) -> Option<Arc<Segment>> {
+    /// Takes a segment out of the map, so that no new reader gets it.
+    pub fn retire(&mut self, id: SegmentId) {
+        self.assert_closed(id);
+        shelf::retire(&self.segments, id);
+    }
+
+    /// Takes a segment out of the map, unless somebody reads it beside the caller, who holds it
+    /// once: whether it is out.
+    pub fn retire_unread(&mut self, id: SegmentId) -> bool {
+        self.assert_closed(id);
+        shelf::retire_unread(&self.segments, id, 1)
+    }
+
+    fn assert_closed(&self, id: SegmentId) {
         debug_assert_ne!(
             id,
             self.active.segment.id(),
             "the active segment is never retired"
         );
-        let segment = self.segments.load().get(&id).cloned()?;
-        self.publish(|map| {
-            map.remove(&id);
-        });
-        Some(segment)
     }
 
     /// Cuts a segment to its end, durably, if that is not done: before the segment that names this
@@ -322,13 +326,6 @@ impl Log {
             Some(segment) if segment.len()? > end => segment.truncate(end),
             _ => Ok(()),
         }
-    }
-
-    /// Puts a retired segment back.
-    pub fn reinstate(&mut self, segment: Arc<Segment>) {
-        self.publish(|map| {
-            map.insert(segment.id(), segment.clone());
-        });
     }
 
     /// Unlinks a retired segment's file. That it may go is logged and indexed by the caller.
@@ -354,12 +351,6 @@ impl Log {
         self.active.segment.truncate(self.active.offset)?;
         self.active.allocated = self.active.offset;
         Ok(())
-    }
-
-    fn publish(&self, change: impl Fn(&mut SegmentMap)) {
-        let mut map = SegmentMap::clone(&self.segments.load());
-        change(&mut map);
-        self.segments.store(Arc::new(map));
     }
 }
 

@@ -246,10 +246,8 @@ impl ShardStore {
         }
         // Before the segment is retired: a full disk must not leave one that is neither here nor gone.
         self.reserve(records.iter().map(Record::log_size).sum(), true)?;
-        let retired = self.log.retire(id);
-        // The job and `retired` hold it; anybody else is a reader.
-        if retired.is_some_and(|segment| Arc::strong_count(&segment) > 2) {
-            self.log.reinstate(job.segment.clone());
+        // The job holds it; anybody else is a reader.
+        if !self.log.retire_unread(id) {
             return Ok(GcStep::Pinned);
         }
         fail::fail_point!("gc::retired");

@@ -2,12 +2,13 @@
 
 use super::actor::ShardActor;
 use super::courier::Courier;
+use super::cut::CutGate;
 use super::epoch::Epoch;
 use super::error::outcome_unknown;
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
 use super::meter::{GroupStats, Meter};
 use super::reader::ShardReader;
-use super::snapshot::{CutGate, ShardSnapshot};
+use super::snapshot::ShardSnapshot;
 use super::store::ShardStore;
 use crate::actor::ActorRuntime;
 use crate::config;

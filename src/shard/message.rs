@@ -1,8 +1,9 @@
 //! What the actor's mailbox takes. No other room sees these.
 
 use super::courier::Courier;
+use super::cut::CutGate;
 use super::epoch::Epoch;
-use super::snapshot::{CutGate, ShardSnapshot};
+use super::snapshot::ShardSnapshot;
 use crate::model::{Command, Error, Reply, SegmentId, Timestamp};
 use actix::Message;
 use std::sync::Arc;

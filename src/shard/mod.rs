@@ -35,6 +35,7 @@
 
 mod actor;
 mod courier;
+mod cut;
 mod epoch;
 mod error;
 mod gc;
@@ -43,6 +44,7 @@ mod homes;
 mod ledger;
 mod message;
 mod meter;
+mod pin;
 pub mod plan;
 mod reader;
 mod replay;
@@ -55,6 +57,7 @@ mod verify;
 mod view;
 mod void;
 
+pub use cut::CutGate;
 pub use epoch::Epoch;
 pub use error::ShardError;
 pub use handle::{ShardHandle, ShardHealth};
@@ -62,7 +65,7 @@ pub use homes::Homes;
 pub use message::GcOutcome;
 pub use meter::GroupStats;
 pub use reader::{Found, Look, ShardReader};
-pub use snapshot::{CutGate, ShardSnapshot};
+pub use snapshot::ShardSnapshot;
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use transactions::Transactions;
 pub use verify::{

@@ -2,6 +2,7 @@
 
 use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
+use super::pin;
 use super::plan::HORIZON_MARK;
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
@@ -245,24 +246,10 @@ impl ShardReader {
         Ok(found.filter(|found| found.row.kind == Kind::Blob))
     }
 
-    /// Pins, then looks up, so that the pinned segments hold whatever the row names; a row newer
-    /// than the pinned map is looked up again.
     fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
         let seen = self.epochs.now();
-        let mut segments = self.segments.load_full();
-        let Some(mut row) = self.index.get(space, id)? else {
-            return Ok(None);
-        };
-        while !segments.contains_key(&row.place.record.segment) && row.inline.is_none() {
-            let newer = self.segments.load_full();
-            let again = self.index.get(space, id)?;
-            if Arc::ptr_eq(&newer, &segments) && again.as_ref() == Some(&row) {
-                break; // Nothing has changed: the row names a segment that is not there.
-            }
-            let Some(again) = again else { return Ok(None) };
-            (segments, row) = (newer, again);
-        }
-        Ok(Some(Found::new(row, seen, segments)))
+        let found = pin::find(&self.segments, || self.index.get(space, id))?;
+        Ok(found.map(|(row, segments)| Found::new(row, seen, segments)))
     }
 
     /// This shard at this moment, whatever its writer does.
