@@ -2,7 +2,7 @@
 # The rows of benches/RESULTS.md that take more than one command: cold reads, reads beside the
 # server's own chores, many keys, many connections. Each measures both sides in one run.
 #
-#   benches/rows.sh ROW...        rows: writers text cold chores keys connections restart
+#   benches/rows.sh ROW...        rows: writers text json cold chores keys connections restart
 #
 # Needs a release build, and root for `cold`. Everything listens on loopback and keeps its data in one
 # folder, which is removed.
@@ -96,6 +96,53 @@ row_text() {
         ratio "$sets" "$core"
     done | median | sed 's/^/Set of 16 KiB of text over one core of zstd: /'
     end "$pid"
+}
+
+# 20,000 JSON values of 200 to 600 bytes against a tar of all of them through `zstd -3`.
+row_json() {
+    local state stored
+    make_json "$scratch/values"
+    tar -C "$scratch" -cf "$scratch/values.tar" values
+    zstd -3 -q -f "$scratch/values.tar" -o "$scratch/values.tar.zst"
+    server json --allow-user-key
+    "$SHARDKEEP" put -r --user-keys --quiet --server "$address" "$scratch/values" >"$scratch/json.put"
+    state=$("$SHARDKEEP" status --server "$address" --output json)
+    python3 - "$state" "$(stat -c %s "$scratch/values.tar.zst")" <<'END'
+import json, sys
+state, tar = json.loads(sys.argv[1]), int(sys.argv[2])
+store = state["store"]
+shards, dictionaries = store["shards"], store["dictionary_bytes"]
+stored = store["stored_bytes"] + shards * dictionaries
+print(f"{state['keys']} values of {store['logical_bytes']} B, tar and zstd -3: {tar} B")
+print(f"stored values and {store['dictionaries']} dictionaries in each of {shards} shards: {stored} B, {stored / tar:.3f} of it")
+print(f"the log with its records' headers and keys: {state['log_bytes']} B, {state['log_bytes'] / tar:.3f} of it")
+END
+    end "$pid"
+}
+
+# make_json FOLDER: the same values each time.
+make_json() {
+    mkdir -p "$1"
+    python3 - "$1" <<'END'
+import json, pathlib, random, sys, uuid
+draw = random.Random(20000)
+names = "Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas Klara Leo Mia Noah Olga Paul".split()
+streets = "Lindenweg Hauptstrasse Gartenweg Bahnhofstrasse Schulgasse Am Markt Ringstrasse Mühlweg".split()
+words = "handle with care please ring twice leave at the door gift wrap fragile call before delivery urgent".split()
+for number in range(20000):
+    order = {
+        "id": str(uuid.UUID(int=draw.getrandbits(128))), "type": "order", "number": number,
+        "created": f"2026-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}T{draw.randint(0, 23):02}:{draw.randint(0, 59):02}:{draw.randint(0, 59):02}Z",
+        "status": draw.choice(["pending", "paid", "shipped", "returned"]),
+        "customer": {"name": draw.choice(names), "email": f"{draw.choice(names).lower()}{draw.randint(1, 9999)}@example.org",
+                     "street": f"{draw.choice(streets)} {draw.randint(1, 199)}"},
+        "items": [{"sku": f"SKU-{draw.randint(0, 99999):05}", "quantity": draw.randint(1, 9), "price": draw.randint(99, 99999) / 100}
+                  for _ in range(draw.randint(0, 4))],
+    }
+    if draw.random() < 0.5:
+        order["note"] = " ".join(draw.choices(words, k=draw.randint(2, 8)))
+    pathlib.Path(sys.argv[1], f"{number:05}.json").write_text(json.dumps(order, separators=(",", ":")))
+END
 }
 
 # p99 of Gets at a steady rate, alone and beside GC, backups and scrub of another part of the data.
@@ -214,7 +261,7 @@ row_restart() {
     end "$pid"
 }
 
-for row in "${@:?which rows: writers text cold chores keys connections restart}"; do
+for row in "${@:?which rows: writers text json cold chores keys connections restart}"; do
     note "$row"
     "row_$row"
 done

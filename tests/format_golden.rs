@@ -1,17 +1,20 @@
-//! The format on disk, byte for byte: a segment with a record of every kind, and an index row, as
-//! format version 1 has them. What fails here makes existing stores unreadable.
+//! The format on disk, byte for byte: a segment of each format version with a record of every kind
+//! that it brought, and an index row. What fails here makes existing stores unreadable.
 
 use bytes::Bytes;
 use shardkeep::codec::{
-    self, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Membership, Record, SegmentHeader,
-    TombstoneNote, encode_blob_ref, open_sealed,
+    self, Dictionaries, Dictionary, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Membership,
+    Record, SegmentHeader, TombstoneNote, encode_blob_ref, open_sealed,
 };
 use shardkeep::index::{Place, Row};
 use shardkeep::log::{FrameWalk, LogIdentity, Payloads, Position, Step, inspect};
 use shardkeep::model::*;
 use std::fmt::Write as _;
 
-const GOLDEN: &str = include_str!("data/segment-v1.hex");
+const SEGMENT_V1: &str = include_str!("data/segment-v1.hex");
+const SEGMENT_V2: &str = include_str!("data/segment-v2.hex");
+/// A dictionary that zstd's own tool has trained, with the name 40000.
+const DICTIONARY: &str = include_str!("data/dictionary.hex");
 const SALT: u64 = 0x5a17_5a17_5a17_5a17;
 const STORE: StoreId = StoreId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const SHARD: ShardId = ShardId(3);
@@ -22,12 +25,22 @@ const SEGMENT: SegmentId = SegmentId(7);
 const ZSTD: &str = "28b52ffd20820d0100d06f6e6520686f6d6520666f72 \
     2065766572792076616c75652e200100964ee718";
 
+/// What the tool makes of [`ORDER`] with that dictionary.
+const ORDER_ZSTD: &str = "28b52ffd22409c660d0100238103392546fd787db8a4863278800d0106fc \
+    00039070e47a4bb0b01d7f199c06";
+const ORDER: &str = r#"{"type":"order","id":"ORD-123456","status":"shipped","currency":"EUR","customer":424242,"total":17.50}"#;
+
 fn raw() -> Vec<u8> {
     b"one home for every value. ".repeat(5)
 }
 
 fn zstd() -> Bytes {
-    let digits: Vec<u8> = ZSTD
+    digits(ZSTD)
+}
+
+/// The bytes of hex digits, whatever space is between them.
+fn digits(text: &str) -> Bytes {
+    let digits: Vec<u8> = text
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())
         .collect();
@@ -107,8 +120,34 @@ fn groups() -> [Vec<Record>; 2] {
     [puts, others]
 }
 
-fn segment_header() -> SegmentHeader {
+/// What format version 2 brought: a dictionary, and a value that needs it.
+fn groups_of_version_2() -> Vec<Vec<Record>> {
+    let dictionary = digits(DICTIONARY);
+    let mut dictionary = Record::bookkeeping(
+        Kind::Dictionary,
+        Bytes::copy_from_slice(&40_000u32.to_be_bytes()),
+        dictionary,
+    );
+    let payload = digits(ORDER_ZSTD);
+    let value = SealedValue {
+        info: ValueInfo {
+            raw_len: ORDER.len() as u64,
+            sum64: codec::sum64_of(ORDER.as_bytes()),
+        },
+        digest: None,
+        codec: Codec::Zstd,
+        payload_sum: codec::payload_sum(&payload),
+        payload,
+    };
+    let mut value = Record::of_value(Kind::Value, Bytes::from_static(b"order/123456"), value);
+    (dictionary.seq, dictionary.version) = (Seq(100), Version(190));
+    (value.seq, value.version) = (Seq(101), Version(200));
+    vec![vec![dictionary, value]]
+}
+
+fn segment_header(format: u32) -> SegmentHeader {
     SegmentHeader {
+        format,
         store: STORE,
         shard: SHARD,
         segment: SEGMENT,
@@ -121,11 +160,11 @@ fn segment_header() -> SegmentHeader {
     }
 }
 
-fn segment() -> Vec<u8> {
-    let mut bytes = segment_header().encode();
-    let mut prev_sum = segment_header().prev_sum;
+fn segment(format: u32, groups: &[Vec<Record>]) -> Vec<u8> {
+    let mut bytes = segment_header(format).encode();
+    let mut prev_sum = segment_header(format).prev_sum;
     let mut durable_offset = 4096;
-    for records in groups() {
+    for records in groups {
         let mut meta = Vec::new();
         records
             .iter()
@@ -188,19 +227,16 @@ fn from_hex(text: &str) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn a_segment_is_written_as_format_version_1_says() {
-    let golden: String = GOLDEN
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .fold(String::new(), |text, line| text + line + "\n");
-    assert_eq!(to_hex(&segment()), golden);
+/// The golden text, its comments aside.
+fn without_comments(golden: &str) -> String {
+    let lines = golden.lines().filter(|line| !line.starts_with('#'));
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
-#[test]
-fn a_segment_of_format_version_1_is_read() {
+/// The records of a golden segment, as a start reads them.
+fn read(golden: &str, format: u32) -> Vec<Vec<Record>> {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("00000007.seg"), from_hex(GOLDEN)).unwrap();
+    std::fs::write(dir.path().join("00000007.seg"), from_hex(golden)).unwrap();
     let owner = LogIdentity {
         store: STORE,
         shard: SHARD,
@@ -209,21 +245,28 @@ fn a_segment_of_format_version_1_is_read() {
     assert!(found.problems.is_empty() && found.made_good.is_empty());
     assert_eq!(found.missing, (1..7).map(SegmentId).collect::<Vec<_>>());
     let segment = found.segments[&SEGMENT].clone();
-    assert_eq!(segment.header, segment_header());
+    assert_eq!(segment.header, segment_header(format));
     let mut walk = FrameWalk::new(segment, 4096, found.ends[&SEGMENT], Payloads::Read);
     let mut read = Vec::new();
     while let Some(step) = walk.next_step().unwrap() {
         let Step::Frame(frame) = step else {
             panic!("{step:?}");
         };
-        read.push(
-            frame
-                .records
-                .into_iter()
-                .map(|scanned| scanned.record)
-                .collect::<Vec<_>>(),
-        );
+        let records = frame.records.into_iter();
+        read.push(records.map(|scanned| scanned.record).collect());
     }
+    read
+}
+
+#[test]
+fn a_segment_is_written_as_format_version_1_says() {
+    let written = to_hex(&segment(1, &groups()));
+    assert_eq!(written, without_comments(SEGMENT_V1));
+}
+
+#[test]
+fn a_segment_of_format_version_1_is_read() {
+    let read = read(SEGMENT_V1, 1);
     assert_eq!(read, groups());
     let blob = &read[0][1];
     let opened = open_sealed(blob.codec, blob.payload.clone(), blob.info.raw_len).unwrap();
@@ -231,7 +274,29 @@ fn a_segment_of_format_version_1_is_read() {
 }
 
 #[test]
-fn an_index_row_is_written_and_read_as_format_version_1_says() {
+fn a_segment_is_written_as_format_version_2_says() {
+    let written = to_hex(&segment(2, &groups_of_version_2()));
+    assert_eq!(written, without_comments(SEGMENT_V2));
+}
+
+#[test]
+fn a_segment_of_format_version_2_is_read() {
+    let read = read(SEGMENT_V2, 2);
+    assert_eq!(read, groups_of_version_2());
+    let [dictionary, value] = &read[0][..] else {
+        panic!("{read:?}");
+    };
+    let known = Dictionaries::default();
+    let parsed = Dictionary::parse(dictionary.payload.clone(), dictionary.version).unwrap();
+    assert_eq!(parsed.id().encode(), dictionary.id);
+    known.add(parsed.into()).unwrap();
+    let (payload, raw_len) = (value.payload.clone(), value.info.raw_len);
+    assert!(open_sealed(value.codec, payload.clone(), raw_len).is_err());
+    assert_eq!(known.open(value.codec, payload, raw_len).unwrap(), ORDER);
+}
+
+#[test]
+fn an_index_row_is_written_and_read_as_the_document_says() {
     let [puts, _] = groups();
     let place = Place {
         record: Position {

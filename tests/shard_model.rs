@@ -143,6 +143,7 @@ fn options(dir: &Path, durability: Durability, counter: Arc<VersionCounter>) -> 
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::new(Clock::default()),
         counter,
+        dictionaries: Arc::default(),
         transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }

@@ -39,6 +39,7 @@ fn open(dir: &Path, durability: Durability) -> ShardStore {
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::new(Clock::default()),
         counter: Arc::new(VersionCounter::default()),
+        dictionaries: Arc::default(),
         transactions: Arc::new(Transactions::one_by_one(1)),
     };
     let (store, _) = ShardStore::open(options, None).expect("an empty folder is a new shard");

@@ -1,8 +1,8 @@
-//! `status`: the store's size and counters, and what its groups of writes were like.
+//! `status`: the store's size and counters, what it holds, and what its groups of writes were like.
 
 use super::exit::{CliError, Exit};
 use super::session::Session;
-use crate::model::{GroupReport, Spread};
+use crate::model::{GroupReport, Spread, StoreReport};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
@@ -14,7 +14,7 @@ use serde_json::json;
 /// The server's.
 pub async fn run(session: &Session) -> Result<Exit, CliError> {
     let client = session.connect().await?;
-    let (stats, writes) = client.stats_with_writes().await?;
+    let (stats, details) = client.stats_in_detail().await?;
     let rows = [
         ("keys", HumanCount(stats.key_count).to_string()),
         ("highest version", HumanCount(stats.max_version).to_string()),
@@ -23,10 +23,13 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         ("on disk", HumanBytes(stats.disk_bytes()).to_string()),
     ];
     let mut text = format!("shardkeep at {}\n{}", session.server, table(&rows));
-    if let Some(writes) = &writes {
+    if let Some(details) = &details {
+        text.push_str("\nwhat it holds\n");
+        text.push_str(&store_table(&details.store));
         text.push_str("\nwrites since its start, all shards\n");
-        text.push_str(&group_table(&writes.total));
+        text.push_str(&group_table(&details.writes.total));
     }
+    let (store, writes) = details.map(|it| (it.store, it.writes)).unzip();
     let value = json!({
         "server": session.server,
         "keys": stats.key_count,
@@ -34,10 +37,29 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         "log_bytes": stats.log_bytes,
         "index_bytes": stats.index_bytes,
         "disk_bytes": stats.disk_bytes(),
+        "store": store,
         "writes": writes,
     });
     session.terminal.result(&text, &value)?;
     Ok(Exit::Ok)
+}
+
+/// What the values take, from what clients sent to what is on the disk.
+fn store_table(store: &StoreReport) -> String {
+    let bytes = |number: u64| HumanBytes(number).to_string();
+    let dictionaries = HumanCount(store.dictionaries).to_string();
+    let size = bytes(store.dictionary_bytes);
+    table(&[
+        ("values", bytes(store.logical_bytes)),
+        ("values, equal ones once", bytes(store.unique_bytes)),
+        ("values, compressed", bytes(store.stored_bytes)),
+        ("in the log, for GC to free", bytes(store.dead_bytes)),
+        (
+            "contents with a home of their own",
+            HumanCount(store.blobs).to_string(),
+        ),
+        ("zstd dictionaries", format!("{dictionaries} ({size})")),
+    ])
 }
 
 /// Names on the left, numbers flush right.

@@ -18,7 +18,7 @@ pub use error::{ClientError, Result, cause_of};
 pub use lane::{Lane, Protocol};
 pub use reply::{Found, Head, Listed, Stats};
 
-use crate::model::{Digest, Version, WriteReport};
+use crate::model::{Digest, StatusReport, Version};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};
 use bytes::Bytes;
 use connect::{Badger, Pool};
@@ -201,19 +201,19 @@ impl Client {
         Ok(self.status(keyed(b"stats")).await?.0)
     }
 
-    /// As [`Client::stats`], with what the server's groups of writes were like, if it counts them.
+    /// As [`Client::stats`], with what only shardkeep knows, if the server is one.
     ///
     /// # Errors
     /// Those of every call.
-    pub async fn stats_with_writes(&self) -> Result<(Stats, Option<WriteReport>)> {
+    pub async fn stats_in_detail(&self) -> Result<(Stats, Option<StatusReport>)> {
         let asked = Item {
-            data: Bytes::from_static(br#"{"with":"writes"}"#),
+            data: Bytes::from_static(br#"{"with":"details"}"#),
             ..keyed(b"stats")
         };
         self.status(asked).await
     }
 
-    async fn status(&self, item: Item) -> Result<(Stats, Option<WriteReport>)> {
+    async fn status(&self, item: Item) -> Result<(Stats, Option<StatusReport>)> {
         let reply = self
             .ask("status", Repeat::Always, item, send_status)
             .await?;

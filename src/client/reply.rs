@@ -1,7 +1,7 @@
 //! Reads answers: the protocol's codes into errors, its JSON and strings into values.
 
 use super::{ClientError, Result, sum64};
-use crate::model::{Version, WriteReport};
+use crate::model::{StatusReport, Version};
 use crate::proto::zstdb::ItemReply;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -172,17 +172,17 @@ pub(super) fn number(call: &'static str, address: &str, text: &[u8]) -> Result<u
     })
 }
 
-/// The answer of Status: JSON whose members are strings, but for `writes`, which is there when it
-/// was asked for and the server knows it.
-pub(super) fn stats(address: &str, data: &[u8]) -> Result<(Stats, Option<WriteReport>)> {
+/// The answer of Status: JSON whose members are strings, but for `details`, which are there when they
+/// were asked for and the server knows them.
+pub(super) fn stats(address: &str, data: &[u8]) -> Result<(Stats, Option<StatusReport>)> {
     let unread = |error: serde_json::Error| ClientError::Answer {
         call: "status",
         address: address.to_owned(),
         cause: error.to_string(),
     };
     let mut members: HashMap<String, Value> = serde_json::from_slice(data).map_err(unread)?;
-    let writes = members.remove("writes").map(serde_json::from_value);
-    let writes = writes.transpose().map_err(unread)?;
+    let details = members.remove("details").map(serde_json::from_value);
+    let details = details.transpose().map_err(unread)?;
     let member = |name: &str| {
         let text = members.get(name).and_then(Value::as_str).unwrap_or("");
         number("status", address, text.as_bytes())
@@ -193,7 +193,7 @@ pub(super) fn stats(address: &str, data: &[u8]) -> Result<(Stats, Option<WriteRe
         log_bytes: member("vlog_size")?,
         index_bytes: member("lsm_size")?,
     };
-    Ok((stats, writes))
+    Ok((stats, details))
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn stats_are_read_from_strings() {
         let text = br#"{"key_count":"2","lsm_size":"10","max_version":"3","vlog_size":"90"}"#;
-        let (told, writes) = stats("s:1", text).expect("stats");
-        assert_eq!((told.key_count, told.disk_bytes(), writes), (2, 100, None));
+        let (told, details) = stats("s:1", text).expect("stats");
+        assert_eq!((told.key_count, told.disk_bytes(), details), (2, 100, None));
     }
 }

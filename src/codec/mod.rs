@@ -7,20 +7,26 @@
 
 mod checksum;
 mod cursor;
+mod dictionary;
 mod frame;
 mod record;
 mod seal;
 mod segment_header;
+mod train;
 
 pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, sum64_of};
 pub use cursor::{Cursor, put_varint};
+pub use dictionary::{
+    DICTIONARY_SIZE_MAX, Dictionaries, Dictionary, DictionaryEncoder, DictionaryId,
+};
 pub use frame::{FRAME_HEADER_SIZE, FrameHeader, Membership, Role};
 pub use record::{
     FLAG_CONTENT, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote,
     decode_blob_ref, encode_blob_ref,
 };
-pub use seal::{Sealer, open_sealed, unfold};
+pub use seal::{Sealer, is_noise, open_sealed, unfold};
 pub use segment_header::{FORMAT_VERSION, SEGMENT_HEADER_SIZE, SegmentHeader};
+pub use train::{Samples, Trained, Training, train};
 
 /// Why bytes at rest are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +71,9 @@ pub enum FormatError {
         /// What it holds.
         value: u64,
     },
+    /// The payload was compressed with a dictionary that is not known here.
+    #[error("the zstd dictionary {0} that the payload was compressed with is missing")]
+    Dictionary(DictionaryId),
     /// zstd refuses the payload.
     #[error("payload does not decompress: {0}")]
     Decompress(String),

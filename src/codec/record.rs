@@ -32,11 +32,13 @@ pub enum Space {
     Slot,
     /// A transaction: its number, 8 bytes, big-endian.
     Transaction,
+    /// A zstd dictionary: its id, 4 bytes, big-endian.
+    Dictionary,
 }
 
 impl Space {
     /// All of them, in the order in which they are walked.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Key,
         Self::Blob,
         Self::Reference,
@@ -44,6 +46,7 @@ impl Space {
         Self::Mark,
         Self::Slot,
         Self::Transaction,
+        Self::Dictionary,
     ];
 
     /// The byte that rows of this space begin with.
@@ -57,6 +60,7 @@ impl Space {
             Self::Mark => b'm',
             Self::Slot => b'h',
             Self::Transaction => b't',
+            Self::Dictionary => b'd',
         }
     }
 }
@@ -89,10 +93,12 @@ pub enum Kind {
     SlotLeft,
     /// A transaction was given up: what its prepare says never came to be.
     Aborted,
+    /// A zstd dictionary, for as long as the log is there.
+    Dictionary = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Value,
         Self::Link,
         Self::Tombstone,
@@ -105,6 +111,7 @@ impl Kind {
         Self::Counter,
         Self::SlotLeft,
         Self::Aborted,
+        Self::Dictionary,
     ];
 
     /// The byte on disk.
@@ -123,8 +130,8 @@ impl Kind {
             value: u64::from(byte),
         };
         Self::ALL
-            .get(usize::from(byte).wrapping_sub(1))
-            .copied()
+            .into_iter()
+            .find(|kind| kind.byte() == byte)
             .ok_or(unknown)
     }
 
@@ -139,6 +146,7 @@ impl Kind {
             Self::Horizon | Self::Counter => Space::Mark,
             Self::SlotLeft => Space::Slot,
             Self::Aborted => Space::Transaction,
+            Self::Dictionary => Space::Dictionary,
         }
     }
 
@@ -149,10 +157,11 @@ impl Kind {
         matches!(self, Self::Tombstone | Self::BlobGone | Self::ReferenceGone)
     }
 
-    /// Whether the payload is a value that a client sent, rather than bookkeeping.
+    /// Whether the payload is a value that a client sent, or what opens one, rather than bookkeeping
+    /// that the index cannot do without.
     #[must_use]
     pub const fn holds_value(self) -> bool {
-        matches!(self, Self::Value | Self::Blob)
+        matches!(self, Self::Value | Self::Blob | Self::Dictionary)
     }
 }
 
@@ -454,6 +463,11 @@ mod tests {
             assert_eq!(Kind::parse(kind.byte()), Ok(kind));
         }
         assert!(Kind::parse(0).is_err());
-        assert!(Kind::parse(13).is_err());
+        assert!(
+            (13..=15)
+                .chain(17..=255)
+                .all(|byte| Kind::parse(byte).is_err())
+        );
+        assert_eq!(Kind::Dictionary.byte(), 16);
     }
 }

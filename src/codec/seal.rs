@@ -1,10 +1,10 @@
 //! Sealing a raw value at the door, opening it on its way out.
 
-use super::{FormatError, payload_sum};
+use super::{DictionaryEncoder, DictionaryId, FormatError, payload_sum};
 use crate::model::{Codec, Digest, SealedValue, ValueInfo};
 use bytes::Bytes;
 use std::cell::RefCell;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CCtx, DCtx, SafeResult, get_error_name};
 
 /// How values are made smaller.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +24,9 @@ const COMPRESSIBLE_MIN: usize = 32;
 const NOISE_MAX: usize = 64 * 1024;
 
 thread_local! {
-    /// A context is some hundred KiB of tables: one per thread and level, not one per value.
-    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    /// A context is some hundred KiB of tables: one per thread, not one per value.
+    static COMPRESSOR: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 impl Sealer {
@@ -34,7 +34,19 @@ impl Sealer {
     /// were computed by the caller, who needed them for its decisions.
     #[must_use]
     pub fn seal(&self, raw: Bytes, info: ValueInfo, digest: Option<Digest>) -> SealedValue {
-        let (codec, payload) = match self.compress(&raw) {
+        self.seal_with(None, raw, info, digest)
+    }
+
+    /// As [`Sealer::seal`], with a dictionary for values of its sort, prepared for this level.
+    #[must_use]
+    pub fn seal_with(
+        &self,
+        dictionary: Option<&DictionaryEncoder>,
+        raw: Bytes,
+        info: ValueInfo,
+        digest: Option<Digest>,
+    ) -> SealedValue {
+        let (codec, payload) = match self.compress(&raw, dictionary) {
             Some(smaller) => (Codec::Zstd, smaller),
             None => (Codec::Raw, raw),
         };
@@ -47,35 +59,49 @@ impl Sealer {
         }
     }
 
-    fn compress(&self, raw: &[u8]) -> Option<Bytes> {
+    fn compress(&self, raw: &[u8], dictionary: Option<&DictionaryEncoder>) -> Option<Bytes> {
         if self.level == 0 || raw.len() < COMPRESSIBLE_MIN {
             return None;
         }
         if raw.len() > self.probe_size.saturating_mul(2) {
             let start = (raw.len() - self.probe_size) / 2;
-            self.compress_unless_noise(&raw[start..start + self.probe_size])?;
+            self.compress_unless_noise(&raw[start..start + self.probe_size], None)?;
         }
-        self.compress_unless_noise(raw).map(Bytes::from)
+        self.compress_unless_noise(raw, dictionary).map(Bytes::from)
     }
 
-    fn compress_unless_noise(&self, raw: &[u8]) -> Option<Vec<u8>> {
+    fn compress_unless_noise(
+        &self,
+        raw: &[u8],
+        dictionary: Option<&DictionaryEncoder>,
+    ) -> Option<Vec<u8>> {
         if raw.len() <= NOISE_MAX && is_noise(raw) {
             return None;
         }
-        self.compress_if_smaller(raw)
+        self.compress_if_smaller(raw, dictionary)
     }
 
     /// The zstd frame, if it is smaller by `min_gain`. Its room is exactly what it may take, so
     /// zstd itself gives up on a value that does not get there.
-    fn compress_if_smaller(&self, raw: &[u8]) -> Option<Vec<u8>> {
+    fn compress_if_smaller(
+        &self,
+        raw: &[u8],
+        dictionary: Option<&DictionaryEncoder>,
+    ) -> Option<Vec<u8>> {
         let limit = (raw.len() as f64 * (1.0 - self.min_gain)) as usize;
         COMPRESSOR.with_borrow_mut(|slot| {
-            if !matches!(slot, Some((level, _)) if *level == self.level) {
-                *slot = Some((self.level, Compressor::new(self.level).ok()?));
-            }
-            let (_, compressor) = slot.as_mut()?;
+            let context = match slot {
+                Some(context) => context,
+                None => slot.insert(CCtx::try_create()?),
+            };
             let mut out = Vec::with_capacity(limit.max(1));
-            compressor.compress_to_buffer(raw, &mut out).ok()?;
+            match dictionary {
+                Some(dictionary) => {
+                    context.compress_using_cdict(&mut out, raw, dictionary.prepared())
+                }
+                None => context.compress(&mut out, raw, self.level),
+            }
+            .ok()?;
             out.shrink_to_fit();
             Some(out)
         })
@@ -83,8 +109,9 @@ impl Sealer {
 }
 
 /// Whether bytes are spread like dice throws and repeat nothing, so that neither zstd's entropy stage
-/// nor its matches can gain from them.
-fn is_noise(raw: &[u8]) -> bool {
+/// nor its matches can gain from them. For values of up to 64 KiB.
+#[must_use]
+pub fn is_noise(raw: &[u8]) -> bool {
     // Text repeats itself soon: this order finds out at once.
     let repeats = if raw.len() <= 4096 {
         repeats::<2048>(raw)
@@ -130,33 +157,48 @@ fn span(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
 }
 
-/// The raw value of a payload.
+/// The raw value of a payload that stands alone.
 ///
 /// # Errors
-/// `Decompress` when zstd refuses the payload or it does not have the length it should.
+/// `Dictionary` when it was compressed with one, `Decompress` when zstd refuses the payload or it
+/// does not have the length it should.
 pub fn open_sealed(codec: Codec, payload: Bytes, raw_len: u64) -> Result<Bytes, FormatError> {
+    match DictionaryId::of_payload(codec, &payload) {
+        Some(id) => Err(FormatError::Dictionary(id)),
+        None => open_alone(codec, payload, raw_len),
+    }
+}
+
+/// The raw value of a payload that names no dictionary.
+pub(super) fn open_alone(codec: Codec, payload: Bytes, raw_len: u64) -> Result<Bytes, FormatError> {
     match codec {
         Codec::Raw if payload.len() as u64 == raw_len => Ok(payload),
         Codec::Raw => Err(FormatError::Field {
             field: "raw length",
             value: raw_len,
         }),
-        Codec::Zstd => decompress(&payload, raw_len),
+        Codec::Zstd => with_decompressor(raw_len, |context, out| context.decompress(out, &payload)),
     }
 }
 
-fn decompress(payload: &[u8], raw_len: u64) -> Result<Bytes, FormatError> {
+/// What `work` unfolds with this thread's context, which must be `raw_len` bytes.
+pub(super) fn with_decompressor(
+    raw_len: u64,
+    work: impl FnOnce(&mut DCtx<'static>, &mut Vec<u8>) -> SafeResult,
+) -> Result<Bytes, FormatError> {
     let capacity = usize::try_from(raw_len).map_err(|_| FormatError::Field {
         field: "raw length",
         value: raw_len,
     })?;
-    let failed = |error: std::io::Error| FormatError::Decompress(error.to_string());
-    let raw = DECOMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = Some(Decompressor::new().map_err(failed)?);
-        }
-        let decompressor = slot.as_mut().expect("made just above");
-        decompressor.decompress(payload, capacity).map_err(failed)
+    let mut raw = Vec::with_capacity(capacity);
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let no_memory = || FormatError::Decompress("no memory for a context".to_owned());
+        let context = match slot {
+            Some(context) => context,
+            None => slot.insert(DCtx::try_create().ok_or_else(no_memory)?),
+        };
+        work(context, &mut raw)
+            .map_err(|code| FormatError::Decompress(get_error_name(code).to_owned()))
     })?;
     if raw.len() == capacity {
         Ok(Bytes::from(raw))
@@ -270,7 +312,7 @@ mod tests {
                 let from = from % raw.len();
                 raw.extend_from_within(from..(from + count).min(raw.len()));
             }
-            prop_assert!(!is_noise(&raw) || SEALER.compress_if_smaller(&raw).is_none());
+            prop_assert!(!is_noise(&raw) || SEALER.compress_if_smaller(&raw, None).is_none());
         }
     }
 

@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes before the first frame. Two copies of the header stand in them, so that one damaged
 /// sector does not make a segment unreadable.
 pub const SEGMENT_HEADER_SIZE: usize = 4096;
-/// The format this program writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format this program writes; it reads every one before.
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"shkpseg\0";
 const COPY_SIZE: usize = 104;
@@ -17,6 +17,8 @@ const COPY_OFFSETS: [usize; 2] = [0, 2048];
 /// See `FORMAT.md`, "Segment header".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// The format that its records are of: [`FORMAT_VERSION`], or an earlier one.
+    pub format: u32,
     /// The store.
     pub store: StoreId,
     /// The shard.
@@ -44,7 +46,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(COPY_SIZE);
         copy.extend_from_slice(MAGIC);
-        copy.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        copy.extend_from_slice(&self.format.to_le_bytes());
         copy.extend_from_slice(&self.shard.0.to_le_bytes());
         copy.extend_from_slice(&[0; 2]);
         copy.extend_from_slice(&self.store.0.to_le_bytes());
@@ -108,6 +110,7 @@ impl SegmentHeader {
         cursor.take(2)?;
         let store = StoreId(cursor.u128()?);
         Ok(Self {
+            format,
             store,
             shard,
             segment: SegmentId(cursor.u64()?),
@@ -127,6 +130,7 @@ mod tests {
 
     fn sample() -> SegmentHeader {
         SegmentHeader {
+            format: FORMAT_VERSION,
             store: StoreId(0x0102),
             shard: ShardId(3),
             segment: SegmentId(7),
@@ -164,7 +168,7 @@ mod tests {
     fn the_offsets_are_those_of_the_format_document() {
         let block = sample().encode();
         assert_eq!(&block[0..8], MAGIC);
-        assert_eq!(block[8..12], 1u32.to_le_bytes());
+        assert_eq!(block[8..12], FORMAT_VERSION.to_le_bytes());
         assert_eq!(block[12..14], 3u16.to_le_bytes());
         assert_eq!(block[16..32], 0x0102u128.to_le_bytes());
         assert_eq!(block[32..40], 7u64.to_le_bytes());

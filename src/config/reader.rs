@@ -106,14 +106,18 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn size<T: TryFrom<u64>>(&mut self, key: &str, range: RangeInclusive<u64>) -> T {
-        self.read(key, |text| {
-            let bytes = units::size(text)?;
-            let [low, high] = [range.start(), range.end()].map(|it| units::format_size(*it));
-            let remedy = format!("give a size from {low} to {high}");
-            if !range.contains(&bytes) {
-                return Err(Fault::new("out of range", remedy));
-            }
-            T::try_from(bytes).map_err(|_| Fault::new("too large for this machine", remedy))
+        self.read(key, |text| size_in(units::size(text)?, &range, ""))
+    }
+
+    /// A size in the range, or 0, which is `None`.
+    pub(super) fn size_or_none<T: TryFrom<u64>>(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Option<T> {
+        self.read(key, |text| match units::size(text)? {
+            0 => Ok(None),
+            bytes => size_in(bytes, &range, "0, or ").map(Some),
         })
     }
 
@@ -167,4 +171,13 @@ impl<'a> Reader<'a> {
             Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()))
         })
     }
+}
+
+fn size_in<T: TryFrom<u64>>(bytes: u64, range: &RangeInclusive<u64>, or: &str) -> Result<T, Fault> {
+    let [low, high] = [range.start(), range.end()].map(|it| units::format_size(*it));
+    let remedy = format!("give {or}a size from {low} to {high}");
+    if !range.contains(&bytes) {
+        return Err(Fault::new("out of range", remedy));
+    }
+    T::try_from(bytes).map_err(|_| Fault::new("too large for this machine", remedy))
 }

@@ -126,6 +126,7 @@ fn compression(r: &mut Reader) -> Compression {
         level: r.number("compression.level", 0..=19),
         probe_size: r.size("compression.probe_size", KIB..=GIB),
         min_gain: r.number("compression.min_gain", 0.0..=0.99),
+        dictionary_size: r.size_or_none("compression.dictionary_size", 4 * KIB..=112 * KIB),
         offload_size: r.size("compression.offload_size", 0..=GIB),
         threads: r.number_or_auto("compression.threads", 1..=1024),
     }

@@ -151,6 +151,8 @@ pub struct Compression {
     pub probe_size: usize,
     /// Store raw when compression gains less than this share (0.05 is 5 %).
     pub min_gain: f64,
+    /// Largest zstd dictionary in bytes; `None` trains none.
+    pub dictionary_size: Option<usize>,
     /// Values from this size on are hashed and compressed on the CPU pool.
     pub offload_size: usize,
     /// Threads of the CPU pool; `None` for one per core.

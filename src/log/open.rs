@@ -4,7 +4,8 @@ use super::tail::{AdoptedGroup, Tail, proven_end, scan_tail, split_tail, torn_le
 use super::writer::{Active, random_salt};
 use super::{Log, LogError, LogIdentity, LogOptions, Position, Segment, SegmentMap, file};
 use crate::codec::{
-    FRAME_HEADER_SIZE, FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader,
+    FORMAT_VERSION, FRAME_HEADER_SIZE, FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE,
+    SegmentHeader,
 };
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use arc_swap::ArcSwap;
@@ -142,7 +143,7 @@ impl Opened {
     }
 
     /// Starts a new segment behind a tail that is not clean, or behind any frame at all: only an
-    /// empty segment is continued. Unproven groups are copied into it and synced.
+    /// empty segment of today's format is continued. Unproven groups are copied into it and synced.
     fn continue_after(
         &mut self,
         kept: Position,
@@ -150,7 +151,8 @@ impl Opened {
         adopted: Vec<AdoptedGroup>,
     ) -> Result<(), LogError> {
         let clean = adopted.is_empty() && tail.stopped.is_none() && kept.offset == tail.end;
-        if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean {
+        let format = self.log.active.segment.header.format;
+        if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean && format == FORMAT_VERSION {
             return Ok(());
         }
         // The copies are durable before the new segment has its name: until then the old segment
@@ -212,6 +214,7 @@ fn create(place: &Place<'_>, context: OpenContext) -> Result<Opened, LogError> {
         return Err(LogError::lost(place.dir));
     }
     let header = SegmentHeader {
+        format: FORMAT_VERSION,
         store: place.owner.store,
         shard: place.owner.shard,
         segment: SegmentId(1),

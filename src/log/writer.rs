@@ -3,7 +3,9 @@
 use super::group::{self, PreparedGroup};
 use super::segment::full_or_io;
 use super::{LogError, LogIdentity, Position, Segment, SharedSegments, file, shelf};
-use crate::codec::{FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::codec::{
+    FORMAT_VERSION, FrameHeader, Membership, Record, SEGMENT_HEADER_SIZE, SegmentHeader,
+};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -261,6 +263,7 @@ impl Log {
     pub(super) fn next_segment(&self, context: GroupContext) -> Result<Segment, LogError> {
         let last = &self.active;
         let header = SegmentHeader {
+            format: FORMAT_VERSION,
             store: self.owner.store,
             shard: self.owner.shard,
             segment: SegmentId(last.segment.id().0 + 1),

@@ -25,6 +25,7 @@ pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Ver
 pub use key::{KEY_SIZE_MAX, Key};
 pub use range::{Direction, KeyRange};
 pub use report::{
-    GroupReport, Problem, RestoreReport, ShardGroupReport, VerifyReport, WriteReport,
+    GroupReport, Problem, RestoreReport, ShardGroupReport, StatusReport, StoreReport, VerifyReport,
+    WriteReport,
 };
 pub use value::{Codec, SealedValue, ValueInfo};

@@ -89,6 +89,50 @@ pub struct WriteReport {
     pub shards: Vec<ShardGroupReport>,
 }
 
+/// What the store holds and takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Live keys.
+    pub key_count: u64,
+    /// The last version given.
+    pub max_version: u64,
+    /// Bytes of the index on disk.
+    pub index_bytes: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Raw bytes of all values, equal ones counted each time.
+    pub logical_bytes: u64,
+    /// Raw bytes of all contents, each once.
+    pub unique_bytes: u64,
+    /// Compressed bytes of all contents, each once.
+    pub stored_bytes: u64,
+    /// Bytes in the log that nothing points to any more.
+    pub dead_bytes: u64,
+    /// Contents with a home of their own.
+    pub blobs: u64,
+    /// References to them.
+    pub references: u64,
+    /// Segments of all logs.
+    pub segments: u64,
+    /// zstd dictionaries that small values are compressed with.
+    pub dictionaries: u64,
+    /// Their bytes, each once.
+    pub dictionary_bytes: u64,
+    /// Shards.
+    pub shards: u64,
+    /// Shards that cannot be read now.
+    pub shards_down: u64,
+}
+
+/// The state of a server, for people and their dashboards.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// What its store holds.
+    pub store: StoreReport,
+    /// What its writes were like.
+    pub writes: WriteReport,
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;

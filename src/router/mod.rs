@@ -88,7 +88,7 @@ impl Router {
 
     /// The store's version counter.
     #[must_use]
-    pub fn counter(&self) -> &VersionCounter {
+    pub fn counter(&self) -> &Arc<VersionCounter> {
         &self.counter
     }
 

@@ -2,51 +2,25 @@
 
 use super::{Service, blocking};
 use crate::dedup::SweepReport;
-use crate::model::{Command, Error, Result, ShardGroupReport, WriteReport};
+use crate::model::{
+    Command, Error, Result, ShardGroupReport, StatusReport, StoreReport, WriteReport,
+};
 use crate::shard::{GcOutcome, GroupStats};
-
-/// What the store holds and takes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Stats {
-    /// Live keys.
-    pub key_count: u64,
-    /// The last version given.
-    pub max_version: u64,
-    /// Bytes of the index on disk.
-    pub index_bytes: u64,
-    /// Bytes of the log on disk.
-    pub log_bytes: u64,
-    /// Raw bytes of all values, equal ones counted each time.
-    pub logical_bytes: u64,
-    /// Raw bytes of all contents, each once.
-    pub unique_bytes: u64,
-    /// Compressed bytes of all contents, each once.
-    pub stored_bytes: u64,
-    /// Bytes in the log that nothing points to any more.
-    pub dead_bytes: u64,
-    /// Contents with a home of their own.
-    pub blobs: u64,
-    /// References to them.
-    pub references: u64,
-    /// Segments of all logs.
-    pub segments: u64,
-    /// Shards.
-    pub shards: u64,
-    /// Shards that cannot be read now.
-    pub shards_down: u64,
-}
 
 impl Service {
     /// What the store holds and takes. Shards that cannot be read are counted and left out.
     ///
     /// # Errors
     /// `Internal` when the task fails.
-    pub async fn stats(&self) -> Result<Stats> {
+    pub async fn stats(&self) -> Result<StoreReport> {
         let router = self.router().clone();
+        let dictionaries = self.0.parts.dictionaries.clone();
         blocking(move || {
-            let mut stats = Stats {
+            let mut stats = StoreReport {
+                dictionaries: dictionaries.count() as u64,
+                dictionary_bytes: dictionaries.sum(|it| it.bytes().len() as u64),
                 max_version: router.counter().current().0,
-                ..Stats::default()
+                ..StoreReport::default()
             };
             for (_, shard) in router.stats() {
                 stats.shards += 1;
@@ -71,8 +45,7 @@ impl Service {
     }
 
     /// What the groups of writes were like since the start.
-    #[must_use]
-    pub fn write_report(&self) -> WriteReport {
+    fn write_report(&self) -> WriteReport {
         let mut total = GroupStats::default();
         let mut shards = Vec::new();
         for (id, stats) in self.router().group_stats() {
@@ -86,6 +59,17 @@ impl Service {
             total: total.report(),
             shards,
         }
+    }
+
+    /// What the store holds and takes, and what its writes were like.
+    ///
+    /// # Errors
+    /// As [`Service::stats`].
+    pub async fn report(&self) -> Result<StatusReport> {
+        Ok(StatusReport {
+            store: self.stats().await?,
+            writes: self.write_report(),
+        })
     }
 
     /// Makes everything written durable.

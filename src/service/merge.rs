@@ -171,6 +171,10 @@ impl Service {
         match change {
             Change::Blob { digest, value } => self.merge_blob(digest, value, holder).await,
             Change::Sealed { at, value } => {
+                let value = self.0.sealing.seal_again(value).map_err(|error| {
+                    let message = format!("the backup's value of key {}: {error}", at.key);
+                    Error::corrupt("BACKUP_DAMAGED", message)
+                })?;
                 let command = command_of(&at.key, PutBody::Small(value), &at.target());
                 self.run(&at.key, command).await
             }

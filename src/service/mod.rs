@@ -38,7 +38,9 @@ mod page_hint;
 mod put;
 mod recent;
 mod restore;
+mod sampler;
 mod scan;
+mod sealing;
 mod store_book;
 
 pub use backup::BackupDone;
@@ -46,20 +48,20 @@ pub use cpu::CpuPool;
 pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head};
-pub use housekeeping::Stats;
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{Page, Scan, ScanItem, ScanStream};
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;
-use crate::codec::Sealer;
+use crate::codec::{Dictionaries, Sealer};
 use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
 use crate::model::{Error, ErrorKind, Key, Result, Timestamp, Version};
 use crate::router::Router;
 use page_hint::PageHints;
 use recent::RecentValues;
+use sealing::Sealing;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -84,6 +86,8 @@ struct Rules {
 pub struct Parts {
     /// All shards.
     pub router: Router,
+    /// The dictionaries that the shards' logs hold.
+    pub dictionaries: Arc<Dictionaries>,
     /// Content across shards.
     pub dedup: Dedup,
     /// Whether the disk has room.
@@ -100,7 +104,7 @@ pub struct Parts {
 struct Inner {
     parts: Parts,
     rules: Rules,
-    sealer: Sealer,
+    sealing: Sealing,
     cpu: CpuPool,
     pages: PageHints,
     recent: RecentValues,
@@ -133,11 +137,17 @@ impl Service {
             probe_size: config.compression.probe_size,
             min_gain: config.compression.min_gain,
         };
+        let sealing = Sealing::new(
+            sealer,
+            config.compression.dictionary_size,
+            parts.dictionaries.clone(),
+            parts.router.counter().clone(),
+        );
         let cpu = CpuPool::new(config.compression.threads);
         Self(Arc::new(Inner {
             parts,
             rules,
-            sealer,
+            sealing,
             cpu,
             pages: PageHints::default(),
             recent: RecentValues::new(config.storage.value_cache_size),

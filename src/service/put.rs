@@ -323,9 +323,9 @@ impl Service {
     }
 
     pub(super) async fn seal(&self, value: Checked) -> Result<SealedValue> {
-        let sealer = self.0.sealer;
+        let sealing = self.0.sealing.clone();
         let offload = value.data.len() >= self.rules().offload_size;
-        let seal = move || sealer.seal(value.data, value.info, value.digest);
+        let seal = move || sealing.seal(value.data, value.info, value.digest);
         if offload {
             self.0.cpu.run(seal).await
         } else {

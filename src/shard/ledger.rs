@@ -143,7 +143,8 @@ impl Totals {
             | Kind::Horizon
             | Kind::Counter
             | Kind::SlotLeft
-            | Kind::Aborted => Self::default(),
+            | Kind::Aborted
+            | Kind::Dictionary => Self::default(),
         }
     }
 }

@@ -36,6 +36,7 @@
 mod actor;
 mod courier;
 mod cut;
+mod dictionary;
 mod epoch;
 mod error;
 mod gc;

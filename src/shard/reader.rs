@@ -7,7 +7,7 @@ use super::plan::HORIZON_MARK;
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
 use crate::codec::{
-    Cursor, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref, open_sealed,
+    Cursor, Dictionaries, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref,
     payload_sum,
 };
 use crate::index::{Index, IndexError, IndexSnapshot, Row};
@@ -24,6 +24,7 @@ pub struct ShardReader {
     index: Arc<Index>,
     segments: SharedSegments,
     epochs: Epochs,
+    dictionaries: Arc<Dictionaries>,
 }
 
 /// What a look for a key's newest record found.
@@ -43,14 +44,23 @@ pub struct Found {
     /// How many groups were in the index before it was looked up.
     pub seen: Epoch,
     segments: Arc<SegmentMap>,
+    /// For a compressed payload only: all readers share it, and counting them costs.
+    dictionaries: Option<Arc<Dictionaries>>,
 }
 
 impl Found {
-    pub(super) fn new(row: Row, seen: Epoch, segments: Arc<SegmentMap>) -> Self {
+    pub(super) fn new(
+        row: Row,
+        seen: Epoch,
+        segments: Arc<SegmentMap>,
+        dictionaries: &Arc<Dictionaries>,
+    ) -> Self {
+        let is_compressed = row.codec == Codec::Zstd;
         Self {
             row,
             seen,
             segments,
+            dictionaries: is_compressed.then(|| dictionaries.clone()),
         }
     }
 
@@ -100,19 +110,24 @@ impl Found {
         }
     }
 
-    /// The stored value as it is.
+    /// The stored value, in a form that needs no dictionary.
     ///
     /// # Errors
-    /// As [`Found::payload`].
+    /// As [`Found::payload`] and [`Found::open`].
     pub fn sealed(&self, digest: Option<Digest>) -> Result<SealedValue, ShardError> {
-        let payload = self.payload()?;
-        Ok(SealedValue {
+        let value = SealedValue {
             info: self.row.info,
             digest,
             codec: self.row.codec,
             payload_sum: self.row.payload_sum,
-            payload,
-        })
+            payload: self.payload()?,
+        };
+        match &self.dictionaries {
+            Some(dictionaries) => dictionaries
+                .without(value)
+                .map_err(|error| self.damaged(error.to_string())),
+            None => Ok(value),
+        }
     }
 
     /// The raw value of a payload that was read.
@@ -120,7 +135,11 @@ impl Found {
     /// # Errors
     /// `Damaged` when it does not decompress to what it was.
     pub fn open(&self, payload: Bytes) -> Result<Bytes, ShardError> {
-        open_sealed(self.row.codec, payload, self.row.info.raw_len)
+        let Some(dictionaries) = &self.dictionaries else {
+            return Ok(payload);
+        };
+        dictionaries
+            .open(self.row.codec, payload, self.row.info.raw_len)
             .map_err(|error| self.damaged(error.to_string()))
     }
 
@@ -163,7 +182,7 @@ impl Found {
         }
     }
 
-    fn damaged(&self, what: String) -> ShardError {
+    pub(super) fn damaged(&self, what: String) -> ShardError {
         let id = self.row.place.record.segment;
         let path = self
             .segments
@@ -184,12 +203,14 @@ impl ShardReader {
         index: Arc<Index>,
         segments: SharedSegments,
         epochs: Epochs,
+        dictionaries: Arc<Dictionaries>,
     ) -> Self {
         Self {
             id,
             index,
             segments,
             epochs,
+            dictionaries,
         }
     }
 
@@ -249,7 +270,19 @@ impl ShardReader {
     fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
         let seen = self.epochs.now();
         let found = pin::find(&self.segments, || self.index.get(space, id))?;
-        Ok(found.map(|(row, segments)| Found::new(row, seen, segments)))
+        Ok(found.map(|(row, segments)| Found::new(row, seen, segments, &self.dictionaries)))
+    }
+
+    /// The record of a row, which must not be older than the segments that are there.
+    pub(super) fn at(&self, row: Row) -> Found {
+        let segments = self.segments.load_full();
+        Found::new(row, self.epochs.now(), segments, &self.dictionaries)
+    }
+
+    /// The store's dictionaries.
+    #[must_use]
+    pub fn dictionaries(&self) -> &Arc<Dictionaries> {
+        &self.dictionaries
     }
 
     /// This shard at this moment, whatever its writer does.

@@ -4,7 +4,7 @@ use super::epoch::Epoch;
 use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
-use crate::codec::{Kind, Space, encode_blob_ref};
+use crate::codec::{Dictionaries, Kind, Space, encode_blob_ref};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
 use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, ShardId, Version};
@@ -18,6 +18,7 @@ pub struct ShardSnapshot {
     index: IndexSnapshot,
     seen: Epoch,
     segments: Arc<SegmentMap>,
+    dictionaries: Arc<Dictionaries>,
 }
 
 impl ShardSnapshot {
@@ -27,6 +28,7 @@ impl ShardSnapshot {
             segments: reader.segments(),
             seen: reader.epoch(),
             index: reader.snapshot(),
+            dictionaries: reader.dictionaries().clone(),
         }
     }
 
@@ -53,10 +55,11 @@ impl ShardSnapshot {
         range: &KeyRange,
         direction: Direction,
     ) -> impl Iterator<Item = Result<(Bytes, Found), IndexError>> + Send + use<> {
-        let segments = self.segments.clone();
+        let (segments, dictionaries) = (self.segments.clone(), self.dictionaries.clone());
         let rows = self.index.range(Space::Key, range, direction);
         let seen = self.seen;
-        rows.map(move |found| found.map(|(id, row)| (id, Found::new(row, seen, segments.clone()))))
+        let found = move |row| Found::new(row, seen, segments.clone(), &dictionaries);
+        rows.map(move |row| row.map(|(id, row)| (id, found(row))))
     }
 
     /// A blob, if it is there.
@@ -138,6 +141,6 @@ impl ShardSnapshot {
     }
 
     fn found(&self, row: Row) -> Found {
-        Found::new(row, self.seen, self.segments.clone())
+        Found::new(row, self.seen, self.segments.clone(), &self.dictionaries)
     }
 }

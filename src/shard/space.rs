@@ -18,7 +18,13 @@ impl ShardStore {
     /// # Errors
     /// `Full` with nothing changed; anything else means that the shard must be reopened.
     pub fn reserve(&mut self, bytes: u64, essential: bool) -> Result<(), ShardError> {
-        self.reserve_both(bytes, bytes, essential)
+        // What frees space carries no value, and so needs no dictionary.
+        let owed = if essential {
+            0
+        } else {
+            self.dictionaries.owed_bytes()
+        };
+        self.reserve_both(bytes + owed, bytes, essential)
     }
 
     /// As [`ShardStore::reserve`], where the index grows by less than the log. The index takes its

@@ -1,5 +1,6 @@
 //! Log and index of one shard, opened together, changed together.
 
+use super::dictionary::HeldDictionaries;
 use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
 use super::homes::Homes;
@@ -11,7 +12,7 @@ use super::replay::{Replay, ReplayReport};
 use super::set_aside::set_aside;
 use super::transactions::Transactions;
 use super::view::View;
-use crate::codec::{Kind, Membership, Record, Space};
+use crate::codec::{Dictionaries, Kind, Membership, Record, Space};
 use crate::config::Durability;
 use crate::index::{Index, IndexBatch, IndexError, IndexOptions, IndexState, Place, Row, Totals};
 use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
@@ -57,6 +58,8 @@ pub struct ShardOptions {
     pub clock: Arc<Clock>,
     /// The store's version counter.
     pub counter: Arc<VersionCounter>,
+    /// The store's dictionaries, as far as its shards have been opened.
+    pub dictionaries: Arc<Dictionaries>,
     /// What a crash left undecided, resolved by all shards of the store together.
     pub transactions: Arc<Transactions>,
 }
@@ -102,6 +105,7 @@ pub struct ShardStore {
     last_seq: Seq,
     pub(super) now: Timestamp,
     unpersisted: u64,
+    pub(super) dictionaries: HeldDictionaries,
     /// Tombstones up to this version may go.
     pub(super) horizon: Version,
 }
@@ -184,8 +188,9 @@ impl ShardStore {
         let horizon = index
             .get(Space::Mark, HORIZON_MARK)?
             .map_or(Version(0), |row| row.version);
-        let store = Self {
+        let mut store = Self {
             options: options.clone(),
+            dictionaries: HeldDictionaries::new(options.dictionaries.clone()),
             log: opened.log,
             index: Arc::new(index),
             ledger,
@@ -195,6 +200,7 @@ impl ShardStore {
             unpersisted: 0,
             horizon,
         };
+        store.load_dictionaries()?;
         Ok((store, report))
     }
 
@@ -212,6 +218,7 @@ impl ShardStore {
             self.index.clone(),
             self.log.segments(),
             self.epochs.clone(),
+            self.options.dictionaries.clone(),
         )
     }
 
@@ -261,6 +268,7 @@ impl ShardStore {
                 reply,
             } = plan(&mut view, command, context, &mut || counter.draw())?;
             view.note(&planned);
+            records.extend(self.dictionaries.needed_by(&planned));
             records.extend(planned);
             replies.push(reply);
         }

@@ -48,6 +48,6 @@ pub(super) fn slot_of_entity(space: Space, id: &[u8]) -> Option<Slot> {
             let digest = id.get(..Digest::SIZE)?;
             Some(Digest(<[u8; Digest::SIZE]>::try_from(digest).ok()?).slot())
         }
-        Space::Purged | Space::Mark | Space::Slot | Space::Transaction => None,
+        Space::Purged | Space::Mark | Space::Slot | Space::Transaction | Space::Dictionary => None,
     }
 }

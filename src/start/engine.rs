@@ -5,6 +5,7 @@ use super::data_dir::DataDir;
 use super::manifest::Manifest;
 use crate::actor::ActorRuntime;
 use crate::backup::BackupRoot;
+use crate::codec::Dictionaries;
 use crate::config::Config;
 use crate::dedup::Dedup;
 use crate::index::IndexOptions;
@@ -106,6 +107,7 @@ impl Engine {
             counter,
             homes,
             ballast,
+            dictionaries,
             transactions: _,
         } = shared;
         let router = Router::new(shards, homes, clock, counter);
@@ -117,6 +119,7 @@ impl Engine {
         let disk = Arc::new(DiskGate::new(dir.path().to_owned(), config.disk.min_free));
         let parts = Parts {
             router: router.clone(),
+            dictionaries,
             dedup,
             disk: disk.clone(),
             backups: Arc::new(BackupRoot::open(&config.backup.dir)?),
@@ -188,6 +191,7 @@ pub(super) struct Shared {
     counter: Arc<VersionCounter>,
     homes: Arc<Homes>,
     ballast: Arc<Ballast>,
+    dictionaries: Arc<Dictionaries>,
     transactions: Arc<Transactions>,
 }
 
@@ -203,6 +207,7 @@ impl Shared {
             counter: Arc::default(),
             homes: Arc::new(manifest.homes.clone()),
             ballast: Arc::new(Ballast::new(dir.ballast(), config.disk.ballast)),
+            dictionaries: Arc::default(),
             transactions: Arc::new(transactions),
         }
     }
@@ -233,6 +238,7 @@ impl Shared {
             ballast: self.ballast.clone(),
             clock: self.clock.clone(),
             counter: self.counter.clone(),
+            dictionaries: self.dictionaries.clone(),
             transactions: self.transactions.clone(),
         }
     }

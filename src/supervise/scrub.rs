@@ -209,7 +209,7 @@ fn log_chunk(
                     .problems
                     .push(Problem::of_error(segment.path(), &error));
             }
-            Some(Step::Frame(frame)) => check_frame(&index, segment, &frame, chunk)?,
+            Some(Step::Frame(frame)) => check_frame(reader, &index, segment, &frame, chunk)?,
         }
     }
     chunk.bytes += walk.offset() - start;
@@ -219,6 +219,7 @@ fn log_chunk(
 
 /// Every payload, and that the index knows what became of every record.
 fn check_frame(
+    reader: &ShardReader,
     index: &IndexSnapshot,
     segment: &Segment,
     frame: &Frame,
@@ -228,7 +229,7 @@ fn check_frame(
         let record = &scanned.record;
         chunk
             .problems
-            .extend(check_payload(segment, scanned)?.err());
+            .extend(check_payload(segment, scanned, reader.dictionaries())?.err());
         let row = index.get(record.kind.space(), &record.id)?;
         let known = check_known(segment.path(), scanned, row.as_ref());
         let membership = frame.header.membership;

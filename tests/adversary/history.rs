@@ -135,6 +135,7 @@ pub fn options(dir: &Path, durability: Durability, must_exist: bool) -> ShardOpt
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::default(),
         counter: Arc::default(),
+        dictionaries: Arc::default(),
         transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }

@@ -65,6 +65,7 @@ pub fn options(dir: &Path) -> ShardOptions {
         ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
         clock: Arc::default(),
         counter: Arc::default(),
+        dictionaries: Arc::default(),
         transactions: Arc::new(Transactions::one_by_one(1)),
     }
 }

@@ -15,17 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every space of rows.
-pub const SPACES: [Space; 7] = [
-    Space::Key,
-    Space::Blob,
-    Space::Reference,
-    Space::Purged,
-    Space::Mark,
-    Space::Slot,
-    Space::Transaction,
-];
-
 pub const STORE: StoreId = StoreId(0x5e);
 pub const SHARD: ShardId = ShardId(0);
 
@@ -116,6 +105,7 @@ impl Bench {
             ballast: Arc::new(Ballast::new(self.root().join("ballast"), 0)),
             clock: self.clock.clone(),
             counter: self.counter.clone(),
+            dictionaries: Arc::default(),
             transactions: Arc::new(Transactions::one_by_one(1)),
         }
     }
@@ -242,7 +232,7 @@ impl Bench {
     pub fn rows(&self) -> Vec<(Space, Bytes, Row)> {
         let snapshot = self.reader().snapshot();
         let mut rows = Vec::new();
-        for space in SPACES {
+        for space in Space::ALL {
             let found = snapshot.scan(space, &[], None).map(Result::unwrap);
             rows.extend(found.map(|(id, row)| (space, id, row)));
         }

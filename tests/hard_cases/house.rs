@@ -4,7 +4,7 @@ use crate::faults::Faults;
 use bytes::Bytes;
 use shardkeep::actor::ActorRuntime;
 use shardkeep::backup::{BackupRoot, ChainId};
-use shardkeep::codec::{self, Kind, Space};
+use shardkeep::codec::{self, Dictionaries, Kind, Space};
 use shardkeep::config::{Config, KeyMode, Layers, Supervise};
 use shardkeep::dedup::Dedup;
 use shardkeep::index::IndexOptions;
@@ -146,6 +146,7 @@ impl House {
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &ADMISSION)))
             .collect();
         let transactions = Arc::new(Transactions::one_by_one(self.shards));
+        let dictionaries: Arc<Dictionaries> = Arc::default();
         let mut keepers = Vec::new();
         for handle in &handles {
             let options = ShardOptions {
@@ -169,6 +170,7 @@ impl House {
                 ballast: ballast.clone(),
                 clock: clock.clone(),
                 counter: counter.clone(),
+                dictionaries: dictionaries.clone(),
                 transactions: transactions.clone(),
             };
             let keeper = ShardKeeper::new(
@@ -193,6 +195,7 @@ impl House {
         }
         let parts = Parts {
             router: router.clone(),
+            dictionaries,
             dedup,
             disk: Arc::new(DiskGate::new(
                 self.dir().to_owned(),

@@ -15,6 +15,7 @@ mod answers;
 mod archives;
 mod content_keys;
 mod cut;
+mod dictionaries;
 mod full_disk;
 mod gc;
 mod limits;

@@ -88,6 +88,7 @@ impl Two {
             ballast: Arc::new(Ballast::new(self.dir.path().join("ballast"), 0)),
             clock: Arc::new(Clock::default()),
             counter: Arc::new(VersionCounter::default()),
+            dictionaries: Arc::default(),
             transactions: self.transactions.clone(),
         }
     }

@@ -1,13 +1,14 @@
 //! The first part: the log by itself. Headers, chain, frames, records, payloads.
 
+use super::dictionary::gather;
 use super::record::check_payload;
 use super::{Progress, ShardVerdict};
-use crate::codec::{Kind, Role, SEGMENT_HEADER_SIZE};
+use crate::codec::{Dictionaries, Kind, Role, SEGMENT_HEADER_SIZE};
 use crate::log::{
     Frame, FrameWalk, LogError, LogIdentity, Payloads, ScannedRecord, Segment, SegmentMap, Step,
     inspect, is_zero_from,
 };
-use crate::model::{Problem, SegmentId};
+use crate::model::{Codec, Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::replay::parse_purged;
 use crate::shard::void::parse_transaction;
@@ -36,6 +37,10 @@ struct LogCheck<'a, 'p> {
     verdict: &'a mut ShardVerdict,
     progress: &'a mut Progress<'p>,
     log: CheckedLog,
+    /// Where the segments end that there are.
+    found: (SegmentMap, BTreeMap<SegmentId, u64>),
+    /// The log's own, gathered when the first is needed.
+    dictionaries: Option<Dictionaries>,
     done: u64,
     total: u64,
 }
@@ -66,6 +71,8 @@ pub(super) fn check(
             blocks_rebuild: !found.problems.is_empty(),
             ..CheckedLog::default()
         },
+        found: (found.segments.clone(), found.ends.clone()),
+        dictionaries: None,
         done: 0,
         total: found.ends.values().sum(),
     };
@@ -186,19 +193,36 @@ impl LogCheck<'_, '_> {
     /// What is wrong with the payloads of a frame, and whether a rebuild would stop at it: it reads
     /// bookkeeping and what stands inline, and no other payload.
     fn payload_faults(
-        &self,
+        &mut self,
         segment: &Segment,
         frame: &Frame,
     ) -> Result<Vec<(Problem, bool)>, LogError> {
         let mut faults = Vec::new();
         for scanned in &frame.records {
-            if let Err(problem) = check_payload(segment, scanned)? {
+            if let Err(problem) = self.payload(segment, scanned)? {
                 let is_read = !scanned.record.kind.holds_value()
                     || scanned.payload_len as usize <= self.options.inline_max;
                 faults.push((problem, is_read));
             }
         }
         Ok(faults)
+    }
+
+    fn payload(
+        &mut self,
+        segment: &Segment,
+        scanned: &ScannedRecord,
+    ) -> Result<Result<(), Problem>, LogError> {
+        if let Some(dictionaries) = &self.dictionaries {
+            return check_payload(segment, scanned, dictionaries);
+        }
+        let checked = check_payload(segment, scanned, &Dictionaries::default())?;
+        if checked.is_ok() || scanned.record.codec != Codec::Zstd {
+            return Ok(checked);
+        }
+        let (segments, ends) = &self.found;
+        let dictionaries = self.dictionaries.insert(gather(segments, ends)?);
+        check_payload(segment, scanned, dictionaries)
     }
 
     fn count(&mut self, scanned: &ScannedRecord) {

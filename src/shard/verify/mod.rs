@@ -13,6 +13,7 @@
 //! torn tail is cut and a new segment begun, as every start does. It is not tried where the log is
 //! damaged in a way that would stop it half-way: an old index then still serves all the rest.
 
+mod dictionary;
 mod index;
 mod log;
 mod record;

@@ -1,23 +1,26 @@
 //! What one record and one row must be: the offline check and the scrubber ask the same questions.
 
 use crate::codec::{
-    Cursor, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote, decode_blob_ref,
-    digest_of, open_sealed, payload_sum, sum64_of,
+    Cursor, Dictionaries, DictionaryId, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space,
+    TombstoneNote, decode_blob_ref, digest_of, payload_sum, sum64_of,
 };
 use crate::index::{Place, Row};
 use crate::log::{LogError, ScannedRecord, Segment, SegmentMap};
 use crate::model::{Digest, Key, Problem};
+use crate::shard::dictionary::parse_dictionary;
 use bytes::Bytes;
 use std::path::Path;
 
 /// Reads a record's payload and checks everything that is known of it: its checksum, and, for a
-/// value, that it opens to the length, `sum64` and digest it should.
+/// value, that it opens, with its dictionary where it has one, to the length, `sum64` and digest it
+/// should.
 ///
 /// # Errors
 /// The problem, or what the operating system answers.
 pub fn check_payload(
     segment: &Segment,
     scanned: &ScannedRecord,
+    dictionaries: &Dictionaries,
 ) -> Result<Result<(), Problem>, LogError> {
     let read = segment.read(scanned.payload_offset, scanned.payload_len as usize);
     let payload = match read {
@@ -28,7 +31,7 @@ pub fn check_payload(
         Err(error) => return Err(error),
     };
     Ok(
-        payload_fault(&scanned.record, payload).map_or(Ok(()), |fault| {
+        payload_fault(&scanned.record, payload, dictionaries).map_or(Ok(()), |fault| {
             let what = format!("{fault} ({})", describe(&scanned.record));
             Err(Problem::of_log(
                 segment.path(),
@@ -39,23 +42,24 @@ pub fn check_payload(
     )
 }
 
-fn payload_fault(record: &Record, payload: Bytes) -> Option<String> {
+fn payload_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -> Option<String> {
     if payload_sum(&payload) != record.payload_sum {
         return Some("payload checksum does not match".to_owned());
     }
     match record.kind {
-        Kind::Value | Kind::Blob => value_fault(record, payload),
+        Kind::Value | Kind::Blob => value_fault(record, payload, dictionaries),
         Kind::Tombstone | Kind::BlobGone | Kind::ReferenceGone => {
             TombstoneNote::decode(&payload).err().map(|e| e.to_string())
         }
         Kind::Link => decode_blob_ref(&payload).err().map(|e| e.to_string()),
+        Kind::Dictionary => parse_dictionary(record, payload).err(),
         Kind::Reference => Key::new(&payload).err().map(|e| e.to_string()),
         Kind::Purged | Kind::Horizon | Kind::Counter | Kind::SlotLeft | Kind::Aborted => None,
     }
 }
 
-fn value_fault(record: &Record, payload: Bytes) -> Option<String> {
-    let raw = match open_sealed(record.codec, payload, record.info.raw_len) {
+fn value_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -> Option<String> {
+    let raw = match dictionaries.open(record.codec, payload, record.info.raw_len) {
         Ok(raw) => raw,
         Err(error) => return Some(error.to_string()),
     };
@@ -164,6 +168,10 @@ pub(super) fn entity_name(space: Space, id: &[u8]) -> String {
         Space::Key => Key::new(id).ok().map(|key| format!("key \"{key}\"")),
         Space::Blob => digest(id).map(|digest| format!("blob {digest}")),
         Space::Reference => digest(id).map(|digest| format!("a reference to blob {digest}")),
+        Space::Dictionary => {
+            let id = DictionaryId::decode(id);
+            id.map(|id| format!("zstd dictionary {id}"))
+        }
         Space::Purged | Space::Mark | Space::Slot | Space::Transaction => None,
     };
     name.unwrap_or_else(|| format!("{space:?} \"{}\"", id.escape_ascii()))

@@ -2,9 +2,9 @@
 
 use super::errcode::text;
 use super::{archive, json, reply};
-use crate::model::{Error, Result, WriteReport};
+use crate::model::{Error, Result, StatusReport, StoreReport};
 use crate::proto::zstdb::{Item, ItemReply};
-use crate::service::{Service, Stats};
+use crate::service::Service;
 use bytes::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -64,32 +64,32 @@ async fn admin_status(service: &Service, key: Bytes) -> ItemReply {
 }
 
 async fn stats(service: &Service, item: Item) -> ItemReply {
-    match service.stats().await {
-        Ok(stats) => {
-            let writes = asks_for_writes(&item.data).then(|| service.write_report());
-            reply::key_data(item.key, stats_line(&stats, writes.as_ref()))
+    match service.report().await {
+        Ok(report) => {
+            let line = stats_line(&report, asks_for_details(&item.data));
+            reply::key_data(item.key, line)
         }
         Err(error) => reply::of_error(&error, item.key),
     }
 }
 
-/// `{"with":"writes"}`. zstdb looks at no data here, so whatever else comes asks for nothing.
-fn asks_for_writes(data: &[u8]) -> bool {
-    json::strings(data).is_ok_and(|asked| asked.get("with").is_some_and(|it| it == "writes"))
+/// `{"with":"details"}`. zstdb looks at no data here, so whatever else comes asks for nothing.
+fn asks_for_details(data: &[u8]) -> bool {
+    json::strings(data).is_ok_and(|asked| asked.get("with").is_some_and(|it| it == "details"))
 }
 
-/// The figures of writes are only for who asks: they are no strings, which zstdb's clients expect.
-fn stats_line(stats: &Stats, writes: Option<&WriteReport>) -> String {
-    let members = members(stats).into_iter();
+/// The details are only for who asks: they are no strings, which zstdb's clients expect.
+fn stats_line(report: &StatusReport, in_detail: bool) -> String {
+    let members = members(&report.store).into_iter();
     let mut line: BTreeMap<_, _> = members.map(|(name, it)| (name, json!(it))).collect();
-    if let Some(writes) = writes {
-        line.insert("writes", json!(writes));
+    if in_detail {
+        line.insert("details", json!(report));
     }
     json::line(&line)
 }
 
 /// In badger's words: its LSM tree is our index, its value log our log.
-fn members(stats: &Stats) -> BTreeMap<&'static str, String> {
+fn members(stats: &StoreReport) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("key_count", stats.key_count.to_string()),
         ("lsm_size", stats.index_bytes.to_string()),
@@ -122,18 +122,18 @@ mod tests {
 
     #[test]
     fn stats_are_strings_under_badgers_names() {
-        let stats = Stats::default();
+        let report = StatusReport::default();
         assert_eq!(
-            stats_line(&stats, None),
+            stats_line(&report, false),
             "{\"key_count\":\"0\",\"lsm_size\":\"0\",\"max_version\":\"0\",\"vlog_size\":\"0\"}\n"
         );
     }
 
     #[test]
-    fn only_who_asks_for_the_writes_gets_them() {
-        assert!(asks_for_writes(br#"{"with":"writes"}"#));
+    fn only_who_asks_for_details_gets_them() {
+        assert!(asks_for_details(br#"{"with":"details"}"#));
         for other in ["", "null", "{}", r#"{"with":"reads"}"#, "writes"] {
-            assert!(!asks_for_writes(other.as_bytes()), "{other}");
+            assert!(!asks_for_details(other.as_bytes()), "{other}");
         }
     }
 
