@@ -4,6 +4,8 @@
 //! Every one is bounded as it stands; `SHARDKEEP_ADVERSARY_CASES` makes a long run of it and
 //! `SHARDKEEP_ADVERSARY_SEED` repeats one.
 
+#[path = "../crash/mod.rs"]
+mod crash;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -15,6 +17,7 @@ mod history;
 mod memory;
 mod panics;
 mod paths;
+mod power_loss;
 mod recording;
 mod registers;
 mod run;

@@ -6,6 +6,9 @@ use bytes::Bytes;
 /// Ids below this are contents that many keys may share; above, each is written once.
 pub const SHARED_MAX: u64 = 1_000_000;
 
+/// The largest of them.
+const SIZE_MAX: u64 = 1 << 20;
+
 const ID_SIZE: usize = 8;
 
 /// The value with this id: its id, then bytes that follow from it. Sizes are those at which the
@@ -16,7 +19,8 @@ pub fn content(id: u64) -> Bytes {
         0..=8 => random.within(16..300),
         9..=13 => random.within(300..4_000),
         14..=18 => random.within(4_100..24_000),
-        _ => random.within(65_000..200_000),
+        _ if random.percent(90) => random.within(65_000..200_000),
+        _ => SIZE_MAX,
     };
     let len = usize::try_from(len).unwrap();
     let mut bytes = id.to_le_bytes().to_vec();

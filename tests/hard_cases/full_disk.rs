@@ -1,6 +1,6 @@
 //! Case 12: a full disk leaves room to get out of it. A real server on a small disk of its own.
 
-use crate::mount::SmallDisk;
+use crate::support::SmallDisk;
 use crate::support::{PATIENCE, Server, command_of, key_of, noise, set_of};
 use shardkeep::proto::zstdb::ItemReply;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;

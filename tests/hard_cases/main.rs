@@ -9,7 +9,6 @@ mod bench;
 mod faults;
 mod forge;
 mod house;
-mod mount;
 
 mod answers;
 mod archives;

@@ -3,7 +3,7 @@
 
 use crate::bench::Bench;
 use crate::faults::{arm, disarm};
-use crate::mount::SmallDisk;
+use crate::support::SmallDisk;
 use crate::support::noise;
 use shardkeep::model::SegmentId;
 use std::os::unix::fs::FileExt as _;

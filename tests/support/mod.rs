@@ -12,10 +12,12 @@ pub mod process;
 mod random;
 pub mod raw;
 mod server;
+mod small_disk;
 mod trace;
 
 pub use random::Random;
 pub use server::{ADMIN_PASSWORD, Builder, Server, Starting};
+pub use small_disk::SmallDisk;
 pub use trace::Trace;
 
 use bytes::Bytes;

@@ -188,6 +188,11 @@ impl Starting {
         }
     }
 
+    /// What it printed so far.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
     /// `kill -9`, wherever the start is by now; what was printed until then.
     pub fn kill(mut self) -> String {
         self.server.kill();
