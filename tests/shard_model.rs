@@ -21,6 +21,7 @@ enum Op {
         key: u8,
         value: Recipe,
         existing: u8,
+        ttl: Option<u8>,
     },
     Content {
         value: Recipe,
@@ -36,6 +37,10 @@ enum Op {
         ahead: u8,
         value: Option<Recipe>,
     },
+    Wait {
+        ms: u8,
+    },
+    Expire,
     Reclaim,
     Purge,
     Gc {
@@ -48,6 +53,9 @@ enum Op {
         point: &'static str,
     },
 }
+
+/// Later than the clock of any machine, which GC looks at: time goes on only as an operation says.
+const BEGINNING: Timestamp = Timestamp(1 << 45);
 
 const POINTS: [&str; 6] = [
     "log::write",
@@ -93,11 +101,13 @@ fn noise(seed: u8, len: usize) -> Vec<u8> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        30 => (0u8..12, value(), 0u8..2).prop_map(|(key, value, existing)| Op::Put { key, value, existing }),
+        30 => (0u8..12, value(), 0u8..2, prop::option::of(1u8..40)).prop_map(|(key, value, existing, ttl)| Op::Put { key, value, existing, ttl }),
         15 => value().prop_map(|value| Op::Content { value }),
         12 => (0u8..12).prop_map(|key| Op::Delete { key }),
         6 => any::<u8>().prop_map(|pick| Op::DeleteContent { pick }),
         5 => (0u8..12, 0u8..6, prop::option::of(value())).prop_map(|(key, ahead, value)| Op::Merge { key, ahead, value }),
+        8 => (1u8..20).prop_map(|ms| Op::Wait { ms }),
+        8 => Just(Op::Expire),
         6 => Just(Op::Reclaim),
         3 => Just(Op::Purge),
         10 => (0.0f64..1.1).prop_map(|threshold| Op::Gc { threshold }),
@@ -108,15 +118,34 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What the map has of a key. What has expired stays until a command removes it.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    version: Version,
+    value: Option<Vec<u8>>,
+    expiry: Option<Timestamp>,
+}
+
+impl Kept {
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.value.is_some() && self.expiry.is_some_and(|at| at <= now)
+    }
+
+    fn is_live(&self, now: Timestamp) -> bool {
+        self.value.is_some() && !self.has_expired(now)
+    }
+}
+
 /// The shard and the map it is compared with.
 struct Bench {
     dir: tempfile::TempDir,
     durability: Durability,
     counter: Arc<VersionCounter>,
     store: Option<ShardStore>,
-    model: BTreeMap<Key, (Version, Option<Vec<u8>>)>,
+    now: Timestamp,
+    model: BTreeMap<Key, Kept>,
     /// What a write of unknown outcome may have left.
-    unsure: Option<(Key, Option<Vec<u8>>)>,
+    unsure: Option<(Key, Kept)>,
     fail: bool,
     refs: u128,
 }
@@ -173,6 +202,7 @@ impl Bench {
             durability,
             counter: Arc::default(),
             store: None,
+            now: BEGINNING,
             model: BTreeMap::new(),
             unsure: None,
             fail: false,
@@ -196,7 +226,7 @@ impl Bench {
         let highest = self
             .model
             .values()
-            .map(|(version, _)| *version)
+            .map(|kept| kept.version)
             .max()
             .unwrap_or_default();
         assert!(
@@ -214,15 +244,17 @@ impl Bench {
             return;
         };
         let (version, found) = self.read(&key);
-        let old = self.model.get(&key).and_then(|(_, value)| value.clone());
+        let old = self.model.get(&key).cloned().unwrap_or_default();
         assert!(
-            found == new || found == old,
+            found == new.value || found == old.value,
             "{key}: neither the old value nor the new one"
         );
-        if found == new && found != old {
-            self.model.insert(key, (version, new));
-        } else if let (Some(entry), true) = (self.model.get_mut(&key), version != Version(0)) {
-            entry.0 = version;
+        if found == new.value && found != old.value {
+            self.model.insert(key, Kept { version, ..new });
+        } else if let (Some(entry), true) = (self.model.get_mut(&key), version != Version(0))
+            && entry.version != version
+        {
+            *entry = Kept { version, ..new };
         }
     }
 
@@ -243,10 +275,10 @@ impl Bench {
         (version, Some(raw.to_vec()))
     }
 
-    fn run(&mut self, command: Command, key: Option<(Key, Option<Vec<u8>>)>) -> Option<Reply> {
+    fn run(&mut self, command: Command, key: Option<(Key, Kept)>) -> Option<Reply> {
         let store = self.store.as_mut().unwrap();
         let reserved = store.reserve(command.log_size_max(), command.frees_space());
-        let done = reserved.and_then(|()| store.execute(vec![command], Timestamp(1)));
+        let done = reserved.and_then(|()| store.execute(vec![command], self.now));
         match done {
             Ok(mut replies) => replies.pop(),
             Err(error) => {
@@ -279,55 +311,79 @@ impl Bench {
         }
     }
 
-    fn put(&mut self, key: Key, raw: Vec<u8>, existing: Existing) {
+    fn put(&mut self, key: Key, raw: Vec<u8>, existing: Existing, expiry: Option<Timestamp>) {
         let body = self.body(&raw);
-        let unsure = Some((key.clone(), Some(raw.clone())));
-        let live = self.model.get(&key).and_then(|(_, value)| value.clone());
+        let new = Kept {
+            version: Version(0),
+            value: Some(raw.clone()),
+            expiry,
+        };
+        let live = self.live(&key);
         let command = Command::Put {
             key: key.clone(),
             body,
             existing,
-            expiry: None,
+            expiry,
         };
-        match self.run(command, unsure) {
-            Some(Reply::Put { version, .. }) => {
+        match self.run(command, Some((key.clone(), new.clone()))) {
+            Some(Reply::Put {
+                version, previous, ..
+            }) => {
                 assert!(
                     existing == Existing::Replace
-                        || live.as_ref() != Some(&raw)
+                        || live.as_ref().is_none_or(|live| live.value != new.value)
                         || existing == Existing::Keep && live.is_none()
                 );
                 assert_eq!(version, self.counter.current());
-                self.model.insert(key, (version, Some(raw)));
+                assert_eq!(previous, live.map(|live| live.version));
+                self.model.insert(key, Kept { version, ..new });
             }
             Some(Reply::Unchanged { version }) => {
                 assert_ne!(existing, Existing::Replace);
-                assert_eq!(version, self.model[&key].0);
-                assert!(live.is_some());
+                assert_eq!(version, live.unwrap().version);
             }
             None => {}
             other => panic!("{other:?}"),
         }
     }
 
+    fn live(&self, key: &Key) -> Option<Kept> {
+        let kept = self.model.get(key);
+        kept.filter(|kept| kept.is_live(self.now)).cloned()
+    }
+
     fn delete(&mut self, key: Key) {
-        let live = self
-            .model
-            .get(&key)
-            .is_some_and(|(_, value)| value.is_some());
-        match self.run(
-            Command::Delete {
-                key: key.clone(),
-                condition: None,
-            },
-            Some((key.clone(), None)),
-        ) {
+        let live = self.live(&key).is_some();
+        let command = Command::Delete {
+            key: key.clone(),
+            condition: None,
+        };
+        self.remove(command, key, live);
+    }
+
+    /// Every key is asked to go if it has expired.
+    fn expire(&mut self) {
+        let keys: Vec<Key> = self.model.keys().cloned().collect();
+        for key in keys {
+            let expired = self.model[&key].has_expired(self.now);
+            let command = Command::Expire { key: key.clone() };
+            self.remove(command, key, expired);
+        }
+    }
+
+    fn remove(&mut self, command: Command, key: Key, removes: bool) {
+        match self.run(command, Some((key.clone(), Kept::default()))) {
             Some(Reply::Deleted {
                 version, replaced, ..
             }) => {
-                assert!(live && replaced.is_none_or(|replaced| replaced.dropped));
-                self.model.insert(key, (version, None));
+                assert!(removes && replaced.is_none_or(|replaced| replaced.dropped));
+                let gone = Kept {
+                    version,
+                    ..Kept::default()
+                };
+                self.model.insert(key, gone);
             }
-            Some(Reply::Missing) => assert!(!live),
+            Some(Reply::Missing) => assert!(!removes),
             None => {}
             other => panic!("{other:?}"),
         }
@@ -347,11 +403,16 @@ impl Bench {
             body,
             expiry: None,
         };
-        match self.run(command, Some((key.clone(), raw.clone()))) {
+        let new = Kept {
+            version,
+            value: raw,
+            expiry: None,
+        };
+        match self.run(command, Some((key.clone(), new.clone()))) {
             Some(Reply::Unchanged { .. }) => assert!(known.unwrap().version >= version),
             Some(_) => {
                 assert!(known.is_none_or(|known| known.version < version));
-                self.model.insert(key, (version, raw));
+                self.model.insert(key, new);
             }
             None => {}
         }
@@ -364,18 +425,20 @@ impl Bench {
                 key,
                 value,
                 existing,
+                ttl,
             } => {
+                let expiry = ttl.map(|ms| Timestamp(self.now.0 + u64::from(ms)));
                 let existing = if existing == 0 {
                     Existing::Replace
                 } else {
                     Existing::Keep
                 };
-                self.put(user(key), value.bytes(), existing);
+                self.put(user(key), value.bytes(), existing, expiry);
             }
             Op::Content { value } => {
                 let value = value.bytes();
                 let key = Key::of_digest(codec::digest_of(&value));
-                self.put(key, value, Existing::KeepSameContent);
+                self.put(key, value, Existing::KeepSameContent, None);
             }
             Op::Delete { key } => self.delete(user(key)),
             Op::DeleteContent { pick } => {
@@ -392,6 +455,8 @@ impl Bench {
             Op::Merge { key, ahead, value } => {
                 self.merge(user(key), ahead, value.map(Recipe::bytes))
             }
+            Op::Wait { ms } => self.now.0 += u64::from(ms),
+            Op::Expire => self.expire(),
             Op::Reclaim => self.reclaim(),
             Op::Purge => {
                 let horizon = Version(self.counter.current().0 / 2);
@@ -453,13 +518,32 @@ impl Bench {
         let keys: Vec<Key> = self.model.keys().cloned().collect();
         for key in &keys {
             let (version, found) = self.read(key);
-            let (expected_version, expected) = &self.model[key];
-            assert_eq!(&found, expected, "{key}");
-            if expected.is_some() {
-                assert_eq!(version, *expected_version, "{key}");
+            let kept = &self.model[key];
+            assert_eq!(found, kept.value, "{key}");
+            if kept.value.is_some() {
+                assert_eq!(version, kept.version, "{key}");
             }
+            let reader = self.store.as_ref().unwrap().reader();
+            let live = reader.key(key, self.now).unwrap().is_some();
+            assert_eq!(live, kept.is_live(self.now), "{key}");
         }
+        self.check_expiries();
         self.recount();
+    }
+
+    /// The rows of expiries are those of the keys that expire, in their order.
+    fn check_expiries(&self) {
+        let reader = self.store.as_ref().unwrap().reader();
+        for now in [self.now, Timestamp(u64::MAX)] {
+            let expiring = self.model.iter().filter(|(_, kept)| kept.has_expired(now));
+            let expected: BTreeMap<&[u8], Option<Timestamp>> = expiring
+                .map(|(key, kept)| (key.as_bytes(), kept.expiry))
+                .collect();
+            let due = reader.due(now, usize::MAX).unwrap();
+            let times: Vec<_> = due.iter().map(|key| expected.get(&key[..])).collect();
+            assert!(times.is_sorted() && times.iter().all(Option::is_some));
+            assert_eq!(due.len(), expected.len());
+        }
     }
 
     /// The books against what the rows say.
@@ -487,7 +571,7 @@ impl Bench {
             keys.len(),
             self.model
                 .values()
-                .filter(|(_, value)| value.is_some())
+                .filter(|kept| kept.value.is_some())
                 .count()
         );
         assert_eq!(

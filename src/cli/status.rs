@@ -27,7 +27,8 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         text.push_str("\nwhat it holds\n");
         text.push_str(&store_table(&details.store));
         text.push_str("\nwrites since its start, all shards\n");
-        text.push_str(&group_table(&details.writes.total));
+        let writes = &details.writes;
+        text.push_str(&group_table(&writes.total, writes.expired_keys));
     }
     let (store, writes) = details.map(|it| (it.store, it.writes)).unzip();
     let value = json!({
@@ -79,13 +80,15 @@ pub(super) fn table(rows: &[(&str, String)]) -> String {
 type Format = fn(f64) -> String;
 
 /// A line a figure: the mean, half, nearly all.
-fn group_table(report: &GroupReport) -> String {
+fn group_table(report: &GroupReport, expired_keys: u64) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let groups = HumanCount(report.groups).to_string();
     table.add_row(["groups", &groups, "", ""]);
     let commands = HumanCount(report.commands).to_string();
     table.add_row(["commands", &commands, "", ""]);
+    let expired = HumanCount(expired_keys).to_string();
+    table.add_row(["expired keys removed", &expired, "", ""]);
     table.add_row(["", "mean", "p50", "p99"]);
     let spread = &report.commands_per_group;
     let mean = format!("{:.1}", spread.mean);

@@ -8,8 +8,8 @@ use crate::model::SegmentId;
 /// A batch. Readers without a snapshot see its rows in the order they were put, so what is pointed
 /// to is put before what points to it.
 pub struct IndexBatch<'a> {
-    index: &'a Index,
-    batch: fjall::OwnedWriteBatch,
+    pub(super) index: &'a Index,
+    pub(super) batch: fjall::OwnedWriteBatch,
 }
 
 impl<'a> IndexBatch<'a> {

@@ -12,11 +12,13 @@
 
 mod batch;
 mod database;
+mod expiry;
 mod preflight;
 mod row;
 mod state;
 
 pub use batch::IndexBatch;
 pub use database::{Index, IndexError, IndexOptions, IndexSnapshot, contained};
+pub use expiry::Expiry;
 pub use row::{Place, Row};
 pub use state::{IndexState, SegmentUsage, Totals};

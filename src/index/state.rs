@@ -4,6 +4,11 @@ use crate::codec::{Cursor, FormatError};
 use crate::log::{OpenContext, Position};
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 
+/// Numbers of a state.
+const FIELDS: usize = 13;
+/// Which rows an index has: 1 with rows of expiries. Older programs write no such number.
+const LAYOUT: u64 = 1;
+
 /// What a shard holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -58,7 +63,7 @@ impl IndexState {
         self.applied == Position::default()
     }
 
-    fn fields(&self) -> [u64; 13] {
+    fn fields(&self) -> [u64; FIELDS] {
         [
             self.applied.segment.0,
             self.applied.offset,
@@ -77,10 +82,15 @@ impl IndexState {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        self.fields()
-            .iter()
-            .flat_map(|field| field.to_le_bytes())
-            .collect()
+        let fields = self.fields().into_iter().chain([LAYOUT]);
+        fields.flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Whether the index that this row stands in has all the rows of today. One that an older
+    /// program wrote to has not.
+    pub(super) fn is_of_this_layout(row: &[u8]) -> bool {
+        let layout = row.get(FIELDS * 8..);
+        layout.is_some_and(|layout| Cursor::new(layout).u64() == Ok(LAYOUT))
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {

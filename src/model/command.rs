@@ -84,6 +84,11 @@ pub enum Command {
         /// What must be so; `None` for a delete in any case.
         condition: Option<Condition>,
     },
+    /// Removes a key whose record has expired; changes nothing if it has not.
+    Expire {
+        /// The key; it belongs to this shard.
+        key: Key,
+    },
     /// Stores a blob, unless it is there, and a reference to it: the first step of a put whose key
     /// lives in another shard.
     StoreBlob {
@@ -146,6 +151,7 @@ impl Command {
                 value.as_ref().map_or(0, |value| value.payload.len()),
             ),
             Self::Delete { key, .. }
+            | Self::Expire { key }
             | Self::Merge {
                 key, body: None, ..
             } => (key.as_bytes().len(), 0),
@@ -164,6 +170,7 @@ impl Command {
             Self::Put { .. } | Self::StoreBlob { .. } => false,
             Self::Merge { body, .. } => body.is_none(),
             Self::Delete { .. }
+            | Self::Expire { .. }
             | Self::DropReference { .. }
             | Self::ReclaimBlob { .. }
             | Self::PurgeTombstones { .. }

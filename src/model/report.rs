@@ -87,6 +87,9 @@ pub struct WriteReport {
     pub total: GroupReport,
     /// Of each.
     pub shards: Vec<ShardGroupReport>,
+    /// Keys removed since the start because they had expired; older servers do not say.
+    #[serde(default)]
+    pub expired_keys: u64,
 }
 
 /// What the store holds and takes.

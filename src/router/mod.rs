@@ -56,7 +56,9 @@ impl FoundValue {
     }
 }
 
-fn content_missing(shard: ShardId, key: &Key) -> Error {
+/// That a record names a content which is not there.
+#[must_use]
+pub fn content_missing(shard: ShardId, key: &Key) -> Error {
     let message =
         format!("shard {shard}: the content of key {key} is not there; run `shardkeep verify`");
     Error::corrupt("CONTENT_MISSING", message)
@@ -144,6 +146,16 @@ impl Router {
         let shard = self.shard_of_key(key);
         let reader = self.handle(shard).reader()?;
         self.told(shard, reader.look(key))
+    }
+
+    /// Keys of a shard whose records have expired, at most so many. May wait for the disk.
+    ///
+    /// # Errors
+    /// What the shard answers.
+    pub fn due(&self, shard: ShardId, count_max: usize) -> Result<Vec<Key>> {
+        let reader = self.handle(shard).reader()?;
+        let due = self.told(shard, reader.due(self.now(), count_max))?;
+        due.iter().map(|key| Key::new(key)).collect()
     }
 
     /// Drops a reference at its content's home.

@@ -1,8 +1,8 @@
 //! Delete, in any case or on a condition.
 
 use super::Service;
-use super::put::{ATTEMPTS_MAX, PutRule, Requirement, missing, overtaken, refusal};
-use crate::model::{Command, Condition, Digest, Error, ErrorKind, Key, Reply, Result, Version};
+use super::put::{ATTEMPTS_MAX, PutRule, Requirement, overtaken, refusal};
+use crate::model::{Command, Key, Reply, Result, Version};
 
 /// What a delete did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,7 @@ impl Service {
         let key = Key::new(key).map_err(|error| error.at("key"))?;
         let shard = self.router().shard_of_key(&key);
         for _ in 0..ATTEMPTS_MAX {
-            let condition = match requirement {
-                None => None,
-                Some(Requirement::Record(condition)) => Some(condition),
-                Some(Requirement::Digest(digest)) => Some(self.version_with(&key, digest).await?),
-            };
+            let condition = self.condition(&key, requirement).await?;
             let command = Command::Delete {
                 key: key.clone(),
                 condition,
@@ -65,22 +61,5 @@ impl Service {
             }
         }
         Err(overtaken(&key))
-    }
-
-    /// The condition that a key still has the record that was found to have a digest.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` (`DIGEST_MISMATCH`) when its value has another one.
-    pub(super) async fn version_with(&self, key: &Key, digest: Digest) -> Result<Condition> {
-        let head = self.describe(key).await?.ok_or_else(|| missing(key))?;
-        if head.digest == Some(digest) {
-            return Ok(Condition::Version(head.version));
-        }
-        let found = head.digest.map_or_else(String::new, |it| it.to_string());
-        let message = format!(
-            "key {key} has the value with digest {found}, the condition asks for {digest}: read it and try again"
-        );
-        let error = Error::new(ErrorKind::Conflict, "DIGEST_CONFLICT", message);
-        Err(error.at("condition.digest"))
     }
 }

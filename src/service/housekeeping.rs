@@ -6,6 +6,7 @@ use crate::model::{
     Command, Error, Result, ShardGroupReport, StatusReport, StoreReport, WriteReport,
 };
 use crate::shard::{GcOutcome, GroupStats};
+use std::sync::atomic::Ordering;
 
 impl Service {
     /// What the store holds and takes. Shards that cannot be read are counted and left out.
@@ -44,7 +45,7 @@ impl Service {
         .await
     }
 
-    /// What the groups of writes were like since the start.
+    /// What the groups of writes were like since the start, and how many keys went by themselves.
     fn write_report(&self) -> WriteReport {
         let mut total = GroupStats::default();
         let mut shards = Vec::new();
@@ -58,6 +59,7 @@ impl Service {
         WriteReport {
             total: total.report(),
             shards,
+            expired_keys: self.0.expired.load(Ordering::Relaxed),
         }
     }
 

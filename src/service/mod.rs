@@ -29,25 +29,30 @@ mod backup;
 mod cpu;
 mod delete;
 mod disk_gate;
+mod expire;
 mod get;
 mod housekeeping;
 mod import;
+mod increment;
 mod link;
 mod merge;
 mod page_hint;
 mod put;
 mod recent;
+mod requirement;
 mod restore;
 mod sampler;
 mod scan;
 mod sealing;
 mod store_book;
+mod touch;
 
 pub use backup::BackupDone;
 pub use cpu::CpuPool;
 pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head};
+pub use increment::{Addition, Increment};
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{Page, Scan, ScanItem, ScanStream};
@@ -59,10 +64,12 @@ use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
 use crate::model::{Error, ErrorKind, Key, Result, Timestamp, Version};
 use crate::router::Router;
+use increment::Turns;
 use page_hint::PageHints;
 use recent::RecentValues;
 use sealing::Sealing;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 
 /// What the configuration says about requests.
@@ -108,6 +115,9 @@ struct Inner {
     cpu: CpuPool,
     pages: PageHints,
     recent: RecentValues,
+    counters: Turns,
+    /// Keys removed since the start because they had expired.
+    expired: AtomicU64,
     /// One backup, restore or gc at a time.
     chores: Arc<tokio::sync::Mutex<()>>,
 }
@@ -151,6 +161,8 @@ impl Service {
             cpu,
             pages: PageHints::default(),
             recent: RecentValues::new(config.storage.value_cache_size),
+            counters: Turns::default(),
+            expired: AtomicU64::default(),
             chores: Arc::default(),
         }))
     }

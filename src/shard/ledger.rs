@@ -3,8 +3,9 @@
 //! Live commits, replay and rebuild all go through [`Ledger::enter`], so they cannot disagree.
 
 use crate::codec::{Kind, RECORD_HEADER_SIZE};
-use crate::index::{Row, SegmentUsage, Totals};
+use crate::index::{Expiry, IndexBatch, Row, SegmentUsage, Totals};
 use crate::model::SegmentId;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Totals of a shard and the usage of its segments.
@@ -13,6 +14,8 @@ pub(super) struct Ledger {
     pub totals: Totals,
     usage: BTreeMap<SegmentId, SegmentUsage>,
     changed: BTreeSet<SegmentId>,
+    /// The records that came to end their keys, and those that went, since the last call.
+    expiries: BTreeMap<Expiry, Option<Bytes>>,
 }
 
 impl Ledger {
@@ -21,6 +24,7 @@ impl Ledger {
             totals,
             usage,
             changed: BTreeSet::new(),
+            expiries: BTreeMap::new(),
         }
     }
 
@@ -31,15 +35,18 @@ impl Ledger {
     /// Enters a record that now stands in the log. `before` is the entity's row so far. Whether
     /// the record wins, so that its row must be put: a higher sequence number wins, and of two
     /// copies of one record the one entered later.
-    pub fn enter(&mut self, id_len: usize, before: Option<&Row>, row: &Row) -> bool {
-        let size = log_size(id_len, row);
+    pub fn enter(&mut self, id: &Bytes, before: Option<&Row>, row: &Row) -> bool {
+        let size = log_size(id.len(), row);
         let segment = row.place.record.segment;
         self.touch(segment).total_bytes += size;
         if before.is_some_and(|before| before.seq > row.seq) {
             return false;
         }
         if let Some(before) = before {
-            self.leave(id_len, before);
+            self.leave(id, before);
+        }
+        if let Some(expiry) = row.expiry() {
+            self.expiries.insert(expiry, Some(id.clone()));
         }
         self.touch(segment).live_bytes += size;
         self.totals.add(row);
@@ -53,10 +60,13 @@ impl Ledger {
     }
 
     /// Takes an entity's row out of the books.
-    pub fn leave(&mut self, id_len: usize, row: &Row) {
+    pub fn leave(&mut self, id: &[u8], row: &Row) {
+        if let Some(expiry) = row.expiry() {
+            self.expiries.insert(expiry, None);
+        }
         let segment = row.place.record.segment;
         if self.usage.contains_key(&segment) {
-            let size = log_size(id_len, row);
+            let size = log_size(id.len(), row);
             let usage = self.touch(segment);
             usage.live_bytes = usage.live_bytes.saturating_sub(size);
         }
@@ -69,13 +79,21 @@ impl Ledger {
         self.changed.insert(segment);
     }
 
-    /// The usage rows that changed since the last call.
-    pub fn take_changed(&mut self) -> Vec<(SegmentId, Option<SegmentUsage>)> {
-        let changed = std::mem::take(&mut self.changed);
-        changed
-            .into_iter()
-            .map(|id| (id, self.usage.get(&id).copied()))
-            .collect()
+    /// Puts the rows of the books that changed since the last call: how full segments are, and which
+    /// records end their keys.
+    pub fn put_changes(&mut self, batch: &mut IndexBatch<'_>) {
+        for id in std::mem::take(&mut self.changed) {
+            batch.put_usage(id, self.usage.get(&id).copied());
+        }
+        for (expiry, key) in self.take_expiries() {
+            batch.put_expiry(expiry, key.as_deref());
+        }
+    }
+
+    /// Which records end which keys, and which do not any more, where that changed since the last
+    /// call.
+    pub fn take_expiries(&mut self) -> BTreeMap<Expiry, Option<Bytes>> {
+        std::mem::take(&mut self.expiries)
     }
 
     fn touch(&mut self, segment: SegmentId) -> &mut SegmentUsage {

@@ -115,6 +115,7 @@ pub fn plan(
             expiry,
         } => plan_put(current, Put { key, body, expiry }, existing, context, draw),
         Command::Delete { key, condition } => plan_delete(current, &key, condition, context, draw),
+        Command::Expire { key } => plan_expire(current, &key, context, draw),
         Command::StoreBlob { blob, owner, value } => {
             plan_store_blob(current, blob, &owner, value, context)
         }
@@ -172,16 +173,16 @@ fn plan_put(
     context: PlanContext,
     draw: &mut dyn FnMut() -> Version,
 ) -> Result<Plan, IndexError> {
-    let before = current
-        .key(&put.key)?
-        .filter(|known| known.is_live(context.now));
-    let found = before.map(|known| known.version);
+    // What has expired is not there for anybody, but holds its content still.
+    let before = current.key(&put.key)?.filter(|known| !known.kind.is_gone());
+    let live = before.filter(|known| known.is_live(context.now));
+    let found = live.map(|known| known.version);
     if let Existing::Require(condition) = existing
         && !condition.holds(found)
     {
         return Ok(Plan::unchanged(Reply::Refused { found }));
     }
-    if let Some(known) = before
+    if let Some(known) = live
         && stays(&known, existing, &put.body)
         && !(existing == Existing::KeepSameContent
             && known.link.is_some()
@@ -275,7 +276,9 @@ fn write_key(
         records,
         reply: Reply::Put {
             version,
-            previous: before.map(|known| known.version),
+            previous: before
+                .filter(|known| known.is_live(context.now))
+                .map(|known| known.version),
             stored,
             replaced,
         },
@@ -333,6 +336,19 @@ fn plan_delete(
         return Ok(Plan::unchanged(Reply::Refused { found }));
     }
     let Some(before) = before else {
+        return Ok(Plan::unchanged(Reply::Missing));
+    };
+    Ok(write_tombstone(current, key, draw(), Some(before), context))
+}
+
+fn plan_expire(
+    current: &mut dyn Current,
+    key: &Key,
+    context: PlanContext,
+    draw: &mut dyn FnMut() -> Version,
+) -> Result<Plan, IndexError> {
+    let is_expired = |known: &Known| !known.kind.is_gone() && !known.is_live(context.now);
+    let Some(before) = current.key(key)?.filter(is_expired) else {
         return Ok(Plan::unchanged(Reply::Missing));
     };
     Ok(write_tombstone(current, key, draw(), Some(before), context))

@@ -328,6 +328,14 @@ impl ShardReader {
         })
     }
 
+    /// Keys whose records have expired at `now`, at most so many.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Bytes>, ShardError> {
+        Ok(self.index.due(now, count_max)?)
+    }
+
     /// The version up to which tombstones may be gone.
     ///
     /// # Errors

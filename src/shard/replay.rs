@@ -181,7 +181,7 @@ impl<'a> Replay<'a> {
         let inline = inline_payload(record, self.options.inline_max)
             .filter(|payload| payload.len() == scanned.payload_len as usize);
         let row = Row::new(record, place, inline);
-        if self.ledger.enter(entity.1.len(), before.as_ref(), &row) {
+        if self.ledger.enter(&entity.1, before.as_ref(), &row) {
             self.changed.insert(entity, Some(row));
         }
         Ok(())
@@ -204,7 +204,7 @@ impl<'a> Replay<'a> {
             for found in self.index.snapshot().scan(space, &[], None) {
                 let (id, row) = found?;
                 if slot_of_entity(space, &id) == Some(slot) && row.seq < seq {
-                    self.ledger.leave(id.len(), &row);
+                    self.ledger.leave(&id, &row);
                     self.changed.insert((space, id), None);
                 }
             }
@@ -252,7 +252,7 @@ impl<'a> Replay<'a> {
                 format!("a live record stands only in segment {segment}, whose purge was logged");
             return Err(ShardError::Contradiction(what));
         }
-        self.ledger.leave(entity.1.len(), &row);
+        self.ledger.leave(&entity.1, &row);
         self.changed.insert(entity, None);
         Ok(())
     }
@@ -265,9 +265,7 @@ impl<'a> Replay<'a> {
                 None => batch.remove(space, &id),
             }
         }
-        for (segment, usage) in self.ledger.take_changed() {
-            batch.put_usage(segment, usage);
-        }
+        self.ledger.put_changes(&mut batch);
         self.state.totals = self.ledger.totals;
         Ok(batch.commit(&self.state)?)
     }

@@ -159,6 +159,7 @@ impl ShardStore {
 
     fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
         let index = Index::open(&options.dir.join("index"), options.index)?;
+        index.complete_expiries()?;
         let state = index.state()?;
         let known = state.map_or_else(OpenContext::default, |state| state.open_context());
         let context = OpenContext {
@@ -309,7 +310,7 @@ impl ShardStore {
                 place,
                 inline_payload(record, self.options.inline_max),
             );
-            if self.ledger.enter(entity.1.len(), before.as_ref(), &row) {
+            if self.ledger.enter(&entity.1, before.as_ref(), &row) {
                 batch.put(entity.0, &entity.1, &row);
                 rows.insert(entity, Some(row));
             } else {
@@ -320,16 +321,14 @@ impl ShardStore {
             // A newer record may have come since GC looked at this one.
             let row = self.index.get(space, &id)?;
             if let Some(row) = row.filter(|row| Some(row.place.record.segment) == forget.segment) {
-                self.ledger.leave(id.len(), &row);
+                self.ledger.leave(&id, &row);
                 batch.remove(space, &id);
             }
         }
         if let Some(segment) = forget.segment {
             self.ledger.forget_segment(segment);
         }
-        for (segment, usage) in self.ledger.take_changed() {
-            batch.put_usage(segment, usage);
-        }
+        self.ledger.put_changes(&mut batch);
         let bytes = end.offset - prepared.start.offset;
         self.log.write(prepared)?;
         fail::fail_point!("shard::written", |_| Err(crashed("write")));

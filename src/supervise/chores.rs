@@ -1,4 +1,4 @@
-//! Work that comes round again: segment GC, sweeps, reclaims, syncs.
+//! Work that comes round again: segment GC, sweeps, reclaims, expiries, syncs.
 
 use crate::router::Router;
 use crate::service::Service;
@@ -49,6 +49,18 @@ pub(super) async fn sweep(service: Service) {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the sweep did not finish; it is tried again"),
+    }
+}
+
+/// Expired keys are looked for this often; no read sees them meanwhile.
+pub(super) const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Removes keys that have expired.
+pub(super) async fn expire(service: Service) {
+    match service.expire_due().await {
+        Ok(0) => {}
+        Ok(keys) => tracing::debug!(keys, "expired keys removed"),
+        Err(error) => tracing::warn!(%error, "expired keys were not removed; it is tried again"),
     }
 }
 

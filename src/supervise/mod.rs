@@ -113,6 +113,13 @@ fn start_chores(
         stopping.clone(),
         tidy,
     ));
+    let service = watched.service.clone();
+    let expire = move || chores::expire(service.clone());
+    tasks.spawn(chores::every(
+        chores::EXPIRY_INTERVAL,
+        stopping.clone(),
+        expire,
+    ));
     if config.storage.durability == Durability::Os {
         let router = watched.router.clone();
         let sync = move || chores::sync(router.clone());

@@ -10,7 +10,9 @@ use shardkeep::model::{
     BlobRef, Clock, Command, Digest, Existing, Key, PutBody, RefId, Reply, SealedValue, SegmentId,
     ShardId, StoreId, Timestamp, ValueInfo, Version, VersionCounter,
 };
-use shardkeep::shard::{Homes, OpenReport, ShardError, ShardOptions, ShardStore, Transactions};
+use shardkeep::shard::{
+    Homes, OpenReport, ShardError, ShardOptions, ShardStore, Transactions, verify_shard,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -263,6 +265,19 @@ impl Bench {
         let state = index.state().unwrap().unwrap();
         spoil(&index, &state);
         index.persist().unwrap();
+    }
+
+    /// What the offline check finds wrong. The shard is closed for it.
+    pub fn problems(&mut self) -> Vec<String> {
+        let was_open = self.store.take().map(|store| store.close().unwrap());
+        let verdict = verify_shard(&self.options(), false, &mut |_, _| {});
+        let listed = verdict.problems.listed.iter().map(ToString::to_string);
+        let found = listed.collect();
+        drop(verdict);
+        if was_open.is_some() {
+            self.open();
+        }
+        found
     }
 
     /// Fails unless an index made from the log alone is the one that is there.

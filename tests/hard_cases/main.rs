@@ -15,6 +15,7 @@ mod archives;
 mod content_keys;
 mod cut;
 mod dictionaries;
+mod expiry;
 mod full_disk;
 mod gc;
 mod limits;

@@ -4,7 +4,9 @@
 mod support;
 
 mod call;
+mod counters;
 mod fields;
+mod lifetimes;
 mod puts;
 mod reads;
 mod scans;

@@ -1,6 +1,6 @@
 //! Get, Head and `BatchGet`.
 
-use crate::call::{assert_error, batch_get, client, get_of, put, put_of, user_keys};
+use crate::call::{assert_error, batch_get, client, get_of, put, user_keys};
 use crate::support::noise;
 use bytes::Bytes;
 use shardkeep::proto::v1;
@@ -86,92 +86,4 @@ async fn a_read_of_more_than_fits_one_answer_is_refused() {
         "REPLY_TOO_LARGE",
         Some("keys"),
     );
-}
-
-#[tokio::test]
-async fn an_expiry_is_exact_at_every_read() {
-    let server = user_keys().start().await;
-    let mut client = client(&server).await;
-    let ttl = |ms: i32| v1::Expiry {
-        expiry: Some(v1::expiry::Expiry::Ttl(prost_types::Duration {
-            seconds: 0,
-            nanos: ms * 1_000_000,
-        })),
-    };
-    let short = v1::PutRequest {
-        expiry: Some(ttl(400)),
-        ..put_of("short", "value")
-    };
-    put(&mut client, "long", "value").await;
-    client.put(short).await.unwrap();
-    // Whatever comes before the end shows it, and whatever comes after does not.
-    let mut seen = 0;
-    loop {
-        match client.get(get_of("short")).await {
-            Ok(found) => {
-                let at = found.into_inner().entry.unwrap().expire_time.unwrap();
-                let at = std::time::Duration::new(at.seconds as u64, at.nanos as u32);
-                let now = std::time::UNIX_EPOCH.elapsed().unwrap();
-                assert!(now < at + std::time::Duration::from_secs(5));
-                seen += 1;
-            }
-            Err(status) => {
-                assert_error(&status, Code::NotFound, "KEY_NOT_FOUND", None);
-                break;
-            }
-        }
-    }
-    assert!(seen > 0);
-    let keys = vec!["short".into(), "long".into()];
-    let found = batch_get(&mut client, keys, false).await;
-    assert!(found[0].entry.is_none() && found[1].entry.is_some());
-    let scanned = client
-        .scan(v1::ScanRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(scanned.results.len(), 1);
-    let absent = v1::PutRequest {
-        condition: crate::call::only_if(v1::condition::Requirement::Absent(true)),
-        ..put_of("short", "again")
-    };
-    assert!(client.put(absent).await.unwrap().into_inner().created);
-}
-
-#[tokio::test]
-async fn a_kept_expiry_goes_from_value_to_value() {
-    let server = user_keys().start().await;
-    let mut client = client(&server).await;
-    let with = |expiry| v1::PutRequest {
-        expiry: Some(v1::Expiry {
-            expiry: Some(expiry),
-        }),
-        ..put_of("k", "value")
-    };
-    let expiry_of = async |client: &mut crate::call::Client| {
-        let found = client.get(get_of("k")).await.unwrap().into_inner();
-        found.entry.unwrap().expire_time
-    };
-    let hour = prost_types::Duration {
-        seconds: 3600,
-        nanos: 0,
-    };
-    client
-        .put(with(v1::expiry::Expiry::Keep(true)))
-        .await
-        .unwrap();
-    assert_eq!(expiry_of(&mut client).await, None);
-    client
-        .put(with(v1::expiry::Expiry::Ttl(hour)))
-        .await
-        .unwrap();
-    let set = expiry_of(&mut client).await;
-    assert!(set.is_some());
-    client
-        .put(with(v1::expiry::Expiry::Keep(true)))
-        .await
-        .unwrap();
-    assert_eq!(expiry_of(&mut client).await, set);
-    put(&mut client, "k", "value").await;
-    assert_eq!(expiry_of(&mut client).await, None);
 }

@@ -1,7 +1,7 @@
 //! The second part: the index against the log, in both directions, and its books against a recount.
 
 use super::log::CheckedLog;
-use super::record::{check_known, check_row};
+use super::record::{check_known, check_row, entity_name};
 use super::{Problems, ShardVerdict};
 use crate::codec::{Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space};
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
@@ -102,24 +102,19 @@ pub(super) fn check(
         },
         problems: &mut verdict.problems,
         recount: Ledger::default(),
+        expiries: 0,
+        lacks_expiries: false,
         totals_of_log: BTreeMap::new(),
         pending_groups: 0,
     };
     check.positions();
     check.log_to_index();
     check.index_to_log();
+    check.expiries();
     check.books(&usage);
-    if let Some(transaction) = log.undecided {
-        let note = format!(
-            "transaction {transaction} is undecided; the next start of the store resolves it"
-        );
-        verdict.notes.push(note);
-    }
-    let (pending, checked) = (check.pending_groups, check.checked);
-    if pending > 0 {
-        let note = format!("{pending} groups are in the log only; the next start replays them");
-        verdict.notes.push(note);
-    }
+    let notes = check.notes();
+    let checked = check.checked;
+    verdict.notes.extend(notes);
     // References of a part that is undecided here may be decided elsewhere.
     log.undecided.is_none().then_some(checked)
 }
@@ -140,12 +135,39 @@ struct IndexCheck<'a> {
     problems: &'a mut Problems,
     /// The books as the rows make them.
     recount: Ledger,
+    /// Records that end their keys.
+    expiries: u64,
+    /// Whether the index is of a program that knew of no rows of expiries.
+    lacks_expiries: bool,
     /// Bytes of all records that the index knows, as the log has them.
     totals_of_log: BTreeMap<SegmentId, u64>,
     pending_groups: u64,
 }
 
 impl IndexCheck<'_> {
+    /// What the next start will do.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(transaction) = self.log.undecided {
+            notes.push(format!(
+                "transaction {transaction} is undecided; the next start of the store resolves it"
+            ));
+        }
+        if self.lacks_expiries {
+            let path = self.checked.path.display();
+            notes.push(format!(
+                "{path}: an index of an older shardkeep; the next start completes it"
+            ));
+        }
+        let pending = self.pending_groups;
+        if pending > 0 {
+            notes.push(format!(
+                "{pending} groups are in the log only; the next start replays them"
+            ));
+        }
+        notes
+    }
+
     /// What the index says about the log's end: the only proof of its last group.
     fn positions(&mut self) {
         let start = Position::default();
@@ -248,17 +270,39 @@ impl IndexCheck<'_> {
         }
     }
 
+    /// No row of an expiry is of a record that has gone.
+    fn expiries(&mut self) {
+        let index = &self.checked.index;
+        match contained(|| index.expiry_count()) {
+            Ok(count) if count == self.expiries || self.lacks_expiries => {}
+            Ok(count) => self.contradicts(format!(
+                "{count} rows say when a key goes, but {} records do",
+                self.expiries
+            )),
+            Err(error) => self.contradicts(format!("cannot be read to its end: {error}")),
+        }
+    }
+
     /// Every row's place holds its record.
     fn index_to_log(&mut self) {
+        let index = &self.checked.index;
+        self.lacks_expiries = contained(|| index.has_expiries()).is_ok_and(|has| !has);
         let applied = self.checked.state.applied;
         for space in Space::ALL {
             let index = &self.checked.index;
             let walked = contained(|| {
                 for found in index.snapshot().scan(space, &[], None) {
                     let (id, row) = found?;
-                    self.recount.enter(id.len(), None, &row);
+                    self.recount.enter(&id, None, &row);
                     let entity = (space, &id[..]);
                     let path = &self.checked.path;
+                    for (expiry, key) in self.recount.take_expiries() {
+                        self.expiries += 1;
+                        if !self.lacks_expiries && index.expiry(expiry)? != key {
+                            let what = format!("no row says when {} goes", entity_name(space, &id));
+                            self.problems.push(Problem::of_index(path, None, what));
+                        }
+                    }
                     if let Err(problem) = check_row(path, &self.log.segments, entity, &row) {
                         self.problems.push(problem);
                     } else if row.place.record >= applied {

@@ -127,6 +127,20 @@ impl key_value_service_server::KeyValueService for KeyValue {
         answer(write::delete(self.service()?, request.into_inner()).await)
     }
 
+    async fn touch(
+        &self,
+        request: Request<v1::TouchRequest>,
+    ) -> Result<Response<v1::TouchResponse>, Status> {
+        answer(write::touch(self.service()?, request.into_inner()).await)
+    }
+
+    async fn increment(
+        &self,
+        request: Request<v1::IncrementRequest>,
+    ) -> Result<Response<v1::IncrementResponse>, Status> {
+        answer(write::increment(self.service()?, request.into_inner()).await)
+    }
+
     async fn scan(
         &self,
         request: Request<v1::ScanRequest>,

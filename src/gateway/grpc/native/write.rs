@@ -1,9 +1,9 @@
-//! Put and Delete.
+//! Put, Delete, Touch and Increment.
 
 use super::{door, entry};
 use crate::model::Result;
 use crate::proto::v1;
-use crate::service::{Put, PutRule, Service};
+use crate::service::{Addition, Put, PutRule, Service};
 
 /// Stores a value.
 pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
@@ -42,5 +42,40 @@ pub(super) async fn delete(
         deleted: done.is_some(),
         version: done.map_or(0, |done| done.version.0),
         previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
+    })
+}
+
+/// Sets when a key expires.
+pub(super) async fn touch(
+    service: &Service,
+    request: v1::TouchRequest,
+) -> Result<v1::TouchResponse> {
+    service.check_set_allowed()?;
+    door::namespace(&request.namespace)?;
+    let requirement = door::requirement(request.condition)?;
+    let lifetime = door::lifetime(request.expiry, service.now())?;
+    let head = service.touch(&request.key, requirement, lifetime).await?;
+    Ok(v1::TouchResponse {
+        entry: Some(entry::entry(request.key, &head)),
+    })
+}
+
+/// Adds to a counter.
+pub(super) async fn increment(
+    service: &Service,
+    request: v1::IncrementRequest,
+) -> Result<v1::IncrementResponse> {
+    service.check_set_allowed()?;
+    door::namespace(&request.namespace)?;
+    let requirement = door::requirement(request.condition)?;
+    let addition = Addition {
+        delta: request.delta,
+        initial: request.initial_value,
+    };
+    let done = service.increment(&request.key, requirement, addition);
+    let done = done.await?;
+    Ok(v1::IncrementResponse {
+        value: done.value,
+        version: done.version.0,
     })
 }

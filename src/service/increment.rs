@@ -1,0 +1,181 @@
+//! Counters: a value that is a number in decimal digits, and grows by what is added to it.
+//!
+//! An increment reads, adds, and puts on the condition that nobody has written meanwhile. Increments
+//! of one key take turns, so that they do not overtake each other; other writers they overtake or
+//! are overtaken by, and then read again.
+
+use super::put::{ATTEMPTS_MAX, Lifetime, Put, PutRule, Requirement, overtaken};
+use super::{Found, Service};
+use crate::config::KeyMode;
+use crate::model::{Condition, Error, ErrorKind, Key, Result, Version};
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Keys that share a turn only wait for each other.
+const TURNS: usize = 256;
+
+/// Bytes of the longest number.
+const NUMBER_SIZE_MAX: u64 = 20;
+
+/// Whose turn it is, by key.
+#[derive(Debug)]
+pub(super) struct Turns(Box<[tokio::sync::Mutex<()>]>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self((0..TURNS).map(|_| tokio::sync::Mutex::default()).collect())
+    }
+}
+
+impl Turns {
+    async fn take(&self, key: &Key) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = xxh3_64(key.as_bytes()) as usize;
+        self.0[hash % TURNS].lock().await
+    }
+}
+
+/// What is added to a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addition {
+    /// How much; it may be below 0.
+    pub delta: i64,
+    /// Where a counter that is not there begins.
+    pub initial: i64,
+}
+
+/// A counter after an increment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Increment {
+    /// Its value.
+    pub value: i64,
+    /// Its version.
+    pub version: Version,
+}
+
+impl Service {
+    /// Adds to a counter and gives what it is then. One that is not there begins at `initial`, and
+    /// then the addition counts too. Its expiry stays.
+    ///
+    /// # Errors
+    /// As a put, and `Invalid`: `COUNTER_ON_CONTENT` where values stand under their digest,
+    /// `NOT_A_COUNTER` for a value that is no 64-bit number in decimal digits, `COUNTER_OVERFLOW`.
+    pub async fn increment(
+        &self,
+        key: &[u8],
+        requirement: Option<Requirement>,
+        addition: Addition,
+    ) -> Result<Increment> {
+        self.check_set_allowed()?;
+        if self.rules().key_mode == KeyMode::Content {
+            let message = "values stand under their digest here (keys.mode): a counter needs a key of its own";
+            return Err(Error::invalid("COUNTER_ON_CONTENT", message).at("key"));
+        }
+        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        let _turn = self.0.counters.take(&key).await;
+        for _ in 0..ATTEMPTS_MAX {
+            let record = self.find_if(&key, requirement).await?;
+            if let Some(long) = record
+                .as_ref()
+                .filter(|it| it.row.info.raw_len > NUMBER_SIZE_MAX)
+            {
+                return Err(no_counter(&key, long.row.info.raw_len));
+            }
+            let found = self.get(key.as_bytes()).await?;
+            let version = found.as_ref().map(|found| found.head.version);
+            if version != record.map(|record| record.row.version) {
+                continue; // Written, or expired, between the two looks.
+            }
+            let value = addition.to(&key, found.as_ref())?;
+            let put = Put {
+                key: key.as_bytes(),
+                data: Bytes::from(value.to_string()),
+                sum64: None,
+                digest: None,
+                rule: PutRule::If(Requirement::Record(
+                    version.map_or(Condition::Absent, Condition::Version),
+                )),
+                lifetime: found
+                    .and_then(|found| found.head.expiry)
+                    .map_or(Lifetime::Forever, Lifetime::Until),
+            };
+            match self.put(put).await {
+                Ok(done) => {
+                    let version = done.version;
+                    return Ok(Increment { value, version });
+                }
+                Err(error) if is_overtaken(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(overtaken(&key))
+    }
+}
+
+impl Addition {
+    /// What a counter is after it.
+    fn to(self, key: &Key, found: Option<&Found>) -> Result<i64> {
+        let before = match found {
+            Some(found) => number_of(key, &found.data)?,
+            None => self.initial,
+        };
+        let Self { delta, .. } = self;
+        before.checked_add(delta).ok_or_else(|| {
+            let message = format!(
+                "counter {key} is {before}: adding {delta} leaves {} to {}",
+                i64::MIN,
+                i64::MAX
+            );
+            Error::invalid("COUNTER_OVERFLOW", message).at("delta")
+        })
+    }
+}
+
+/// Whether the counter was written meanwhile.
+fn is_overtaken(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Conflict)
+}
+
+fn number_of(key: &Key, data: &[u8]) -> Result<i64> {
+    let text = std::str::from_utf8(data).ok();
+    let number = text.and_then(|text| text.parse().ok());
+    number.ok_or_else(|| no_counter(key, data.len() as u64))
+}
+
+fn no_counter(key: &Key, size: u64) -> Error {
+    let message = format!(
+        "key {key} is no counter: its {size} bytes are not a 64-bit number in decimal digits"
+    );
+    Error::invalid("NOT_A_COUNTER", message).at("key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_what_fits_into_64_bits_in_decimal_digits() {
+        let key = Key::new(b"k").unwrap();
+        for number in [0, -7, i64::MIN, i64::MAX] {
+            let text = number.to_string();
+            assert!(text.len() as u64 <= NUMBER_SIZE_MAX);
+            assert_eq!(number_of(&key, text.as_bytes()).unwrap(), number);
+        }
+        for other in ["", " 1", "1.0", "0x1", "9223372036854775808", "one"] {
+            let refused = number_of(&key, other.as_bytes()).unwrap_err();
+            assert_eq!(refused.reason(), "NOT_A_COUNTER", "{other:?}");
+        }
+        assert!(number_of(&key, &[0xff]).is_err());
+    }
+
+    #[test]
+    fn an_addition_that_leaves_64_bits_is_refused() {
+        let key = Key::new(b"k").unwrap();
+        let to = |initial, delta| Addition { delta, initial }.to(&key, None);
+        assert_eq!(to(i64::MAX, -1).unwrap(), i64::MAX - 1);
+        assert_eq!(to(i64::MIN, i64::MAX).unwrap(), -1);
+        for (initial, delta) in [(i64::MAX, 1), (i64::MIN, -1)] {
+            let refused = to(initial, delta).unwrap_err();
+            assert_eq!(refused.reason(), "COUNTER_OVERFLOW");
+        }
+    }
+}
