@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), prost_types_bytes(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".")
+        .btree_map(".shardkeep")
         .compile_fds(descriptors)?;
     // A peer that `bench` compares with: only its client, and nothing of it in our reflection.
     tonic_prost_build::configure()

@@ -7,9 +7,12 @@ use shardkeep::backup::{
     ArchiveEncoder, ArchiveHeader, ArchiveReader, BackupFile, ChainId, Counts, Entry, Kind,
     ZstdbReader,
 };
+use shardkeep::codec::encode_attributes;
 use shardkeep::model::{
-    Codec, Digest, Error, ErrorKind, Key, SealedValue, StoreId, Timestamp, ValueInfo, Version,
+    Attributes, Codec, Digest, Error, ErrorKind, Key, SealedValue, StoreId, Timestamp, ValueInfo,
+    ValueType, Version,
 };
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -47,7 +50,17 @@ fn key(text: &str) -> Key {
     Key::new(text.as_bytes()).unwrap()
 }
 
+/// What a client says of a value.
+fn said() -> Bytes {
+    let metadata = BTreeMap::from([("name".to_owned(), "text".to_owned())]);
+    encode_attributes(&Attributes::new(ValueType::Json, metadata).unwrap())
+}
+
 fn one_of_each() -> Vec<Entry> {
+    with_attributes(&said())
+}
+
+fn with_attributes(attributes: &Bytes) -> Vec<Entry> {
     let blob = sealed(b"a large value, as if", true);
     let digest = blob.digest.unwrap();
     vec![
@@ -59,12 +72,14 @@ fn one_of_each() -> Vec<Entry> {
             key: key("small"),
             version: Version(11),
             expiry: None,
+            attributes: Bytes::new(),
             value: sealed(b"tiny", false),
         },
         Entry::Value {
             key: key("small with a digest"),
             version: Version(12),
             expiry: Some(Timestamp(0)),
+            attributes: attributes.clone(),
             value: SealedValue {
                 codec: Codec::Zstd,
                 ..sealed(b"also tiny", true)
@@ -74,6 +89,7 @@ fn one_of_each() -> Vec<Entry> {
             key: key("large"),
             version: Version(13),
             expiry: Some(Timestamp(77)),
+            attributes: attributes.clone(),
             digest,
             info: blob.info,
         },
@@ -119,13 +135,9 @@ impl Scratch {
 
 #[test]
 fn an_archive_is_what_its_format_document_draws() {
-    let golden = include_str!("data/archive-v1.hex");
+    let golden = include_str!("data/archive-v2.hex");
     let bytes = encode(header(), &one_of_each());
-    let lines: Vec<String> = bytes
-        .chunks(32)
-        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect())
-        .collect();
-    assert_eq!(lines.join("\n"), golden.trim_end());
+    assert_eq!(to_hex(&bytes), golden.trim_end());
 
     // The drawn offsets that programs of others may rely on.
     assert_eq!(&bytes[..8], b"skbackup");
@@ -144,6 +156,25 @@ fn an_archive_is_what_its_format_document_draws() {
     assert_eq!(&footer[..8], b"skfooter");
     assert_eq!(footer[48..56], (bytes.len() as u64).to_le_bytes());
     assert_eq!(&footer[80..], b"skbakend");
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines: Vec<String> = bytes.chunks(32).map(line).collect();
+    lines.join("\n")
+}
+
+/// Version 1 knew of no attributes, and is read for ever.
+#[test]
+fn an_archive_of_version_1_is_read() {
+    let golden = include_str!("data/archive-v1.hex");
+    let digits: Vec<u8> = golden.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+    assert_eq!(bytes[8..12], 1_u32.to_le_bytes());
+    let scratch = Scratch::new();
+    let (entries, _) = verified(&scratch.file("old", &bytes)).unwrap();
+    assert_eq!(entries, with_attributes(&Bytes::new()));
 }
 
 #[test]
@@ -218,6 +249,7 @@ fn a_damaged_value_or_a_version_out_of_range_stops_the_backup() {
         key: key("k"),
         version: Version(11),
         expiry: None,
+        attributes: Bytes::new(),
         value,
     };
     let error = sink().write(&damaged).unwrap_err();
@@ -256,30 +288,36 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             some_key(),
             version(),
             expiry(),
+            prop::collection::vec(any::<u8>(), 0..40),
             any::<bool>().prop_flat_map(value)
         )
-            .prop_map(|(key, version, expiry, value)| Entry::Value {
+            .prop_map(|(key, version, expiry, attributes, value)| Entry::Value {
                 key,
                 version,
                 expiry,
+                attributes: attributes.into(),
                 value,
             }),
         (
             some_key(),
             version(),
             expiry(),
+            prop::collection::vec(any::<u8>(), 0..40),
             any::<[u8; 32]>(),
             any::<(u64, u64)>()
         )
-            .prop_map(|(key, version, expiry, digest, (raw_len, sum64))| {
-                Entry::Reference {
-                    key,
-                    version,
-                    expiry,
-                    digest: Digest(digest),
-                    info: ValueInfo { raw_len, sum64 },
+            .prop_map(
+                |(key, version, expiry, attributes, digest, (raw_len, sum64))| {
+                    Entry::Reference {
+                        key,
+                        version,
+                        expiry,
+                        attributes: attributes.into(),
+                        digest: Digest(digest),
+                        info: ValueInfo { raw_len, sum64 },
+                    }
                 }
-            }),
+            ),
         (some_key(), version()).prop_map(|(key, version)| Entry::Tombstone { key, version }),
     ]
 }

@@ -1,14 +1,17 @@
 //! The format on disk, byte for byte: a segment of each format version with a record of every kind
-//! that it brought, and an index row. What fails here makes existing stores unreadable.
+//! that it brought, what stands beside a value, and an index row. What fails here makes existing
+//! stores unreadable.
 
 use bytes::Bytes;
 use shardkeep::codec::{
-    self, Dictionaries, Dictionary, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind, Membership,
-    Record, SegmentHeader, TombstoneNote, encode_blob_ref, open_sealed,
+    self, Cursor, Dictionaries, Dictionary, FLAG_CONTENT, FLAG_MOVED, FrameHeader, Kind,
+    Membership, Record, RecordHeader, SegmentHeader, TombstoneNote, encode_attributes,
+    encode_blob_ref, open_sealed,
 };
 use shardkeep::index::{Place, Row};
 use shardkeep::log::{FrameWalk, LogIdentity, Payloads, Position, Step, inspect};
 use shardkeep::model::*;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const SEGMENT_V1: &str = include_str!("data/segment-v1.hex");
@@ -315,6 +318,43 @@ fn an_index_row_is_written_and_read_as_the_document_says() {
     assert_eq!(
         digits,
         "01000664c801078821d224050580a0f1c2b134c1a94ee9e4767810f0f09d9b267ed58776616c7565"
+    );
+    assert_eq!(Row::decode(&Bytes::from(row.encode())), Ok(row));
+}
+
+/// What a client says of a value stands behind the key, in the record as in the row.
+#[test]
+fn attributes_are_written_and_read_as_format_version_2_says() {
+    let [puts, _] = groups();
+    let metadata = BTreeMap::from([("name".to_owned(), "text".to_owned())]);
+    let attributes = Attributes::new(ValueType::Json, metadata).unwrap();
+    let record = Record {
+        attributes: encode_attributes(&attributes),
+        ..puts[0].clone()
+    };
+    let digits = |bytes: &[u8]| -> String { bytes.iter().map(|it| format!("{it:02x}")).collect() };
+    let mut meta = Vec::new();
+    record.encode_meta(SALT, &mut meta);
+    assert_eq!(meta[70..72], 14u16.to_le_bytes());
+    assert_eq!(
+        digits(&meta[72..]),
+        "61206b65790101060209046e616d6574657874"
+    );
+    let read = RecordHeader::decode(&mut Cursor::new(&meta), SALT).unwrap();
+    assert_eq!(read.record.attributes, record.attributes);
+    assert_eq!(read.log_size(), record.log_size());
+    let place = Place {
+        record: Position {
+            segment: SEGMENT,
+            offset: 4232,
+        },
+        payload_offset: 4690,
+        payload_len: 5,
+    };
+    let row = Row::new(&record, place, None);
+    assert_eq!(
+        digits(&row.encode()),
+        "01000c64c801078821d224050580a0f1c2b1340e0101060209046e616d6574657874c1a94ee9e4767810f0f09d9b267ed587"
     );
     assert_eq!(Row::decode(&Bytes::from(row.encode())), Ok(row));
 }

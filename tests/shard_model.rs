@@ -124,6 +124,7 @@ struct Kept {
     version: Version,
     value: Option<Vec<u8>>,
     expiry: Option<Timestamp>,
+    attributes: Bytes,
 }
 
 impl Kept {
@@ -313,10 +314,13 @@ impl Bench {
 
     fn put(&mut self, key: Key, raw: Vec<u8>, existing: Existing, expiry: Option<Timestamp>) {
         let body = self.body(&raw);
+        // A shard does not look into them.
+        let attributes = Bytes::from(vec![raw[0]; usize::from(raw[0] % 5) * 40]);
         let new = Kept {
             version: Version(0),
             value: Some(raw.clone()),
             expiry,
+            attributes: attributes.clone(),
         };
         let live = self.live(&key);
         let command = Command::Put {
@@ -324,6 +328,7 @@ impl Bench {
             body,
             existing,
             expiry,
+            attributes,
         };
         match self.run(command, Some((key.clone(), new.clone()))) {
             Some(Reply::Put {
@@ -402,11 +407,12 @@ impl Bench {
             version,
             body,
             expiry: None,
+            attributes: Bytes::new(),
         };
         let new = Kept {
             version,
             value: raw,
-            expiry: None,
+            ..Kept::default()
         };
         match self.run(command, Some((key.clone(), new.clone()))) {
             Some(Reply::Unchanged { .. }) => assert!(known.unwrap().version >= version),
@@ -524,8 +530,10 @@ impl Bench {
                 assert_eq!(version, kept.version, "{key}");
             }
             let reader = self.store.as_ref().unwrap().reader();
-            let live = reader.key(key, self.now).unwrap().is_some();
-            assert_eq!(live, kept.is_live(self.now), "{key}");
+            let live = reader.key(key, self.now).unwrap();
+            assert_eq!(live.is_some(), kept.is_live(self.now), "{key}");
+            let attributes = live.map(|live| live.row.attributes);
+            assert!(attributes.is_none_or(|it| it == kept.attributes), "{key}");
         }
         self.check_expiries();
         self.recount();
@@ -612,8 +620,9 @@ impl Bench {
         ] {
             for found in snapshot.scan(space, &[], None) {
                 let (id, row) = found.unwrap();
-                let size = (codec::RECORD_HEADER_SIZE + id.len()) as u64
-                    + u64::from(row.place.payload_len);
+                let beside = id.len() + row.attributes.len();
+                let size =
+                    (codec::RECORD_HEADER_SIZE + beside) as u64 + u64::from(row.place.payload_len);
                 *sizes.entry(row.place.record.segment).or_default() += size;
             }
         }

@@ -36,6 +36,7 @@ fn put_small(name: &str) -> Command {
         body: PutBody::Small(seal(name.as_bytes())),
         existing: Existing::Replace,
         expiry: None,
+        attributes: bytes::Bytes::new(),
     }
 }
 
@@ -255,6 +256,7 @@ impl Pair {
             },
             existing: Existing::Replace,
             expiry: None,
+            attributes: bytes::Bytes::new(),
         };
         run(&mut store, command);
         store.close().unwrap();
@@ -326,6 +328,7 @@ fn a_payload_that_was_half_written_is_a_torn_tail_and_a_synced_one_is_damage() {
         }),
         existing: Existing::Replace,
         expiry: None,
+        attributes: bytes::Bytes::new(),
     };
     run(&mut store, command);
     drop(store); // Killed: nothing is closed.

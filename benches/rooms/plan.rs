@@ -25,6 +25,7 @@ pub fn benches(c: &mut Criterion) {
             body,
             existing: Existing::Replace,
             expiry: None,
+            attributes: bytes::Bytes::new(),
         };
         group.bench_function(name, |b| {
             let context = PlanContext { now: Timestamp(1) };

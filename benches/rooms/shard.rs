@@ -54,6 +54,7 @@ fn group_of(value: &SealedValue, first: u64, count: u64) -> Vec<Command> {
             body: PutBody::Small(value.clone()),
             existing: Existing::Replace,
             expiry: None,
+            attributes: bytes::Bytes::new(),
         })
         .collect()
 }

@@ -25,6 +25,8 @@ pub enum Entry {
         version: Version,
         /// When the record expires.
         expiry: Option<Timestamp>,
+        /// What a client says of the value, encoded.
+        attributes: Bytes,
         /// The value.
         value: SealedValue,
     },
@@ -36,6 +38,8 @@ pub enum Entry {
         version: Version,
         /// When the record expires.
         expiry: Option<Timestamp>,
+        /// What a client says of the value, encoded.
+        attributes: Bytes,
         /// Of the blob.
         digest: Digest,
         /// Length and checksum of the raw value.
@@ -64,13 +68,15 @@ const VALUE_SUM_AT: usize = INFO_AT + 16;
 const VALUE_KEY_AT: usize = VALUE_SUM_AT + 8;
 const VALUE_FLAGS_AT: usize = VALUE_KEY_AT + 2;
 const VALUE_CODEC_AT: usize = VALUE_FLAGS_AT + 1;
-const VALUE_ZERO_AT: usize = VALUE_CODEC_AT + 1;
-const VALUE_SIZE: usize = VALUE_ZERO_AT + 4;
+const VALUE_ATTRIBUTES_AT: usize = VALUE_CODEC_AT + 1;
+const VALUE_ZERO_AT: usize = VALUE_ATTRIBUTES_AT + 2;
+const VALUE_SIZE: usize = VALUE_ZERO_AT + 2;
 
 const REFERENCE_DIGEST_AT: usize = INFO_AT + 16;
 const REFERENCE_FLAGS_AT: usize = REFERENCE_DIGEST_AT + Digest::SIZE;
 const REFERENCE_ZERO_AT: usize = REFERENCE_FLAGS_AT + 1;
-const REFERENCE_SIZE: usize = REFERENCE_ZERO_AT + 7;
+const REFERENCE_ATTRIBUTES_AT: usize = REFERENCE_ZERO_AT + 5;
+const REFERENCE_SIZE: usize = REFERENCE_ATTRIBUTES_AT + 2;
 
 const TOMBSTONE_SIZE: usize = 8;
 
@@ -120,6 +126,7 @@ impl Entry {
                 key,
                 version,
                 expiry,
+                attributes,
                 value,
             } => {
                 push_version(out, *version, *expiry);
@@ -131,16 +138,19 @@ impl Entry {
                     flag(expiry.is_some(), HAS_EXPIRY) | flag(value.digest.is_some(), HAS_DIGEST),
                 );
                 out.push(codec_byte(value.codec));
+                push_len(out, attributes);
                 out.extend_from_slice(&[0; VALUE_SIZE - VALUE_ZERO_AT]);
                 if let Some(digest) = value.digest {
                     out.extend_from_slice(&digest.0);
                 }
                 out.extend_from_slice(key.as_bytes());
+                out.extend_from_slice(attributes);
             }
             Self::Reference {
                 key,
                 version,
                 expiry,
+                attributes,
                 digest,
                 info,
             } => {
@@ -148,8 +158,10 @@ impl Entry {
                 push_info(out, *info);
                 out.extend_from_slice(&digest.0);
                 out.push(flag(expiry.is_some(), HAS_EXPIRY));
-                out.extend_from_slice(&[0; REFERENCE_SIZE - REFERENCE_ZERO_AT]);
+                out.extend_from_slice(&[0; REFERENCE_ATTRIBUTES_AT - REFERENCE_ZERO_AT]);
+                push_len(out, attributes);
                 out.extend_from_slice(key.as_bytes());
+                out.extend_from_slice(attributes);
             }
             Self::Tombstone { key, version } => {
                 out.extend_from_slice(&version.0.to_le_bytes());
@@ -195,9 +207,16 @@ impl FrameKind {
             Self::Value => {
                 let has_digest = fixed[VALUE_FLAGS_AT] & HAS_DIGEST != 0;
                 u64::from(take_u16(fixed, VALUE_KEY_AT))
+                    + u64::from(take_u16(fixed, VALUE_ATTRIBUTES_AT))
                     + if has_digest { Digest::SIZE as u64 } else { 0 }
             }
-            Self::Reference | Self::Tombstone if rest > KEY_SIZE_MAX as u64 => {
+            Self::Reference
+                if rest
+                    > KEY_SIZE_MAX as u64 + u64::from(take_u16(fixed, REFERENCE_ATTRIBUTES_AT)) =>
+            {
+                return Err("a key is longer than keys can be");
+            }
+            Self::Tombstone if rest > KEY_SIZE_MAX as u64 => {
                 return Err("a key is longer than keys can be");
             }
             Self::Reference | Self::Tombstone => rest,
@@ -226,7 +245,7 @@ fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
     check_zero(&front[VALUE_ZERO_AT..VALUE_SIZE])?;
     let flags = front[VALUE_FLAGS_AT];
     check_zero(&[flags & !(HAS_EXPIRY | HAS_DIGEST)])?;
-    let (digest, key) = if flags & HAS_DIGEST == 0 {
+    let (digest, rest) = if flags & HAS_DIGEST == 0 {
         (None, &front[VALUE_SIZE..])
     } else {
         (
@@ -234,8 +253,10 @@ fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
             &front[VALUE_SIZE + Digest::SIZE..],
         )
     };
+    let (key, attributes) = divide(rest, take_u16(front, VALUE_ATTRIBUTES_AT))?;
     Ok(Entry::Value {
         key: decode_key(key)?,
+        attributes,
         version: Version(take_u64(front, VERSION_AT)),
         expiry: decode_expiry(front, flags)?,
         value: SealedValue {
@@ -249,16 +270,32 @@ fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
 }
 
 fn decode_reference(front: &[u8]) -> Result<Entry, &'static str> {
-    check_zero(&front[REFERENCE_ZERO_AT..REFERENCE_SIZE])?;
+    check_zero(&front[REFERENCE_ZERO_AT..REFERENCE_ATTRIBUTES_AT])?;
     let flags = front[REFERENCE_FLAGS_AT];
     check_zero(&[flags & !HAS_EXPIRY])?;
+    let attributes_len = take_u16(front, REFERENCE_ATTRIBUTES_AT);
+    let (key, attributes) = divide(&front[REFERENCE_SIZE..], attributes_len)?;
     Ok(Entry::Reference {
-        key: decode_key(&front[REFERENCE_SIZE..])?,
+        key: decode_key(key)?,
+        attributes,
         version: Version(take_u64(front, VERSION_AT)),
         expiry: decode_expiry(front, flags)?,
         digest: Digest(take(front, REFERENCE_DIGEST_AT)),
         info: decode_info(front, INFO_AT),
     })
+}
+
+/// A key, and the attributes of so many bytes behind it.
+fn divide(bytes: &[u8], attributes_len: u16) -> Result<(&[u8], Bytes), &'static str> {
+    let key_len = bytes.len().checked_sub(usize::from(attributes_len));
+    let (key, attributes) =
+        bytes.split_at(key_len.ok_or("attributes are longer than their frame")?);
+    Ok((key, Bytes::copy_from_slice(attributes)))
+}
+
+fn push_len(out: &mut Vec<u8>, attributes: &Bytes) {
+    let len = u16::try_from(attributes.len()).expect("attributes end at 32 KiB");
+    out.extend_from_slice(&len.to_le_bytes());
 }
 
 fn decode_key(bytes: &[u8]) -> Result<Key, &'static str> {

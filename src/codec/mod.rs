@@ -5,6 +5,7 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
+mod attributes;
 mod checksum;
 mod cursor;
 mod dictionary;
@@ -14,6 +15,7 @@ mod seal;
 mod segment_header;
 mod train;
 
+pub use attributes::{ATTRIBUTES_SIZE_MAX, decode_attributes, encode_attributes};
 pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, sum64_of};
 pub use cursor::{Cursor, put_varint};
 pub use dictionary::{

@@ -188,6 +188,8 @@ pub struct Record {
     pub payload_sum: u64,
     /// What the record is about.
     pub id: Bytes,
+    /// What a client says of the value, encoded; nothing in most records.
+    pub attributes: Bytes,
     /// The payload.
     pub payload: Bytes,
 }
@@ -210,6 +212,7 @@ impl Record {
             codec: Codec::Raw,
             payload_sum: payload_sum(&payload),
             id,
+            attributes: Bytes::new(),
             payload,
         }
     }
@@ -229,10 +232,10 @@ impl Record {
     /// Bytes that the record takes in a segment, its share of the frame aside.
     #[must_use]
     pub fn log_size(&self) -> u64 {
-        (RECORD_HEADER_SIZE + self.id.len() + self.payload.len()) as u64
+        (RECORD_HEADER_SIZE + self.id.len() + self.attributes.len() + self.payload.len()) as u64
     }
 
-    /// Appends header and id.
+    /// Appends header, id and attributes.
     pub fn encode_meta(&self, salt: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 8]);
@@ -254,8 +257,10 @@ impl Record {
         out.push(self.codec.byte());
         out.extend_from_slice(&self.namespace.to_le_bytes());
         out.extend_from_slice(&self.flags.to_le_bytes());
-        out.extend_from_slice(&[0; 2]);
+        let attributes_len = u16::try_from(self.attributes.len()).expect("they end at 32 KiB");
+        out.extend_from_slice(&attributes_len.to_le_bytes());
         out.extend_from_slice(&self.id);
+        out.extend_from_slice(&self.attributes);
         let sum = xxh3_64_with_seed(&out[start + 8..], salt);
         out[start..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
@@ -271,7 +276,7 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// Reads header and id, and moves the cursor behind them.
+    /// Reads header, id and attributes, and moves the cursor behind them.
     ///
     /// # Errors
     /// When these bytes are not a record written under this salt.
@@ -292,9 +297,11 @@ impl RecordHeader {
         let codec = cursor.u8()?;
         let namespace = cursor.u32()?;
         let flags = cursor.u16()?;
-        cursor.take(2)?;
+        let attributes_len = usize::from(cursor.u16()?);
         let id = cursor.take(id_len)?;
-        if sum != xxh3_64_with_seed(&all[8..RECORD_HEADER_SIZE + id_len], salt) {
+        let attributes = cursor.take(attributes_len)?;
+        let summed = &all[8..RECORD_HEADER_SIZE + id_len + attributes_len];
+        if sum != xxh3_64_with_seed(summed, salt) {
             return Err(FormatError::Checksum {
                 what: "record header",
             });
@@ -310,6 +317,7 @@ impl RecordHeader {
             codec: Codec::parse(codec)?,
             payload_sum,
             id: Bytes::copy_from_slice(id),
+            attributes: Bytes::copy_from_slice(attributes),
             payload: Bytes::new(),
         };
         Ok(Self {
@@ -321,7 +329,9 @@ impl RecordHeader {
     /// Bytes that the record takes in a segment, its share of the frame aside.
     #[must_use]
     pub fn log_size(&self) -> u64 {
-        (RECORD_HEADER_SIZE + self.record.id.len()) as u64 + u64::from(self.payload_len)
+        let record = &self.record;
+        (RECORD_HEADER_SIZE + record.id.len() + record.attributes.len()) as u64
+            + u64::from(self.payload_len)
     }
 }
 
@@ -416,6 +426,7 @@ mod tests {
             codec: Codec::Zstd,
             payload_sum: 26,
             id: Bytes::from_static(b"the key"),
+            attributes: Bytes::from_static(b"said of it"),
             payload: Bytes::from_static(b"payload"),
         }
     }
@@ -454,7 +465,8 @@ mod tests {
         assert_eq!(meta[60..62], 7u16.to_le_bytes());
         assert_eq!((meta[62], meta[63]), (1, 1));
         assert_eq!(meta[68..70], FLAG_CONTENT.to_le_bytes());
-        assert_eq!(&meta[72..], b"the key");
+        assert_eq!(meta[70..72], 10u16.to_le_bytes());
+        assert_eq!(&meta[72..], b"the keysaid of it");
     }
 
     #[test]

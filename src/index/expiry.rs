@@ -168,6 +168,7 @@ mod tests {
             codec: Codec::Raw,
             seq: Seq(seq),
             version: Version(seq),
+            attributes: Bytes::new(),
             expiry: expiry.map(Timestamp),
             info: ValueInfo {
                 raw_len: 0,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 const CONTENT: u8 = 1;
 const INLINE: u8 = 2;
 const EXPIRES: u8 = 4;
+const ATTRIBUTES: u8 = 8;
 
 /// Where a record and its payload stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Row {
     pub seq: Seq,
     /// The store-wide version.
     pub version: Version,
+    /// What a client says of the value, encoded.
+    pub attributes: Bytes,
     /// When it expires.
     pub expiry: Option<Timestamp>,
     /// Length and checksum of the raw value.
@@ -56,6 +59,7 @@ impl Row {
             codec: record.codec,
             seq: record.seq,
             version: record.version,
+            attributes: record.attributes.clone(),
             expiry: record.expiry,
             info: record.info,
             payload_sum: record.payload_sum,
@@ -74,10 +78,11 @@ impl Row {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let inline = self.inline.as_deref().unwrap_or_default();
-        let mut out = Vec::with_capacity(64 + inline.len());
+        let mut out = Vec::with_capacity(64 + self.attributes.len() + inline.len());
         let flags = u8::from(self.content) * CONTENT
             + u8::from(self.inline.is_some()) * INLINE
-            + u8::from(self.expiry.is_some()) * EXPIRES;
+            + u8::from(self.expiry.is_some()) * EXPIRES
+            + u8::from(!self.attributes.is_empty()) * ATTRIBUTES;
         out.extend_from_slice(&[self.kind.byte(), self.codec.byte(), flags]);
         for field in [
             self.seq.0,
@@ -93,13 +98,17 @@ impl Row {
         if let Some(expiry) = self.expiry {
             put_varint(&mut out, expiry.0);
         }
+        if !self.attributes.is_empty() {
+            put_varint(&mut out, self.attributes.len() as u64);
+            out.extend_from_slice(&self.attributes);
+        }
         out.extend_from_slice(&self.info.sum64.to_le_bytes());
         out.extend_from_slice(&self.payload_sum.to_le_bytes());
         out.extend_from_slice(inline);
         out
     }
 
-    /// Reads a row. An inline payload is a slice of `bytes`.
+    /// Reads a row. Attributes and an inline payload are slices of `bytes`.
     ///
     /// # Errors
     /// When these bytes are not a row.
@@ -126,6 +135,13 @@ impl Row {
             0 => None,
             _ => Some(Timestamp(cursor.varint()?)),
         };
+        let attributes = match flags & ATTRIBUTES {
+            0 => Bytes::new(),
+            _ => {
+                let len = usize::try_from(cursor.varint()?).unwrap_or(usize::MAX);
+                bytes.slice_ref(cursor.take(len)?)
+            }
+        };
         let info = ValueInfo {
             raw_len,
             sum64: cursor.u64()?,
@@ -138,6 +154,7 @@ impl Row {
             codec,
             seq,
             version,
+            attributes,
             expiry,
             info,
             payload_sum,
@@ -157,9 +174,14 @@ mod tests {
 
     #[test]
     fn a_row_comes_back_as_it_was() {
-        for (expiry, inline) in [
-            (None, None),
-            (Some(Timestamp(99)), Some(Bytes::from_static(b"payload"))),
+        for (expiry, attributes, inline) in [
+            (None, "", None),
+            (None, "said of it", None),
+            (
+                Some(Timestamp(99)),
+                "said of it",
+                Some(Bytes::from_static(b"payload")),
+            ),
         ] {
             let row = Row {
                 kind: Kind::Value,
@@ -167,6 +189,7 @@ mod tests {
                 codec: Codec::Zstd,
                 seq: Seq(1 << 40),
                 version: Version(3),
+                attributes: attributes.into(),
                 expiry,
                 info: ValueInfo {
                     raw_len: 1000,

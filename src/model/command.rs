@@ -1,6 +1,7 @@
 //! What a shard can be told to do, and what it answers. A shard is reached by these values only.
 
 use super::{BlobRef, Condition, Digest, Key, SealedValue, Timestamp, ValueInfo, Version};
+use bytes::Bytes;
 
 /// What a put does when the key has a record already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +77,8 @@ pub enum Command {
         existing: Existing,
         /// When the record expires.
         expiry: Option<Timestamp>,
+        /// What the client says of the value, encoded.
+        attributes: Bytes,
     },
     /// Removes a key.
     Delete {
@@ -119,6 +122,8 @@ pub enum Command {
         body: Option<PutBody>,
         /// When the record expires.
         expiry: Option<Timestamp>,
+        /// What the client said of the value, encoded.
+        attributes: Bytes,
     },
     /// Logs that tombstones up to this version may go.
     PurgeTombstones {
@@ -140,12 +145,18 @@ impl Command {
         /// Four records of bookkeeping around the key and the payload.
         const OVERHEAD: usize = 4 * 128;
         let (key, payload) = match self {
-            Self::Put { key, body, .. }
+            Self::Put {
+                key,
+                body,
+                attributes,
+                ..
+            }
             | Self::Merge {
                 key,
                 body: Some(body),
+                attributes,
                 ..
-            } => (key.as_bytes().len(), body.payload_len()),
+            } => (key.as_bytes().len() + attributes.len(), body.payload_len()),
             Self::StoreBlob { owner, value, .. } => (
                 owner.as_bytes().len(),
                 value.as_ref().map_or(0, |value| value.payload.len()),

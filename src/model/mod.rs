@@ -3,6 +3,7 @@
 //! This room knows no I/O and no other room. What is valid by construction is made here, once, so
 //! that nobody downstream checks a key's length or a digest's spelling again.
 
+mod attributes;
 mod clock;
 mod command;
 mod condition;
@@ -15,6 +16,7 @@ mod range;
 mod report;
 mod value;
 
+pub use attributes::{Attributes, METADATA_SIZE_MAX, ValueType};
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Replaced, Reply};
 pub use condition::Condition;

@@ -192,6 +192,7 @@ fn is_named_after(
 
 fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry> {
     let (version, expiry) = (record.row.version, record.row.expiry);
+    let attributes = record.row.attributes.clone();
     match (record.row.kind, record.link()) {
         (Kind::Tombstone, _) => Ok(Entry::Tombstone { key, version }),
         // Without its reference the content would not be in the backup: better none than that.
@@ -205,6 +206,7 @@ fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry
             key,
             version,
             expiry,
+            attributes,
             digest: link.digest,
             info: record.row.info,
         }),
@@ -215,6 +217,7 @@ fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry
                 key,
                 version,
                 expiry,
+                attributes,
                 value,
             })
         }

@@ -2,8 +2,8 @@
 
 use super::recent::Recent;
 use super::{Service, blocking};
-use crate::codec::digest_of;
-use crate::model::{Digest, Key, Result, Timestamp, Version};
+use crate::codec::{decode_attributes, digest_of};
+use crate::model::{Attributes, Digest, Error, Key, Result, Timestamp, Version};
 use crate::router::FoundValue;
 use crate::shard::Found as Record;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub struct Found {
 }
 
 /// What is known of a value without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Its key's version.
     pub version: Version,
@@ -30,6 +30,8 @@ pub struct Head {
     pub digest: Option<Digest>,
     /// When it expires.
     pub expiry: Option<Timestamp>,
+    /// What its client says of it, encoded; see [`Head::attributes`].
+    pub attributes: Bytes,
 }
 
 impl Head {
@@ -43,7 +45,22 @@ impl Head {
             sum64: row.info.sum64,
             digest: record.link().map(|link| link.digest).or_else(spelled),
             expiry: row.expiry,
+            attributes: row.attributes.clone(),
         }
+    }
+
+    /// What its client says of it.
+    ///
+    /// # Errors
+    /// `Corrupt` when the index is not what was written.
+    pub fn attributes(&self) -> Result<Attributes> {
+        decode_attributes(&self.attributes).map_err(|error| {
+            let version = self.version;
+            let message = format!(
+                "what stands with version {version} cannot be read: {error}; run `shardkeep verify`"
+            );
+            Error::corrupt("ATTRIBUTES_DAMAGED", message)
+        })
     }
 
     /// With the digest of the raw value, if the record has not named it.

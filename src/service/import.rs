@@ -5,7 +5,7 @@ use super::put::Checked;
 use crate::backup::{
     ArchiveReader, BackupFile, Entry, Kind, Link, ZstdbReader, ZstdbRecord, ZstdbValue,
 };
-use crate::codec::{digest_of, sum64_of, unfold};
+use crate::codec::{decode_attributes, digest_of, sum64_of, unfold};
 use crate::model::{Error, Result, Timestamp, ValueInfo, Version};
 use bytes::Bytes;
 
@@ -53,7 +53,7 @@ impl Source {
         match self {
             Self::Own(reader) => {
                 for entry in reader.entries() {
-                    if !take(change_of(entry?)) {
+                    if !take(change_of(entry?)?) {
                         return Ok(());
                     }
                 }
@@ -70,19 +70,21 @@ impl Source {
     }
 }
 
-fn change_of(entry: Entry) -> Change {
-    match entry {
+fn change_of(entry: Entry) -> Result<Change> {
+    Ok(match entry {
         Entry::Blob { digest, value } => Change::Blob { digest, value },
         Entry::Value {
             key,
             version,
             expiry,
+            attributes,
             value,
         } => Change::Sealed {
             at: Place {
                 key,
                 version,
                 expiry,
+                attributes: sound(attributes)?,
             },
             value,
         },
@@ -90,6 +92,7 @@ fn change_of(entry: Entry) -> Change {
             key,
             version,
             expiry,
+            attributes,
             digest,
             info,
         } => Change::Linked {
@@ -97,6 +100,7 @@ fn change_of(entry: Entry) -> Change {
                 key,
                 version,
                 expiry,
+                attributes: sound(attributes)?,
             },
             digest,
             info,
@@ -106,8 +110,20 @@ fn change_of(entry: Entry) -> Change {
                 key,
                 version,
                 expiry: None,
+                attributes: Bytes::new(),
             },
         },
+    })
+}
+
+/// The attributes of an archive, if they are some: the archive itself does not look into them.
+fn sound(attributes: Bytes) -> Result<Bytes> {
+    match decode_attributes(&attributes) {
+        Ok(_) => Ok(attributes),
+        Err(error) => {
+            let message = format!("what stands with a value in the backup cannot be read: {error}");
+            Err(Error::corrupt("BACKUP_DAMAGED", message))
+        }
     }
 }
 
@@ -124,6 +140,7 @@ fn change_of_zstdb(record: ZstdbRecord, now: Timestamp) -> Result<Change> {
         key,
         version,
         expiry,
+        attributes: Bytes::new(),
     };
     Ok(
         match value.filter(|_| expiry.is_none_or(|expiry| expiry > now)) {

@@ -5,10 +5,11 @@
 //! are overtaken by, and then read again.
 
 use super::put::{ATTEMPTS_MAX, Lifetime, Put, PutRule, Requirement, overtaken};
-use super::{Found, Service};
+use super::{Found, Head, Service};
 use crate::config::KeyMode;
-use crate::model::{Condition, Error, ErrorKind, Key, Result, Version};
+use crate::model::{Attributes, Condition, Error, ErrorKind, Key, Result, ValueType, Version};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Keys that share a turn only wait for each other.
@@ -54,7 +55,7 @@ pub struct Increment {
 
 impl Service {
     /// Adds to a counter and gives what it is then. One that is not there begins at `initial`, and
-    /// then the addition counts too. Its expiry stays.
+    /// then the addition counts too. Its expiry and metadata stay.
     ///
     /// # Errors
     /// As a put, and `Invalid`: `COUNTER_ON_CONTENT` where values stand under their digest,
@@ -86,18 +87,7 @@ impl Service {
                 continue; // Written, or expired, between the two looks.
             }
             let value = addition.to(&key, found.as_ref())?;
-            let put = Put {
-                key: key.as_bytes(),
-                data: Bytes::from(value.to_string()),
-                sum64: None,
-                digest: None,
-                rule: PutRule::If(Requirement::Record(
-                    version.map_or(Condition::Absent, Condition::Version),
-                )),
-                lifetime: found
-                    .and_then(|found| found.head.expiry)
-                    .map_or(Lifetime::Forever, Lifetime::Until),
-            };
+            let put = next(&key, value, found.map(|found| found.head))?;
             match self.put(put).await {
                 Ok(done) => {
                     let version = done.version;
@@ -109,6 +99,30 @@ impl Service {
         }
         Err(overtaken(&key))
     }
+}
+
+/// The put that gives a counter its next value, unless another comes first.
+fn next(key: &Key, value: i64, before: Option<Head>) -> Result<Put<'_>> {
+    let (condition, expiry, attributes) = match before {
+        Some(head) => (
+            Condition::Version(head.version),
+            head.expiry,
+            head.attributes()?,
+        ),
+        None => {
+            let attributes = Attributes::new(ValueType::Int64, BTreeMap::new())?;
+            (Condition::Absent, None, attributes)
+        }
+    };
+    Ok(Put {
+        key: key.as_bytes(),
+        data: Bytes::from(value.to_string()),
+        sum64: None,
+        digest: None,
+        rule: PutRule::If(Requirement::Record(condition)),
+        lifetime: expiry.map_or(Lifetime::Forever, Lifetime::Until),
+        attributes,
+    })
 }
 
 impl Addition {

@@ -8,6 +8,7 @@ use crate::model::{
     BlobRef, Command, Digest, Error, Existing, Key, PutBody, RefId, Replaced, Reply, Result,
     SealedValue, ShardId, Timestamp, ValueInfo, Version,
 };
+use bytes::Bytes;
 
 /// A content to refer to.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) enum Target {
         existing: Existing,
         /// When the record expires.
         expiry: Option<Timestamp>,
+        /// What the client says of the value, encoded.
+        attributes: Bytes,
     },
     /// A record from a backup.
     Merge {
@@ -34,6 +37,8 @@ pub(super) enum Target {
         version: Version,
         /// When it expires.
         expiry: Option<Timestamp>,
+        /// What its client said of the value, encoded.
+        attributes: Bytes,
     },
 }
 
@@ -214,18 +219,28 @@ fn is_outcome_unknown(error: &Error) -> bool {
 
 pub(super) fn command_of(key: &Key, body: PutBody, target: &Target) -> Command {
     let key = key.clone();
-    match *target {
-        Target::Put { existing, expiry } => Command::Put {
+    match target.clone() {
+        Target::Put {
+            existing,
+            expiry,
+            attributes,
+        } => Command::Put {
             key,
             body,
             existing,
             expiry,
+            attributes,
         },
-        Target::Merge { version, expiry } => Command::Merge {
+        Target::Merge {
+            version,
+            expiry,
+            attributes,
+        } => Command::Merge {
             key,
             version,
             body: Some(body),
             expiry,
+            attributes,
         },
     }
 }

@@ -9,6 +9,7 @@ use crate::model::{
     BlobRef, Command, Digest, Error, Key, PutBody, RefId, Result, SealedValue, Timestamp,
     ValueInfo, Version,
 };
+use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -43,6 +44,7 @@ pub(super) struct Place {
     pub key: Key,
     pub version: Version,
     pub expiry: Option<Timestamp>,
+    pub attributes: Bytes,
 }
 
 impl Place {
@@ -50,6 +52,7 @@ impl Place {
         Target::Merge {
             version: self.version,
             expiry: self.expiry,
+            attributes: self.attributes.clone(),
         }
     }
 }
@@ -212,12 +215,14 @@ impl Service {
                     key,
                     version,
                     expiry,
+                    attributes,
                 } = at;
                 let command = Command::Merge {
                     key: key.clone(),
                     version,
                     body: None,
                     expiry,
+                    attributes,
                 };
                 self.run(&key, command).await
             }

@@ -6,11 +6,11 @@
 
 use super::Service;
 use super::link::{Target, command_of};
-use crate::codec::{digest_of, sum64_of};
+use crate::codec::{digest_of, encode_attributes, sum64_of};
 use crate::config::KeyMode;
 use crate::model::{
-    Condition, Digest, Error, ErrorKind, Existing, Key, PutBody, Reply, Result, SealedValue,
-    Timestamp, ValueInfo, Version,
+    Attributes, Condition, Digest, Error, ErrorKind, Existing, Key, PutBody, Reply, Result,
+    SealedValue, Timestamp, ValueInfo, Version,
 };
 use crate::shard::{Epoch, Look};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub struct Put<'a> {
     pub rule: PutRule,
     /// How long it stays.
     pub lifetime: Lifetime,
+    /// What stands with it.
+    pub attributes: Attributes,
 }
 
 /// When a put may take place.
@@ -105,10 +107,12 @@ enum Looked {
 }
 
 /// What the actor is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Terms {
     existing: Existing,
     expiry: Option<Timestamp>,
+    /// Encoded.
+    attributes: Bytes,
     /// Whether they rest on what was read: a refusal then says that another writer was faster.
     is_guess: bool,
 }
@@ -129,6 +133,7 @@ impl Service {
             digest: None,
             rule: PutRule::Quiet,
             lifetime: Lifetime::Forever,
+            attributes: Attributes::default(),
         };
         Ok(self.put(put).await?.key)
     }
@@ -153,6 +158,7 @@ impl Service {
         self.check_rule(&put, by_content)?;
         for _ in 0..ATTEMPTS_MAX {
             let terms = self.terms(&key, &put, by_content).await?;
+            let is_guess = terms.is_guess;
             let (done, refused) = match self.store(&key, &value, large, terms).await? {
                 Reply::Refused { found } => (None, found),
                 reply => (done_of(&reply, &key, value.digest), None),
@@ -162,7 +168,7 @@ impl Service {
                     return Ok(done);
                 }
                 Some(kept) => return Err(exists(&key, Some(kept.version))),
-                None if terms.is_guess => {}
+                None if is_guess => {}
                 None => return Err(refusal(&key, put.rule, refused)),
             }
         }
@@ -204,45 +210,60 @@ impl Service {
         let expiry = match put.lifetime {
             Lifetime::Forever => None,
             Lifetime::Until(at) => Some(at),
-            Lifetime::Kept => return self.kept_terms(key, existing, is_guess),
+            Lifetime::Kept => None,
         };
-        Ok(Terms {
+        let terms = Terms {
             existing,
             expiry,
+            attributes: encode_attributes(&put.attributes),
             is_guess,
-        })
+        };
+        match put.lifetime {
+            Lifetime::Kept => self.kept_terms(key, terms),
+            Lifetime::Forever | Lifetime::Until(_) => Ok(terms),
+        }
     }
 
     /// The terms of a put that keeps the expiry of the record that it replaces.
-    fn kept_terms(&self, key: &Key, existing: Existing, is_guess: bool) -> Result<Terms> {
+    fn kept_terms(&self, key: &Key, terms: Terms) -> Result<Terms> {
         let found = self.router().find(key)?;
         let version = found.as_ref().map(|found| found.row.version);
         let seen = version.map_or(Condition::Absent, Condition::Version);
-        let (existing, is_guess) = match existing {
+        let (existing, is_guess) = match terms.existing {
             // What must be there and is not is refused as just that.
-            Existing::Require(Condition::Present) if version.is_none() => (existing, is_guess),
+            present @ Existing::Require(Condition::Present) if version.is_none() => {
+                (present, terms.is_guess)
+            }
             Existing::Replace | Existing::Require(Condition::Present) => {
                 (Existing::Require(seen), true)
             }
-            other => (other, is_guess),
+            other => (other, terms.is_guess),
         };
         Ok(Terms {
             existing,
             expiry: found.and_then(|found| found.row.expiry),
             is_guess,
+            ..terms
         })
     }
 
     async fn store(&self, key: &Key, value: &Checked, large: bool, terms: Terms) -> Result<Reply> {
         let Terms {
-            existing, expiry, ..
+            existing,
+            expiry,
+            attributes,
+            ..
         } = terms;
         let absent = match self.look(key, existing, value.digest)? {
             Looked::Stored(version) => return Ok(Reply::Unchanged { version }),
             Looked::Absent(epoch) => Some(epoch),
             Looked::Other => None,
         };
-        let target = Target::Put { existing, expiry };
+        let target = Target::Put {
+            existing,
+            expiry,
+            attributes,
+        };
         if let Some(digest) = value.digest.filter(|_| large) {
             return self.put_content(key, digest, value.clone(), target).await;
         }

@@ -5,7 +5,7 @@
 //! key's shard knows (see `shard::epoch`). What is kept pins nothing: neither segments nor a shard
 //! that wants to be opened again.
 
-use super::get::Found;
+use super::get::{Found, Head};
 use crate::model::Key;
 use crate::shard::{Epoch, Found as Record};
 use bytes::Bytes;
@@ -34,7 +34,9 @@ struct Weight;
 
 impl Weighter<Key, Recent> for Weight {
     fn weight(&self, key: &Key, value: &Recent) -> u64 {
-        ENTRY_OVERHEAD + (key.as_bytes().len() + value.found.data.len()) as u64
+        ENTRY_OVERHEAD
+            + (key.as_bytes().len() + value.found.data.len() + value.found.head.attributes.len())
+                as u64
     }
 }
 
@@ -78,11 +80,13 @@ impl RecentValues {
             Some(_) => Bytes::copy_from_slice(&found.data),
             None => found.data.clone(),
         };
+        // So are attributes.
+        let head = Head {
+            attributes: Bytes::copy_from_slice(&found.head.attributes),
+            ..found.head.clone()
+        };
         let recent = Recent {
-            found: Found {
-                data,
-                ..found.clone()
-            },
+            found: Found { head, data },
             seen: record.seen,
         };
         VALUES.with_borrow_mut(|values| {

@@ -162,6 +162,9 @@ impl ScanItem {
     fn size(&self) -> usize {
         /// The numbers beside key and value.
         const FRAMING: usize = 64;
-        FRAMING + self.key.len() + self.data.as_ref().map_or(0, Bytes::len)
+        FRAMING
+            + self.key.len()
+            + self.head.attributes.len()
+            + self.data.as_ref().map_or(0, Bytes::len)
     }
 }

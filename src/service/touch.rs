@@ -35,6 +35,7 @@ impl Service {
             let target = Target::Put {
                 existing: Existing::Require(Condition::Version(head.version)),
                 expiry,
+                attributes: head.attributes.clone(),
             };
             match self.put_again(&key, record, target).await? {
                 Some(Reply::Put { version, .. }) => {

@@ -180,7 +180,8 @@ impl ShardStore {
     fn rows_size(&self, moved: &[Record]) -> u64 {
         let row = |record: &Record| {
             let inline = super::store::inline_payload(record, self.options.inline_max);
-            RECORD_HEADER_SIZE + record.id.len() + inline.map_or(0, <[u8]>::len)
+            let beside = record.id.len() + record.attributes.len();
+            RECORD_HEADER_SIZE + beside + inline.map_or(0, <[u8]>::len)
         };
         moved.iter().map(row).sum::<usize>() as u64
     }

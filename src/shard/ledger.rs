@@ -103,7 +103,7 @@ impl Ledger {
 }
 
 fn log_size(id_len: usize, row: &Row) -> u64 {
-    (RECORD_HEADER_SIZE + id_len) as u64 + u64::from(row.place.payload_len)
+    (RECORD_HEADER_SIZE + id_len + row.attributes.len()) as u64 + u64::from(row.place.payload_len)
 }
 
 impl Totals {

@@ -43,6 +43,7 @@ mod gc;
 mod handle;
 mod homes;
 mod ledger;
+mod merge;
 mod message;
 mod meter;
 mod pin;

@@ -3,6 +3,7 @@
 //! The same command on the same state gives the same plan on any machine, which is what recovery
 //! rests on and replication will.
 
+use super::merge::{plan_merge, plan_merge_delete};
 use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
@@ -89,7 +90,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn unchanged(reply: Reply) -> Self {
+    pub(super) fn unchanged(reply: Reply) -> Self {
         Self {
             records: Vec::new(),
             reply,
@@ -113,39 +114,44 @@ pub fn plan(
             body,
             existing,
             expiry,
-        } => plan_put(current, Put { key, body, expiry }, existing, context, draw),
+            attributes,
+        } => {
+            let put = Put {
+                key,
+                body,
+                expiry,
+                attributes,
+            };
+            plan_put(current, put, existing, context, draw)
+        }
         Command::Delete { key, condition } => plan_delete(current, &key, condition, context, draw),
         Command::Expire { key } => plan_expire(current, &key, context, draw),
         Command::StoreBlob { blob, owner, value } => {
             plan_store_blob(current, blob, &owner, value, context)
         }
-        Command::DropReference { blob } => {
-            let live = current
-                .reference(blob)?
-                .is_some_and(|known| known.is_live(context.now));
-            let records = if live {
-                vec![reference_gone(blob, context)]
-            } else {
-                Vec::new()
-            };
-            Ok(Plan {
-                records,
-                reply: Reply::Done,
-            })
-        }
+        Command::DropReference { blob } => plan_drop(current, blob, context),
         Command::ReclaimBlob { digest } => plan_reclaim(current, digest, context),
         Command::Merge {
             key,
             version,
-            body,
+            body: Some(body),
             expiry,
-        } => plan_merge(
-            current,
+            attributes,
+        } => {
+            let put = Put {
+                key,
+                body,
+                expiry,
+                attributes,
+            };
+            plan_merge(current, put, version, context)
+        }
+        Command::Merge {
             key,
             version,
-            body.map(|body| (body, expiry)),
-            context,
-        ),
+            body: None,
+            ..
+        } => plan_merge_delete(current, &key, version, context),
         Command::PurgeTombstones { horizon } if horizon <= current.horizon()? => {
             Ok(Plan::unchanged(Reply::Done))
         }
@@ -160,10 +166,12 @@ pub fn plan(
     }
 }
 
-struct Put {
-    key: Key,
-    body: PutBody,
-    expiry: Option<Timestamp>,
+/// A record of a key to be.
+pub(super) struct Put {
+    pub key: Key,
+    pub body: PutBody,
+    pub expiry: Option<Timestamp>,
+    pub attributes: Bytes,
 }
 
 fn plan_put(
@@ -215,12 +223,12 @@ fn stays(known: &Known, existing: Existing, body: &PutBody) -> bool {
 
 /// Whether a content whose home is here comes with its bytes. They mend a record whose content was
 /// lost.
-fn brings_content(body: &PutBody) -> bool {
+pub(super) fn brings_content(body: &PutBody) -> bool {
     matches!(body, PutBody::Home { value: Some(_), .. })
 }
 
 /// Whether the content of a put is not there, although its home is here.
-fn is_content_missing(
+pub(super) fn is_content_missing(
     current: &mut dyn Current,
     body: &PutBody,
     context: PlanContext,
@@ -242,7 +250,7 @@ fn is_blob_live(
 
 /// The records of a key's new value: its blob and reference where they belong here, then the key's
 /// own, then the drop of a reference that it replaces.
-fn write_key(
+pub(super) fn write_key(
     current: &mut dyn Current,
     put: Put,
     version: Version,
@@ -267,6 +275,7 @@ fn write_key(
     };
     own.version = version;
     own.expiry = put.expiry;
+    own.attributes = put.attributes;
     if digest.is_some() && put.key.digest() == digest {
         own.flags |= FLAG_CONTENT;
     }
@@ -354,7 +363,7 @@ fn plan_expire(
     Ok(write_tombstone(current, key, draw(), Some(before), context))
 }
 
-fn write_tombstone(
+pub(super) fn write_tombstone(
     current: &dyn Current,
     key: &Key,
     version: Version,
@@ -395,6 +404,23 @@ fn plan_store_blob(
     })
 }
 
+fn plan_drop(
+    current: &mut dyn Current,
+    blob: BlobRef,
+    context: PlanContext,
+) -> Result<Plan, IndexError> {
+    let reference = current.reference(blob)?;
+    let live = reference.is_some_and(|known| known.is_live(context.now));
+    let records = match live {
+        true => vec![reference_gone(blob, context)],
+        false => Vec::new(),
+    };
+    Ok(Plan {
+        records,
+        reply: Reply::Done,
+    })
+}
+
 fn plan_reclaim(
     current: &mut dyn Current,
     digest: Digest,
@@ -409,36 +435,6 @@ fn plan_reclaim(
         records: vec![record],
         reply: Reply::Done,
     })
-}
-
-/// A record from a backup wins only over what is older; deletes count.
-fn plan_merge(
-    current: &mut dyn Current,
-    key: Key,
-    version: Version,
-    value: Option<(PutBody, Option<Timestamp>)>,
-    context: PlanContext,
-) -> Result<Plan, IndexError> {
-    let before = current.key(&key)?;
-    if let Some(known) = before
-        && known.version >= version
-    {
-        return Ok(Plan::unchanged(Reply::Unchanged {
-            version: known.version,
-        }));
-    }
-    let before = before.filter(|known| !known.kind.is_gone());
-    match value {
-        Some((body, _))
-            if !brings_content(&body) && is_content_missing(current, &body, context)? =>
-        {
-            Ok(Plan::unchanged(Reply::BlobMissing))
-        }
-        Some((body, expiry)) => {
-            write_key(current, Put { key, body, expiry }, version, before, context)
-        }
-        None => Ok(write_tombstone(current, &key, version, before, context)),
-    }
 }
 
 /// The record that says up to which version tombstones may go.

@@ -7,8 +7,8 @@ use super::plan::HORIZON_MARK;
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
 use crate::codec::{
-    Cursor, Dictionaries, Kind, RECORD_HEADER_SIZE, RecordHeader, Space, decode_blob_ref,
-    payload_sum,
+    ATTRIBUTES_SIZE_MAX, Cursor, Dictionaries, Kind, RECORD_HEADER_SIZE, RecordHeader, Space,
+    decode_blob_ref, payload_sum,
 };
 use crate::index::{Index, IndexError, IndexSnapshot, Row};
 use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
@@ -168,8 +168,8 @@ impl Found {
     fn blame(&self) -> Result<ShardError, ShardError> {
         let segment = self.segment()?;
         let at = self.row.place.record.offset;
-        let id_max = crate::model::KEY_SIZE_MAX;
-        let len = (segment.len()?.saturating_sub(at)).min((RECORD_HEADER_SIZE + id_max) as u64);
+        let beside_max = crate::model::KEY_SIZE_MAX + ATTRIBUTES_SIZE_MAX;
+        let len = (segment.len()?.saturating_sub(at)).min((RECORD_HEADER_SIZE + beside_max) as u64);
         let bytes = segment.read(at, usize::try_from(len).unwrap_or(0))?;
         match RecordHeader::decode(&mut Cursor::new(&bytes), segment.header.salt) {
             Ok(header) if header.record.seq != self.row.seq => {

@@ -245,6 +245,7 @@ fn command((key, value): &Change) -> Command {
         body: body(raw),
         existing,
         expiry: None,
+        attributes: Bytes::new(),
     }
 }
 

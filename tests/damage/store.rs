@@ -165,6 +165,7 @@ impl Builder {
             body,
             existing: Existing::Replace,
             expiry: None,
+            attributes: Bytes::new(),
         }
     }
 
@@ -263,6 +264,7 @@ pub fn one_of(name: &str) -> BTreeMap<PathBuf, Image> {
             body: PutBody::Small(seal(&noise(number, 500))),
             existing: Existing::Replace,
             expiry: None,
+            attributes: Bytes::new(),
         };
         store.reserve(command.log_size_max(), false).unwrap();
         store.execute(vec![command], Timestamp(1)).unwrap();

@@ -192,6 +192,7 @@ impl Bench {
             },
             existing: Existing::Replace,
             expiry: None,
+            attributes: Bytes::new(),
         };
         let reply = self.run(command).unwrap();
         assert!(matches!(reply, Reply::Put { .. }), "{reply:?}");
@@ -310,6 +311,7 @@ pub fn put_with(name: &str, value: &[u8], existing: Existing) -> Command {
         body: PutBody::Small(seal(value)),
         existing,
         expiry: None,
+        attributes: Bytes::new(),
     }
 }
 

@@ -17,6 +17,7 @@ fn put_until(name: &str, value: &[u8], at: Timestamp) -> Command {
         body: PutBody::Small(seal(value)),
         existing: Existing::Replace,
         expiry: Some(at),
+        attributes: bytes::Bytes::new(),
     }
 }
 
@@ -36,6 +37,7 @@ fn put_content_until(name: &str, value: &[u8], ref_id: u128, at: Timestamp) -> C
         },
         existing: Existing::Replace,
         expiry: Some(at),
+        attributes: bytes::Bytes::new(),
     }
 }
 

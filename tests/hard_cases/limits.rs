@@ -42,6 +42,7 @@ fn the_longest_keys_pass_through_every_kind_of_row() {
         body: shardkeep::model::PutBody::Small(seal(b"small")),
         existing: shardkeep::model::Existing::Replace,
         expiry: None,
+        attributes: bytes::Bytes::new(),
     };
     bench.run(small(&value)).unwrap();
     bench.run(small(&gone)).unwrap();

@@ -132,6 +132,7 @@ fn a_content_that_was_lost_is_stored_again() {
         },
         existing,
         expiry: None,
+        attributes: bytes::Bytes::new(),
     };
     let context = PlanContext { now: Timestamp(1) };
     let mut lost = BareShard(Some(Known {

@@ -36,6 +36,7 @@ async fn put_without_the_drop(
         },
         existing: Existing::Replace,
         expiry: None,
+        attributes: bytes::Bytes::new(),
     };
     match router.write(router.shard_of_key(key), put).await.unwrap() {
         Reply::Put { replaced, .. } => replaced,

@@ -40,6 +40,7 @@ fn a_command_is_never_planned_before_the_last_logged_time() {
         body: PutBody::Small(crate::bench::seal(b"value")),
         existing: Existing::Replace,
         expiry: Some(Timestamp(now.0 + 1000)),
+        attributes: bytes::Bytes::new(),
     };
     bench.run(expiring).unwrap();
     let mut at = |time: u64, command| {
@@ -67,6 +68,7 @@ fn a_rebuild_at_another_time_gives_the_same_rows() {
         body: PutBody::Small(crate::bench::seal(b"value")),
         existing: Existing::Replace,
         expiry: Some(Timestamp(1)),
+        attributes: bytes::Bytes::new(),
     };
     bench.run(expiring).unwrap();
     let rows = bench.rows();

@@ -280,6 +280,7 @@ fn put_raw(payload: Vec<u8>) -> Command {
         body: PutBody::Small(value),
         existing: Existing::Replace,
         expiry: None,
+        attributes: Bytes::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod call;
 mod counters;
 mod fields;
 mod lifetimes;
+mod metadata;
 mod puts;
 mod reads;
 mod scans;

@@ -97,7 +97,7 @@ pub fn check_row(
     }
     let at = row.place.record.offset;
     let header = segment
-        .read(at, RECORD_HEADER_SIZE + id.len())
+        .read(at, RECORD_HEADER_SIZE + id.len() + row.attributes.len())
         .map_err(|error| Problem::of_error(segment.path(), &error))?;
     let decoded = RecordHeader::decode(&mut Cursor::new(&header), segment.header.salt);
     let decoded = decoded.map_err(|error| {

@@ -1,11 +1,14 @@
 //! What comes in, checked, with the field named.
 
+use super::entry;
 use crate::model::{
-    self, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Result, Timestamp, Version,
+    self, Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Result, Timestamp,
+    ValueType, Version,
 };
 use crate::proto::v1;
 use crate::service::{Lifetime, Requirement};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// A time to live ends here.
 const TTL_MAX_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1000;
@@ -55,6 +58,23 @@ pub(super) fn optional_digest(bytes: &[u8], field: &'static str) -> Result<Optio
         [] => Ok(None),
         bytes => digest(bytes, field).map(Some),
     }
+}
+
+/// What stands with a value.
+pub(super) fn attributes(
+    value_type: i32,
+    metadata: BTreeMap<String, String>,
+) -> Result<Attributes> {
+    let all = ValueType::ALL.into_iter();
+    let known = all
+        .clone()
+        .find(|it| i32::from(entry::value_type(*it)) == value_type);
+    let known = known.ok_or_else(|| {
+        let last = all.len() - 1;
+        let message = format!("value_type is {value_type}: it needs 0 to {last}");
+        Error::invalid("VALUE_TYPE_UNKNOWN", message).at("value_type")
+    })?;
+    Attributes::new(known, metadata)
 }
 
 /// How long a record stays that is made at `now`.

@@ -18,7 +18,7 @@ pub(super) async fn get(service: &Service, request: v1::GetRequest) -> Result<v1
         None => return Err(missing(&Key::new(&request.key)?)),
     };
     Ok(v1::GetResponse {
-        entry: Some(entry::entry(request.key, &found.head)),
+        entry: Some(entry::entry(request.key, &found.head)?),
         value: part(found.data, request.range)?,
     })
 }
@@ -50,7 +50,7 @@ pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<
         None => return Err(missing(&Key::new(&request.key)?)),
     };
     Ok(v1::HeadResponse {
-        entry: Some(entry::entry(request.key, &head)),
+        entry: Some(entry::entry(request.key, &head)?),
     })
 }
 
@@ -70,17 +70,16 @@ pub(super) async fn batch_get(
         .map(|(number, key)| Key::new(key).map_err(|error| error.at(format!("keys[{number}]"))))
         .collect();
     let found = service.get_many(keys?, request.entries_only).await?;
-    let results = found
-        .into_iter()
-        .map(|item| match item.map(entry::entry_and_value) {
-            Some((entry, value)) => v1::BatchGetResult {
-                entry: Some(entry),
-                value,
-            },
-            None => v1::BatchGetResult::default(),
-        });
+    let results = found.into_iter().map(|item| match item {
+        Some(item) => {
+            let (entry, value) = entry::entry_and_value(item)?;
+            let entry = Some(entry);
+            Ok(v1::BatchGetResult { entry, value })
+        }
+        None => Ok(v1::BatchGetResult::default()),
+    });
     Ok(v1::BatchGetResponse {
-        results: results.collect(),
+        results: results.collect::<Result<_>>()?,
     })
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn page(service: &Service, request: v1::ScanRequest) -> Result<
     let last = items.last().filter(|_| more);
     Ok(v1::ScanResponse {
         next_page_token: last.map_or_else(String::new, |last| query.token_after(&last.key)),
-        results: items.into_iter().map(result).collect(),
+        results: results(items)?,
     })
 }
 
@@ -64,12 +64,13 @@ fn direction(reverse: bool) -> Direction {
     }
 }
 
-fn result(item: ScanItem) -> v1::ScanResult {
-    let (entry, value) = entry::entry_and_value(item);
-    v1::ScanResult {
-        entry: Some(entry),
-        value,
-    }
+fn results(items: Vec<ScanItem>) -> Result<Vec<v1::ScanResult>> {
+    let result = |item| {
+        let (entry, value) = entry::entry_and_value(item)?;
+        let entry = Some(entry);
+        Ok(v1::ScanResult { entry, value })
+    };
+    items.into_iter().map(result).collect()
 }
 
 /// The messages of a stream as they are made.
@@ -111,11 +112,9 @@ async fn send_all(
 ) {
     loop {
         let page = stream.next_page(MESSAGE_KEYS_MAX).await;
-        let message = match page {
-            Ok(page) if page.items.is_empty() => return,
-            Ok(page) => Ok(v1::StreamScanResponse {
-                results: page.items.into_iter().map(result).collect(),
-            }),
+        let message = match page.and_then(|page| results(page.items)) {
+            Ok(results) if results.is_empty() => return,
+            Ok(results) => Ok(v1::StreamScanResponse { results }),
             Err(error) => Err(status_of(&error)),
         };
         let is_last = message.is_err();

@@ -17,6 +17,7 @@ pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1
         digest: door::optional_digest(&request.digest, "digest")?,
         rule: door::requirement(request.condition)?.map_or(PutRule::Free, PutRule::If),
         lifetime: door::lifetime(request.expiry, service.now())?,
+        attributes: door::attributes(request.value_type, request.metadata)?,
     };
     let done = service.put(put).await?;
     Ok(v1::PutResponse {
@@ -56,7 +57,7 @@ pub(super) async fn touch(
     let lifetime = door::lifetime(request.expiry, service.now())?;
     let head = service.touch(&request.key, requirement, lifetime).await?;
     Ok(v1::TouchResponse {
-        entry: Some(entry::entry(request.key, &head)),
+        entry: Some(entry::entry(request.key, &head)?),
     })
 }
 

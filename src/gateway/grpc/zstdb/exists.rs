@@ -39,7 +39,7 @@ fn mode_of(data: &[u8]) -> i64 {
 
 /// `{"exists":...,"length":...,"mode":...}`. The length is given where it was asked for.
 fn answer(head: Option<Head>, mode: i64) -> String {
-    let length = match head {
+    let length = match &head {
         Some(head) if mode == MODE_HEAD => head.raw_len,
         _ => 0,
     };
@@ -54,6 +54,7 @@ fn answer(head: Option<Head>, mode: i64) -> String {
 mod tests {
     use super::*;
     use crate::model::Version;
+    use bytes::Bytes;
 
     #[test]
     fn the_mode_is_read_as_zstdb_reads_it() {
@@ -97,9 +98,10 @@ mod tests {
             sum64: 9,
             digest: None,
             expiry: None,
+            attributes: Bytes::new(),
         };
         assert_eq!(
-            answer(Some(head), 1),
+            answer(Some(head.clone()), 1),
             "{\"exists\":1,\"length\":28,\"mode\":1}\n"
         );
         assert_eq!(
