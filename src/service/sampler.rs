@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Values up to this many bytes are samples, and are compressed with a dictionary. A larger one has
 /// seen enough of itself to do without.
-pub(super) const SMALL_MAX: usize = 16 * 1024;
+pub(super) const SMALL_MAX: usize = 8 * 1024;
 /// Samples that a look at them takes, if they have not reached `BYTES_MAX` before.
 const COUNT_MAX: usize = 1000;
 const BYTES_MAX: usize = 1024 * 1024;
