@@ -3,10 +3,13 @@
 
 use crate::bench::{Bench, digest_of, key, put, seal};
 use crate::faults::{arm, disarm};
+use crate::house::House;
 use shardkeep::codec::{Kind, Space};
 use shardkeep::model::{
-    BlobRef, Command, Existing, Key, PutBody, RefId, Reply, Timestamp, Version,
+    Attributes, BlobRef, Command, Existing, Key, PutBody, RefId, Reply, Timestamp, Version,
 };
+use shardkeep::service::{Lifetime, Put, PutRule, RestoreSource};
+use std::time::Duration;
 
 const LONG: &[u8] = &[7; 2000];
 
@@ -260,4 +263,67 @@ fn an_expiry_takes_one_version() {
     assert_eq!(bench.counter.current(), Version(before.0 + 1));
     assert_eq!(bench.run(expire("k")).unwrap(), Reply::Missing);
     assert_eq!(bench.counter.current(), Version(before.0 + 1));
+}
+
+async fn put_until_in(house: &House, name: &str, value: Vec<u8>, at: Timestamp) {
+    let put = Put {
+        key: name.as_bytes(),
+        data: value.into(),
+        sum64: None,
+        digest: None,
+        rule: PutRule::Free,
+        lifetime: Lifetime::Until(at),
+        attributes: Attributes::default(),
+    };
+    house.service().put(put).await.unwrap();
+}
+
+/// Removes so many keys, which are due by now or very soon.
+async fn expire_all(house: &House, count: u64) {
+    let removing = async {
+        let mut removed = 0;
+        while removed < count {
+            removed += house.service().expire_due().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        removed
+    };
+    let removed = tokio::time::timeout(crate::support::PATIENCE, removing).await;
+    assert_eq!(removed.expect("what is due is removed"), count);
+}
+
+/// Whatever shard a content lives in, the key that goes lets go of it, and of nothing else. The next
+/// increment says so: where it is restored, the key is gone and not only past its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_goes_over_all_shards_and_into_the_next_increment() {
+    let house = House::calm().await;
+    // Late enough that the full backup has the keys as they were: it leaves out what has expired.
+    let soon = Timestamp(house.router().now().0 + 3000);
+    let hour = Timestamp(soon.0 + 3_600_000);
+    for number in 0..20 {
+        let name = format!("key-{number}");
+        let value = house.value_away_from(name.as_bytes(), number % 4);
+        let at = if number % 2 == 0 { soon } else { hour };
+        put_until_in(&house, &name, value, at).await;
+    }
+    house.set(b"small", b"value").await;
+    let full = house.service().backup("full", Version(0)).await.unwrap();
+    expire_all(&house, 10).await;
+    assert_eq!(house.service().expire_due().await.unwrap(), 0);
+    assert_eq!(house.contents().await.len(), 11);
+    assert_eq!(house.references(), house.named_references());
+    assert_eq!(house.references().len(), 10);
+    let next = house.service().backup("next", full.max).await.unwrap();
+    let copy = House::beside(&house).await;
+    for done in [&full, &next] {
+        let source = RestoreSource::Operator(done.target.clone());
+        copy.service().restore(source, |_, _| {}).await.unwrap();
+    }
+    assert_eq!(
+        copy.service().expire_due().await.unwrap(),
+        0,
+        "all are gone"
+    );
+    assert_eq!(copy.contents().await, house.contents().await);
+    assert_eq!(copy.references().len(), 10);
 }
