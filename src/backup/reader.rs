@@ -21,6 +21,8 @@ pub struct ArchiveSummary {
     pub header: ArchiveHeader,
     /// What is in it.
     pub counts: Counts,
+    /// Bytes of its longest value, raw, as the archive says.
+    pub raw_len_max: u64,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -90,13 +92,17 @@ impl ArchiveReader {
     /// `Corrupt`, with the offset; what the file system answers.
     pub fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> model::Result<ArchiveSummary> {
         let mut walk = Walk::new(self)?;
-        while walk.next(Keep::Nothing)?.is_some() {
+        let mut raw_len_max = 0;
+        while let Some(entry) = walk.next(Keep::Nothing)? {
+            let raw_len = entry.value().map_or(0, |value| value.info.raw_len);
+            raw_len_max = raw_len_max.max(raw_len);
             progress(walk.cursor.position(), self.file.length());
         }
         progress(self.file.length(), self.file.length());
         Ok(ArchiveSummary {
             header: self.header,
             counts: walk.counts,
+            raw_len_max,
             bytes: self.file.length(),
         })
     }

@@ -217,7 +217,7 @@ impl Dictionaries {
         };
         let known = self.0.load();
         let dictionary = known.get(&id).ok_or(FormatError::Dictionary(id))?;
-        with_decompressor(raw_len, |context, out| {
+        with_decompressor(payload.len(), raw_len, |context, out| {
             context.decompress_using_ddict(out, &payload, dictionary.decoder.as_ddict())
         })
     }

@@ -176,10 +176,11 @@ impl FrameHeader {
         Ok((header, sum))
     }
 
-    /// Bytes of the whole frame.
+    /// Bytes of the whole frame; of a header that no writer made, no fewer than it says.
     #[must_use]
     pub fn frame_len(&self) -> u64 {
-        FRAME_HEADER_SIZE as u64 + u64::from(self.meta_len) + self.payload_len
+        let front = FRAME_HEADER_SIZE as u64 + u64::from(self.meta_len);
+        self.payload_len.saturating_add(front)
     }
 
     /// The checksum of a group's headers and ids.

@@ -26,7 +26,7 @@ pub use record::{
     FLAG_CONTENT, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote,
     decode_blob_ref, encode_blob_ref,
 };
-pub use seal::{Sealer, is_noise, open_sealed, unfold};
+pub use seal::{RAW_SIZE_MAX, Sealer, is_noise, open_sealed, unfold};
 pub use segment_header::{FORMAT_VERSION, SEGMENT_HEADER_SIZE, SegmentHeader};
 pub use train::{Samples, Trained, Training, train};
 

@@ -23,6 +23,13 @@ const COMPRESSIBLE_MIN: usize = 32;
 /// Up to this many bytes, a look for noise costs less than letting zstd find out.
 const NOISE_MAX: usize = 64 * 1024;
 
+/// No raw value is longer: the most that `server.max_upload_size` can be.
+pub const RAW_SIZE_MAX: u64 = 1 << 30;
+
+/// A zstd block takes this much at least, and unfolds to so much at most (RFC 8878, 3.1.1.2).
+const BLOCK_STORED_MIN: u64 = 4;
+const BLOCK_RAW_MAX: u64 = 128 * 1024;
+
 thread_local! {
     /// A context is some hundred KiB of tables: one per thread, not one per value.
     static COMPRESSOR: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
@@ -177,16 +184,24 @@ pub(super) fn open_alone(codec: Codec, payload: Bytes, raw_len: u64) -> Result<B
             field: "raw length",
             value: raw_len,
         }),
-        Codec::Zstd => with_decompressor(raw_len, |context, out| context.decompress(out, &payload)),
+        Codec::Zstd => with_decompressor(payload.len(), raw_len, |context, out| {
+            context.decompress(out, &payload)
+        }),
     }
 }
 
-/// What `work` unfolds with this thread's context, which must be `raw_len` bytes.
+/// What `work` unfolds from so many bytes with this thread's context, which must be `raw_len` bytes.
 pub(super) fn with_decompressor(
+    payload_len: usize,
     raw_len: u64,
     work: impl FnOnce(&mut DCtx<'static>, &mut Vec<u8>) -> SafeResult,
 ) -> Result<Bytes, FormatError> {
-    let capacity = usize::try_from(raw_len).map_err(|_| FormatError::Field {
+    // Room is made before zstd looks at the payload, so a length that nobody vouches for is judged
+    // first: a process that asks for room that is not there is ended.
+    let blocks_max = payload_len as u64 / BLOCK_STORED_MIN + 1;
+    let raw_max = RAW_SIZE_MAX.min(blocks_max * BLOCK_RAW_MAX);
+    let capacity = usize::try_from(raw_len).ok().filter(|_| raw_len <= raw_max);
+    let capacity = capacity.ok_or(FormatError::Field {
         field: "raw length",
         value: raw_len,
     })?;
@@ -321,5 +336,19 @@ mod tests {
         let sealed = seal(&vec![7; 10_000]);
         assert!(open_sealed(Codec::Zstd, sealed.payload.clone(), 9_999).is_err());
         assert!(open_sealed(Codec::Zstd, sealed.payload, 10_001).is_err());
+    }
+
+    #[test]
+    fn no_room_is_made_for_a_length_that_a_payload_cannot_have() {
+        let sealed = seal(&vec![7; 10_000]);
+        for raw_len in [1 << 28, 1 << 40, 1 << 62, u64::MAX] {
+            let refused = open_sealed(Codec::Zstd, sealed.payload.clone(), raw_len).unwrap_err();
+            assert!(
+                matches!(refused, FormatError::Field { value, .. } if value == raw_len),
+                "{refused}"
+            );
+        }
+        let zeros = seal(&vec![0; 64 << 20]);
+        assert!(open_sealed(Codec::Zstd, zeros.payload, 64 << 20).is_ok());
     }
 }

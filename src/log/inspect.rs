@@ -111,7 +111,7 @@ fn check_chain(
     problems: &mut Vec<LogError>,
 ) -> Result<u64, LogError> {
     let header = &segment.header;
-    if header.prev_segment.0 + 1 != header.segment.0 {
+    if header.segment.0.checked_sub(1) != Some(header.prev_segment.0) {
         let what = format!(
             "header names segment {} as the one before",
             header.prev_segment

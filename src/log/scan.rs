@@ -1,7 +1,9 @@
 //! Reading a segment frame by frame.
 
 use super::{LogError, Position, Segment};
-use crate::codec::{Cursor, FRAME_HEADER_SIZE, FrameHeader, Record, RecordHeader, payload_sum};
+use crate::codec::{
+    Cursor, FRAME_HEADER_SIZE, FrameHeader, RECORD_HEADER_SIZE, Record, RecordHeader, payload_sum,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -144,7 +146,9 @@ impl FrameScanner {
         let salt = self.segment.header.salt;
         let mut cursor = Cursor::new(meta);
         let mut payload_offset = meta_at + meta.len() as u64;
-        let mut records = Vec::with_capacity(header.record_count as usize);
+        // A count that cannot be is found below; no room is made for it first.
+        let count_max = meta.len() / RECORD_HEADER_SIZE;
+        let mut records = Vec::with_capacity(count_max.min(header.record_count as usize));
         for _ in 0..header.record_count {
             let offset = meta_at + (meta.len() - cursor.rest().len()) as u64;
             let decoded = RecordHeader::decode(&mut cursor, salt)

@@ -3,7 +3,8 @@
 use super::merge::{Change, Place};
 use super::put::Checked;
 use crate::backup::{
-    ArchiveReader, BackupFile, Entry, Kind, Link, ZstdbReader, ZstdbRecord, ZstdbValue,
+    ArchiveReader, ArchiveSummary, BackupFile, Entry, Kind, Link, ZstdbReader, ZstdbRecord,
+    ZstdbValue,
 };
 use crate::codec::{decode_attributes, digest_of, sum64_of, unfold};
 use crate::model::{Error, Result, Timestamp, ValueInfo, Version};
@@ -12,7 +13,8 @@ use bytes::Bytes;
 /// A backup that was read whole and found sound; its changes come from the same open file.
 pub(super) enum Source {
     Own(ArchiveReader),
-    Zstdb(ZstdbReader),
+    /// With the longest value that is taken.
+    Zstdb(ZstdbReader, u64),
 }
 
 /// What the whole file says.
@@ -24,12 +26,24 @@ pub(super) struct Judged {
 }
 
 impl Source {
-    /// Reads every byte. `progress` is told bytes done and in all.
-    pub fn judge(file: BackupFile, progress: &mut dyn FnMut(u64, u64)) -> Result<(Self, Judged)> {
+    /// Reads every byte. A value of more than `raw_len_max` bytes is refused before it is unfolded;
+    /// `progress` is told bytes done and in all.
+    pub fn judge(
+        file: BackupFile,
+        raw_len_max: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Self, Judged)> {
         match file.recognise()? {
             Kind::Own => {
                 let mut reader = ArchiveReader::open(file)?;
-                let header = reader.verify(progress)?.header;
+                let ArchiveSummary {
+                    header,
+                    raw_len_max: longest,
+                    ..
+                } = reader.verify(progress)?;
+                if longest > raw_len_max {
+                    return Err(too_large(longest, raw_len_max));
+                }
                 let judged = Judged {
                     link: header.link(),
                     highest: header.max,
@@ -38,12 +52,15 @@ impl Source {
             }
             Kind::Zstdb => {
                 let mut reader = ZstdbReader::open(file);
-                let summary = reader.verify(&mut |record| checked(record).map(drop), progress)?;
+                let summary = reader.verify(
+                    &mut |record| checked(record, raw_len_max).map(drop),
+                    progress,
+                )?;
                 let judged = Judged {
                     link: summary.link(),
                     highest: summary.highest.max(summary.max),
                 };
-                Ok((Self::Zstdb(reader), judged))
+                Ok((Self::Zstdb(reader, raw_len_max), judged))
             }
         }
     }
@@ -58,9 +75,9 @@ impl Source {
                     }
                 }
             }
-            Self::Zstdb(reader) => {
+            Self::Zstdb(reader, raw_len_max) => {
                 for record in reader.entries() {
-                    if !take(change_of_zstdb(record?, now)?) {
+                    if !take(change_of_zstdb(record?, *raw_len_max, now)?) {
                         return Ok(());
                     }
                 }
@@ -68,6 +85,14 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Small files can hold values that unfold to more than the memory of the machine.
+fn too_large(raw_len: u64, max: u64) -> Error {
+    let message = format!(
+        "the backup holds a value of {raw_len} bytes, max={max} (server.max_upload_size): raise it for the restore, or build a new directory with `shardkeep restore --data-dir`"
+    );
+    Error::too_large("BACKUP_VALUE_TOO_LARGE", message)
 }
 
 fn change_of(entry: Entry) -> Result<Change> {
@@ -128,8 +153,8 @@ fn sound(attributes: Bytes) -> Result<Bytes> {
 }
 
 /// An expired record is a delete.
-fn change_of_zstdb(record: ZstdbRecord, now: Timestamp) -> Result<Change> {
-    let value = checked(&record)?;
+fn change_of_zstdb(record: ZstdbRecord, raw_len_max: u64, now: Timestamp) -> Result<Change> {
+    let value = checked(&record, raw_len_max)?;
     let ZstdbRecord {
         key,
         version,
@@ -151,11 +176,14 @@ fn change_of_zstdb(record: ZstdbRecord, now: Timestamp) -> Result<Change> {
 }
 
 /// The raw value of a record; zstd's own checksum is the only one that zstdb's files have.
-fn checked(record: &ZstdbRecord) -> Result<Option<Checked>> {
+fn checked(record: &ZstdbRecord, raw_len_max: u64) -> Result<Option<Checked>> {
     let Some(value) = &record.value else {
         return Ok(None);
     };
-    let data = raw_of(value).map_err(|what| {
+    if let Some(raw_len) = value.raw_len.filter(|raw_len| *raw_len > raw_len_max) {
+        return Err(too_large(raw_len, raw_len_max));
+    }
+    let data = raw_of(value, raw_len_max).map_err(|what| {
         let message = format!(
             "the backup's value of key {} at version {} is damaged: {what}",
             record.key, record.version
@@ -170,8 +198,9 @@ fn checked(record: &ZstdbRecord) -> Result<Option<Checked>> {
     Ok(Some(Checked { data, info, digest }))
 }
 
-fn raw_of(value: &ZstdbValue) -> Result<Bytes, String> {
-    let data = unfold(&value.payload, value.raw_len_max).map_err(|error| error.to_string())?;
+fn raw_of(value: &ZstdbValue, raw_len_max: u64) -> Result<Bytes, String> {
+    let raw_len_max = value.raw_len_max.min(raw_len_max);
+    let data = unfold(&value.payload, raw_len_max).map_err(|error| error.to_string())?;
     match value.raw_len {
         Some(raw_len) if raw_len != data.len() as u64 => {
             Err(format!("{} bytes instead of {raw_len}", data.len()))

@@ -5,6 +5,7 @@ use super::import::{Judged, Source};
 use super::merge::Merge;
 use super::{Service, UnfinishedMerge, blocking};
 use crate::backup::{BackupFile, ChainState};
+use crate::codec::RAW_SIZE_MAX;
 use crate::model::{Error, ErrorKind, Result, Version};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
@@ -52,6 +53,12 @@ impl Service {
         let _chore = self.chore()?;
         let backups = self.0.parts.backups.clone();
         let resumed = matches!(source, RestoreSource::Resumed(_));
+        // What comes in beside clients takes no more memory than they may; an operator may restore
+        // whatever was ever stored, and so may who goes on.
+        let raw_len_max = match source {
+            RestoreSource::Confined(_) => self.0.rules.value_size_max,
+            RestoreSource::Operator(_) | RestoreSource::Resumed(_) => RAW_SIZE_MAX,
+        };
         let (file, judged, path, bytes) = blocking(move || {
             let file = match source {
                 RestoreSource::Confined(path) => backups.open_file(&path)?,
@@ -60,7 +67,7 @@ impl Service {
                 }
             };
             let (path, bytes) = (file.path().to_owned(), file.length());
-            let (source, judged) = Source::judge(file, &mut progress)?;
+            let (source, judged) = Source::judge(file, raw_len_max, &mut progress)?;
             Ok((source, judged, path, bytes))
         })
         .await?;

@@ -49,6 +49,11 @@ pub fn resident_peak(pid: u32) -> usize {
     status_number(pid, "VmHWM:") * 1024
 }
 
+/// Lets [`resident_peak`] begin anew.
+pub fn forget_peak(pid: u32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
 fn status_number(pid: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,0 +1,7 @@
+//! A segment file.
+#![no_main]
+
+#[path = "../../tests/adversary/entries/mod.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entries::segment(data));

@@ -1,0 +1,7 @@
+//! A backup of zstdb's.
+#![no_main]
+
+#[path = "../../tests/adversary/entries/mod.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entries::zstdb(data));
