@@ -1,10 +1,12 @@
 //! A client of the native protocol, and what its errors say.
 
-use crate::support::{Builder, Server};
+use crate::support::{Builder, Server, command_of};
 use bytes::Bytes;
+use serde_json::Value;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
 use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
+use std::path::Path;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -93,4 +95,22 @@ pub fn assert_error(status: &Status, code: Code, reason: &str, field: Option<&st
     let violations = details.bad_request().map(|bad| &bad.field_violations[..]);
     let named = violations.unwrap_or_default().first();
     assert_eq!(named.map(|it| it.field.as_str()), field, "{status:?}");
+}
+
+/// A fresh server with what a full backup of another one holds.
+pub async fn restored_from(server: &Server) -> Server {
+    let mut admin = server.client().await;
+    let backup = command_of("backup", r#"{"path":"full"}"#);
+    let made = admin.admin(backup).await.unwrap().into_inner();
+    let made: Value = serde_json::from_slice(&made.data).unwrap();
+    let archive = Path::new(made["target"].as_str().unwrap());
+    let fresh = user_keys().start().await;
+    let here = fresh.data_dir().join("backups").join("full.bak");
+    std::fs::copy(archive, &here).unwrap();
+    let restore = serde_json::json!({ "path": here }).to_string();
+    let mut admin = fresh.client().await;
+    let done = admin.admin(command_of("restore", &restore)).await.unwrap();
+    let done: Value = serde_json::from_slice(&done.into_inner().data).unwrap();
+    assert_eq!(done["target"], "ok", "{done}");
+    fresh
 }

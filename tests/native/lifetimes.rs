@@ -1,9 +1,10 @@
 //! Expiry: exact at every read, removed soon after, and Touch.
 
 use crate::call::{
-    Client, assert_error, batch_get, client, get, get_of, only_if, put, put_of, user_keys,
+    Client, assert_error, batch_get, client, get, get_of, only_if, put, put_of, restored_from,
+    user_keys,
 };
-use crate::support::{PATIENCE, Server, command_of, noise};
+use crate::support::{PATIENCE, Server, noise};
 use serde_json::Value;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
@@ -415,19 +416,7 @@ async fn a_backup_and_a_restore_keep_every_expiry() {
         base.put(request).await.unwrap();
     }
     let end = expire_time(&mut base, "later").await;
-    let mut admin = server.client().await;
-    let backup = command_of("backup", r#"{"path":"full"}"#);
-    let made = admin.admin(backup).await.unwrap().into_inner();
-    let made: Value = serde_json::from_slice(&made.data).unwrap();
-    let archive = Path::new(made["target"].as_str().unwrap());
-    let fresh = user_keys().start().await;
-    let here = fresh.data_dir().join("backups").join("full.bak");
-    std::fs::copy(archive, &here).unwrap();
-    let restore = serde_json::json!({ "path": here }).to_string();
-    let mut admin = fresh.client().await;
-    let done = admin.admin(command_of("restore", &restore)).await.unwrap();
-    let done: Value = serde_json::from_slice(&done.into_inner().data).unwrap();
-    assert_eq!(done["target"], "ok", "{done}");
+    let fresh = restored_from(&server).await;
     left(&fresh, 2).await;
     let mut client = client(&fresh).await;
     assert_eq!(get(&mut client, "soon").await, None);

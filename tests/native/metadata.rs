@@ -1,11 +1,11 @@
 //! What clients say of their values: a type and metadata.
 
-use crate::call::{Client, assert_error, batch_get, client, get_of, put, put_of, user_keys};
-use crate::support::{Server, command_of, noise};
-use serde_json::Value;
+use crate::call::{
+    Client, assert_error, batch_get, client, get_of, put, put_of, restored_from, user_keys,
+};
+use crate::support::{Server, noise};
 use shardkeep::proto::v1;
 use std::collections::BTreeMap;
-use std::path::Path;
 use tonic::Code::InvalidArgument;
 
 fn metadata() -> BTreeMap<String, String> {
@@ -187,19 +187,7 @@ async fn metadata_outlives_a_kill_an_index_and_the_store() {
     std::fs::remove_dir_all(dir.path().join("shards/000/index")).unwrap();
     let server = start().await;
     assert_all_described(&server).await;
-    let mut admin = server.client().await;
-    let backup = command_of("backup", r#"{"path":"full"}"#);
-    let made = admin.admin(backup).await.unwrap().into_inner();
-    let made: Value = serde_json::from_slice(&made.data).unwrap();
-    let archive = Path::new(made["target"].as_str().unwrap());
-    let fresh = user_keys().start().await;
-    let here = fresh.data_dir().join("backups").join("full.bak");
-    std::fs::copy(archive, &here).unwrap();
-    let restore = serde_json::json!({ "path": here }).to_string();
-    let mut admin = fresh.client().await;
-    let done = admin.admin(command_of("restore", &restore)).await.unwrap();
-    let done: Value = serde_json::from_slice(&done.into_inner().data).unwrap();
-    assert_eq!(done["target"], "ok", "{done}");
+    let fresh = restored_from(&server).await;
     assert_all_described(&fresh).await;
     server.stop().await;
     let data_dir = dir.path().to_owned();

@@ -8,6 +8,7 @@
 pub mod bare_shard;
 pub mod files;
 pub mod http2;
+mod plain;
 pub mod process;
 mod random;
 pub mod raw;

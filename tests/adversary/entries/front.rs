@@ -1,8 +1,15 @@
 //! The protobuf front: every method of both services, over the wire, at a server that runs.
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+#[path = "../../support/plain.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "the targets of `fuzz/` have these files and no other room of the tests"
+)]
+mod plain;
+
+use bytes::Bytes;
+use plain::Plain;
 use std::time::Duration;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -71,42 +78,5 @@ fn is_for_a_client(status: &Status) -> bool {
         // What tonic says of a message that does not decode.
         Code::Internal => status.message().contains("failed to decode"),
         _ => false,
-    }
-}
-
-/// Messages as they are.
-struct Plain;
-
-impl Codec for Plain {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
