@@ -69,6 +69,17 @@ pub enum Lifetime {
     Kept,
 }
 
+impl Lifetime {
+    /// When a record expires whose key's record so far expires at `before`.
+    pub(super) fn expiry(self, before: Option<Timestamp>) -> Option<Timestamp> {
+        match self {
+            Self::Forever => None,
+            Self::Until(at) => Some(at),
+            Self::Kept => before,
+        }
+    }
+}
+
 /// What a put did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutDone {
@@ -207,21 +218,16 @@ impl Service {
             PutRule::Quiet | PutRule::Free => Existing::Keep,
         };
         let is_guess = matches!(put.rule, PutRule::If(Requirement::Digest(_)));
-        let expiry = match put.lifetime {
-            Lifetime::Forever => None,
-            Lifetime::Until(at) => Some(at),
-            Lifetime::Kept => None,
-        };
         let terms = Terms {
             existing,
-            expiry,
+            expiry: put.lifetime.expiry(None),
             attributes: encode_attributes(&put.attributes),
             is_guess,
         };
-        match put.lifetime {
-            Lifetime::Kept => self.kept_terms(key, terms),
-            Lifetime::Forever | Lifetime::Until(_) => Ok(terms),
+        if put.lifetime == Lifetime::Kept {
+            return self.kept_terms(key, terms);
         }
+        Ok(terms)
     }
 
     /// The terms of a put that keeps the expiry of the record that it replaces.

@@ -27,11 +27,7 @@ impl Service {
             let Some(head) = self.with_digest(&key, Head::of(&key, &record)).await? else {
                 continue;
             };
-            let expiry = match lifetime {
-                Lifetime::Forever => None,
-                Lifetime::Until(at) => Some(at),
-                Lifetime::Kept => head.expiry,
-            };
+            let expiry = lifetime.expiry(head.expiry);
             let target = Target::Put {
                 existing: Existing::Require(Condition::Version(head.version)),
                 expiry,

@@ -19,7 +19,7 @@ use crate::codec::{
     Dictionaries, Dictionary, DictionaryId, Kind, RECORD_HEADER_SIZE, Record, Space,
 };
 use crate::log::LogError;
-use crate::model::Codec;
+use crate::model::{Codec, Version};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -78,13 +78,17 @@ fn record_of(dictionary: &Dictionary) -> Record {
     }
 }
 
-/// The dictionary that a record of one holds.
+/// The dictionary of a record with this id and version.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn parse_dictionary(record: &Record, payload: Bytes) -> Result<Dictionary, String> {
-    let parsed = Dictionary::parse(payload, record.version).map_err(|error| error.to_string())?;
-    if Some(parsed.id()) == DictionaryId::decode(&record.id) {
+pub(super) fn parse_dictionary(
+    id: &[u8],
+    trained: Version,
+    payload: Bytes,
+) -> Result<Dictionary, String> {
+    let parsed = Dictionary::parse(payload, trained).map_err(|error| error.to_string())?;
+    if Some(parsed.id()) == DictionaryId::decode(id) {
         return Ok(parsed);
     }
     Err(format!("the dictionary calls itself {}", parsed.id()))
@@ -99,13 +103,13 @@ impl ShardStore {
             let trained = row.version;
             let found = reader.at(row);
             let parsed = found.payload().and_then(|payload| {
-                let dictionary = Dictionary::parse(payload, trained).map(Arc::new);
-                let added = dictionary
-                    .and_then(|it| self.options.dictionaries.add(it.clone()).map(|()| it));
-                added.map_err(|error| found.damaged(error.to_string()))
+                let dictionary = parse_dictionary(&id, trained, payload).map(Arc::new);
+                dictionary
+                    .and_then(|it| self.make_known(it))
+                    .map_err(|what| found.damaged(what))
             });
             match parsed {
-                Ok(dictionary) => drop(self.dictionaries.held.insert(dictionary.id())),
+                Ok(id) => drop(self.dictionaries.held.insert(id)),
                 Err(error @ ShardError::Log(LogError::Damaged { .. })) => {
                     let id = id.escape_ascii();
                     tracing::error!(shard = %self.options.id, %id, %error, "a dictionary is damaged: values that need it are read only if another shard has it");
@@ -114,5 +118,11 @@ impl ShardStore {
             }
         }
         Ok(())
+    }
+
+    fn make_known(&self, dictionary: Arc<Dictionary>) -> Result<DictionaryId, String> {
+        let id = dictionary.id();
+        let added = self.options.dictionaries.add(dictionary);
+        added.map(|()| id).map_err(|error| error.to_string())
     }
 }

@@ -44,7 +44,8 @@ fn add(
         Err(error) => return Err(error),
     };
     if payload_sum(&payload) == scanned.record.payload_sum
-        && let Ok(dictionary) = parse_dictionary(&scanned.record, payload)
+        && let Ok(dictionary) =
+            parse_dictionary(&scanned.record.id, scanned.record.version, payload)
     {
         // The first of two that have one name opens what came before the second.
         let _ = dictionaries.add(dictionary.into());

@@ -52,7 +52,7 @@ fn payload_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -
             TombstoneNote::decode(&payload).err().map(|e| e.to_string())
         }
         Kind::Link => decode_blob_ref(&payload).err().map(|e| e.to_string()),
-        Kind::Dictionary => parse_dictionary(record, payload).err(),
+        Kind::Dictionary => parse_dictionary(&record.id, record.version, payload).err(),
         Kind::Reference => Key::new(&payload).err().map(|e| e.to_string()),
         Kind::Purged | Kind::Horizon | Kind::Counter | Kind::SlotLeft | Kind::Aborted => None,
     }
