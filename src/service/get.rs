@@ -62,70 +62,83 @@ impl Head {
             Error::corrupt("ATTRIBUTES_DAMAGED", message)
         })
     }
+}
 
+impl Found {
     /// With the digest of the raw value, if the record has not named it.
     #[must_use]
-    pub(super) fn with_digest_of(self, raw: &[u8]) -> Self {
-        let digest = self.digest.or_else(|| Some(digest_of(raw)));
-        Self { digest, ..self }
+    pub fn with_digest(mut self) -> Self {
+        let digest = &mut self.head.digest;
+        digest.get_or_insert_with(|| digest_of(&self.data));
+        self
+    }
+}
+
+/// A value that was found and not read yet. It pins what it can read.
+#[derive(Debug)]
+pub struct Located {
+    key: Key,
+    place: Place,
+}
+
+/// Where a value was found.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and a box would cost every Get an allocation"
+)]
+enum Place {
+    /// Among the values that this thread has read lately.
+    Recent(Found),
+    /// In a shard.
+    Stored(FoundValue),
+}
+
+impl Located {
+    /// Bytes of the raw value.
+    #[must_use]
+    pub fn raw_len(&self) -> usize {
+        match &self.place {
+            Place::Recent(found) => found.data.len(),
+            Place::Stored(found) => {
+                usize::try_from(found.record.row.info.raw_len).unwrap_or(usize::MAX)
+            }
+        }
     }
 }
 
 impl Service {
-    /// The value of a key. Read on this thread when no disk is needed, and opened here when small.
+    /// Where the value of a key is and how large, so that room for it can be made before it is read.
     ///
     /// # Errors
-    /// `Invalid` for an impossible key; `Corrupt`, naming file and offset; what the shards answer.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        self.get_key(&Key::new(key)?).await
-    }
-
-    /// As [`Service::get`], and the digest is always known.
-    ///
-    /// # Errors
-    /// As [`Service::get`].
-    pub async fn get_with_digest(&self, key: &[u8]) -> Result<Option<Found>> {
+    /// `Invalid` for an impossible key; what the shards answer.
+    pub fn locate(&self, key: &[u8]) -> Result<Option<Located>> {
         let key = Key::new(key).map_err(|error| error.at("key"))?;
-        let found = self.get_key(&key).await?;
-        Ok(found.map(|found| Found {
-            head: found.head.with_digest_of(&found.data),
-            ..found
-        }))
+        self.locate_key(key)
     }
 
-    /// What is known of a key's value, its digest included. A small value that does not name its
-    /// digest is read for it.
-    ///
-    /// # Errors
-    /// As [`Service::get`].
-    pub async fn head_with_digest(&self, key: &[u8]) -> Result<Option<Head>> {
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
-        self.describe(&key).await
-    }
-
-    pub(super) async fn describe(&self, key: &Key) -> Result<Option<Head>> {
-        let record = self.router().find(key)?;
-        match record.map(|record| Head::of(key, &record)) {
-            Some(Head { digest: None, .. }) => {
-                let found = self.get_key(key).await?;
-                Ok(found.map(|found| found.head.with_digest_of(&found.data)))
-            }
-            known => Ok(known),
-        }
-    }
-
-    async fn get_key(&self, key: &Key) -> Result<Option<Found>> {
-        if let Some(found) = self.recall(key)? {
-            return Ok(Some(found));
-        }
-        let Some(found) = self.router().find_value(key)? else {
-            return Ok(None);
+    fn locate_key(&self, key: Key) -> Result<Option<Located>> {
+        let place = match self.recall(&key)? {
+            Some(found) => Some(Place::Recent(found)),
+            None => self.router().find_value(&key)?.map(Place::Stored),
         };
+        Ok(place.map(|place| Located { key, place }))
+    }
+
+    /// A located value. Read on this thread when no disk is needed, and opened here when small.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming file and offset; what the shards answer.
+    pub async fn read(&self, located: Located) -> Result<Found> {
+        let Located { key, place } = located;
         let FoundValue {
             record,
             body,
             shard,
-        } = found;
+        } = match place {
+            Place::Recent(found) => return Ok(found),
+            Place::Stored(found) => found,
+        };
         let cached = self.router().told(shard, body.payload_cached())?;
         let data = match cached {
             Some(payload) if self.is_cheap(&body, &payload) => {
@@ -144,10 +157,46 @@ impl Service {
                 .await?
             }
         };
-        let head = Head::of(key, &record);
+        let head = Head::of(&key, &record);
         let found = Found { head, data };
-        self.0.recent.keep(key, &record, &found);
-        Ok(Some(found))
+        self.0.recent.keep(&key, &record, &found);
+        Ok(found)
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// As [`Service::locate`] and [`Service::read`].
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        self.get_key(Key::new(key)?).await
+    }
+
+    async fn get_key(&self, key: Key) -> Result<Option<Found>> {
+        match self.locate_key(key)? {
+            Some(located) => self.read(located).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of a key's value, its digest included. A small value that does not name its
+    /// digest is read for it.
+    ///
+    /// # Errors
+    /// As [`Service::get`].
+    pub async fn head_with_digest(&self, key: &[u8]) -> Result<Option<Head>> {
+        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        self.describe(&key).await
+    }
+
+    pub(super) async fn describe(&self, key: &Key) -> Result<Option<Head>> {
+        let record = self.router().find(key)?;
+        match record.map(|record| Head::of(key, &record)) {
+            Some(Head { digest: None, .. }) => {
+                let found = self.get_key(key.clone()).await?;
+                Ok(found.map(|found| found.with_digest().head))
+            }
+            known => Ok(known),
+        }
     }
 
     /// The value of a key, if this thread keeps it and it is still the newest.

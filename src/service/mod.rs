@@ -51,11 +51,11 @@ pub use backup::BackupDone;
 pub use cpu::CpuPool;
 pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;
-pub use get::{Found, Head};
+pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
-pub use scan::{Page, Scan, ScanItem, ScanStream};
+pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;

@@ -4,10 +4,11 @@ use super::get::Head;
 use super::{Service, blocking};
 use crate::model::{Direction, Error, Key, KeyRange, Result};
 use crate::router::{Moment, Walk};
+use crate::shard::Found as Record;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Bytes of keys and values after which a page ends; one value may be larger.
+/// Bytes of keys and values on a page; a larger value has a page of its own.
 const PAGE_SIZE_MAX: usize = 1 << 20;
 /// Bytes of values that a read of many keys answers with.
 pub(super) const BATCH_SIZE_MAX: usize = 64 << 20;
@@ -48,9 +49,33 @@ pub struct Page {
 /// A scan in progress, all of it as of the moment when it began.
 #[derive(Debug)]
 pub struct ScanStream {
-    walk: Option<Walk>,
+    rest: Option<Rest>,
     keys_only: bool,
     left: u64,
+}
+
+/// What a scan has not answered with yet.
+#[derive(Debug)]
+struct Rest {
+    next: (Key, Record),
+    walk: Walk,
+}
+
+/// Many keys that were found as of one moment, and not read yet.
+#[derive(Debug)]
+pub struct LocatedMany {
+    moment: Moment,
+    found: Vec<Option<(Key, Record)>>,
+    heads_only: bool,
+    size: usize,
+}
+
+impl LocatedMany {
+    /// Bytes that the answer holds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
 }
 
 impl Service {
@@ -60,91 +85,131 @@ impl Service {
     /// What the shards answer.
     pub async fn scan(&self, scan: &Scan) -> Result<ScanStream> {
         let moment = Arc::new(self.router().moment().await?);
+        let walk = moment.walk(&scan.range, scan.direction);
         Ok(ScanStream {
-            walk: Some(moment.walk(&scan.range, scan.direction)),
+            rest: blocking(move || Rest::of(walk)).await?,
             keys_only: scan.keys_only,
             left: scan.limit,
         })
     }
 
-    /// The values of many keys as of one moment, in their order; `None` for a miss.
+    /// Where the values of many keys are as of one moment, and how large, in their order; `None` for
+    /// a miss.
     ///
     /// # Errors
     /// `TooLarge` (`REPLY_TOO_LARGE`) when the values together are more than 64 MiB; what the shards
     /// answer.
-    pub async fn get_many(
-        &self,
-        keys: Vec<Key>,
-        heads_only: bool,
-    ) -> Result<Vec<Option<ScanItem>>> {
+    pub async fn locate_many(&self, keys: Vec<Key>, heads_only: bool) -> Result<LocatedMany> {
         let moment = self.router().moment().await?;
         blocking(move || {
+            let count = keys.len();
             let mut size = 0;
-            let mut found = Vec::with_capacity(keys.len());
-            for (number, key) in keys.iter().enumerate() {
-                let item = match moment.find(key)? {
-                    Some(record) => Some(item_of(&moment, key, record, heads_only)?),
-                    None => None,
-                };
-                size += item.as_ref().map_or(0, ScanItem::size);
+            let mut found = Vec::with_capacity(count);
+            for (number, key) in keys.into_iter().enumerate() {
+                let record = moment.find(&key)?;
+                let item = record.map(|record| (key, record));
+                size = item.as_ref().map_or(size, |it| size_of(it, heads_only).saturating_add(size));
                 if size > BATCH_SIZE_MAX {
                     let message = format!(
-                        "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {}; ask for fewer keys at once",
-                        keys.len()
+                        "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {count}; ask for fewer keys at once"
                     );
                     return Err(Error::too_large("REPLY_TOO_LARGE", message).at("keys"));
                 }
                 found.push(item);
             }
-            Ok(found)
+            Ok(LocatedMany {
+                moment,
+                found,
+                heads_only,
+                size,
+            })
+        })
+        .await
+    }
+
+    /// What was located, in its order.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn read_many(&self, located: LocatedMany) -> Result<Vec<Option<ScanItem>>> {
+        let LocatedMany {
+            moment,
+            found,
+            heads_only,
+            size: _,
+        } = located;
+        blocking(move || {
+            let read = |(key, record)| item_of(&moment, &key, record, heads_only);
+            found
+                .into_iter()
+                .map(|it| it.map(read).transpose())
+                .collect()
         })
         .await
     }
 }
 
 impl ScanStream {
-    /// The next keys, at most so many and about 1 MiB; an empty page at the end.
+    /// Bytes that the next page holds at most.
+    #[must_use]
+    pub fn next_size(&self) -> usize {
+        let next = self.rest.as_ref().map(|rest| &rest.next);
+        next.map_or(0, |next| size_of(next, self.keys_only).max(PAGE_SIZE_MAX))
+    }
+
+    /// The next keys, at most so many and 1 MiB, or one larger value; an empty page at the end.
     ///
     /// # Errors
     /// What the shards answer; the scan is over then.
     pub async fn next_page(&mut self, count_max: usize) -> Result<Page> {
-        let Some(mut walk) = self.walk.take() else {
+        let Some(rest) = self.rest.take() else {
             return Ok(Page::default());
         };
         let count_max = count_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let keys_only = self.keys_only;
-        let (walk, page) = blocking(move || {
-            let page = page_of(&mut walk, count_max, keys_only)?;
-            Ok((walk, page))
-        })
-        .await?;
-        self.left -= page.items.len() as u64;
-        self.walk = Some(walk).filter(|_| page.more && self.left > 0);
-        Ok(page)
+        let (items, rest) = blocking(move || rest.page(count_max, keys_only)).await?;
+        self.left -= items.len() as u64;
+        let more = rest.is_some();
+        self.rest = rest.filter(|_| self.left > 0);
+        Ok(Page { items, more })
     }
 }
 
-fn page_of(walk: &mut Walk, count_max: usize, keys_only: bool) -> Result<Page> {
-    let mut page = Page::default();
-    let mut size = 0;
-    while page.items.len() < count_max && size < PAGE_SIZE_MAX {
-        let Some((key, record)) = walk.next_live()? else {
-            return Ok(page);
-        };
-        let item = item_of(walk.moment(), &key, record, keys_only)?;
-        size += item.size();
-        page.items.push(item);
+impl Rest {
+    fn of(mut walk: Walk) -> Result<Option<Self>> {
+        let next = walk.next_live()?;
+        Ok(next.map(|next| Self { next, walk }))
     }
-    page.more = true;
-    Ok(page)
+
+    /// A page, and what is behind it.
+    fn page(self, count_max: usize, keys_only: bool) -> Result<(Vec<ScanItem>, Option<Self>)> {
+        let mut items = Vec::new();
+        let mut room = size_of(&self.next, keys_only).max(PAGE_SIZE_MAX);
+        let mut rest = Some(self);
+        while let Some(Self { next, walk }) = rest {
+            let fits = room.checked_sub(size_of(&next, keys_only));
+            let Some(left) = fits.filter(|_| items.len() < count_max) else {
+                return Ok((items, Some(Self { next, walk })));
+            };
+            room = left;
+            let (key, record) = next;
+            items.push(item_of(walk.moment(), &key, record, keys_only)?);
+            rest = Self::of(walk)?;
+        }
+        Ok((items, None))
+    }
 }
 
-fn item_of(
-    moment: &Moment,
-    key: &Key,
-    record: crate::shard::Found,
-    head_only: bool,
-) -> Result<ScanItem> {
+/// Bytes that a key takes in an answer.
+fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
+    /// The numbers beside key and value.
+    const FRAMING: usize = 64;
+    let raw_len = usize::try_from(record.row.info.raw_len).unwrap_or(usize::MAX);
+    let value = if head_only { 0 } else { raw_len };
+    value.saturating_add(FRAMING + key.as_bytes().len() + record.row.attributes.len())
+}
+
+fn item_of(moment: &Moment, key: &Key, record: Record, head_only: bool) -> Result<ScanItem> {
     let head = Head::of(key, &record);
     let data = match head_only {
         true => None,
@@ -155,16 +220,4 @@ fn item_of(
         head,
         data,
     })
-}
-
-impl ScanItem {
-    /// Bytes that it holds.
-    fn size(&self) -> usize {
-        /// The numbers beside key and value.
-        const FRAMING: usize = 64;
-        FRAMING
-            + self.key.len()
-            + self.head.attributes.len()
-            + self.data.as_ref().map_or(0, Bytes::len)
-    }
 }

@@ -57,7 +57,7 @@ impl Service {
         }
         let found = self.get(key.as_bytes()).await?;
         let same = found.filter(|found| found.head.version == head.version);
-        Ok(same.map(|found| head.with_digest_of(&found.data)))
+        Ok(same.map(|found| found.with_digest().head))
     }
 
     fn is_at(&self, key: &Key, version: Version) -> Result<bool> {

@@ -424,7 +424,6 @@ async fn floods_of_headers_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "known: a burst of Gets of large values takes memory beyond the budget, see README.md"]
 async fn slow_readers_harm_nobody() {
     survives("readers", cases(2), slow_readers).await;
 }

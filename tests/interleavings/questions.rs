@@ -96,7 +96,10 @@ pub fn the_budget_holds() {
         for task in tasks {
             task.await.unwrap();
         }
-        assert!(budget.try_take(BULK).is_some(), "bytes are missing");
-        assert!(budget.try_take(SMALL).is_some(), "small bytes are missing");
+        assert!(budget.take(BULK, 0).await.is_ok(), "bytes are missing");
+        assert!(
+            budget.take(SMALL, 0).await.is_ok(),
+            "small bytes are missing"
+        );
     });
 }

@@ -127,11 +127,6 @@ impl ByteBudget {
         })
     }
 
-    /// Takes bytes that are free now.
-    pub(super) fn try_take(&self, bytes: usize) -> Option<BytesInFlight> {
-        self.lane(bytes).try_take(bytes)
-    }
-
     fn lane(&self, bytes: usize) -> &Lane {
         if bytes <= SMALL_MAX {
             &self.small

@@ -4,19 +4,18 @@
 //! in HTTP/2's send buffers too. A watch beside each large reply cuts a connection that stops taking
 //! data: keepalive alone would not see a peer that answers pings and grants no window.
 //!
-//! Room is taken before a value is read, so that who must wait holds nothing meanwhile: at a guess,
-//! the usual size, while there is room; by the value's real size once there is not. A connection has
-//! a share of its own, so that a few that do not read cannot take the room of all others.
+//! Room is taken before a value is read, by the size that the index names, so that who must wait
+//! holds nothing meanwhile. A connection has a share of its own, so that a few that do not read
+//! cannot take the room of all others.
 
-use super::budget::{ByteBudget, BytesInFlight, SMALL_MAX};
+use super::budget::{ByteBudget, BytesInFlight, SMALL_MAX, Shed};
 use super::connection::Peer;
-use crate::service::Service;
+use crate::model::{Error, ErrorKind};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -26,9 +25,6 @@ use tonic::body::Body;
 /// What a reply's message has beside its value: its key and a few numbers.
 const FRAMING_MAX: usize = 128 * 1024;
 
-/// A falling size of usual replies comes down by this share of the difference a reply.
-const DECAY: usize = 64;
-
 /// Counts replies against a budget of their own, so that uploads and downloads do not starve each
 /// other.
 #[derive(Debug, Clone)]
@@ -36,8 +32,6 @@ pub(super) struct Delivery {
     budget: Arc<ByteBudget>,
     /// In this time a connection takes at least [`SMALL_MAX`] bytes of what it is owed.
     stall_timeout: Duration,
-    /// What a reply has lately been, at most.
-    usual_size: Arc<AtomicUsize>,
 }
 
 /// Room for a reply, in the budget and in its connection's share. It is held until the reply has
@@ -50,7 +44,7 @@ pub(super) struct Room {
 
 impl Room {
     /// Small replies need no room.
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         size: 0,
         _held: None,
     };
@@ -70,66 +64,50 @@ impl Room {
     }
 }
 
+/// Where one request takes room for its reply before it reads what it answers with.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    delivery: Delivery,
+    peer: Option<Peer>,
+}
+
+impl Desk {
+    /// Room for a reply of this size, waited for.
+    ///
+    /// # Errors
+    /// `Overloaded` (`TOO_MUCH_IN_FLIGHT`) when the budget has no room in time.
+    pub(super) async fn room(&self, size: usize) -> Result<Room, Error> {
+        let room = self.delivery.room(self.peer.as_ref(), size, 0).await;
+        room.map_err(|shed| {
+            Error::new(
+                ErrorKind::Overloaded,
+                "TOO_MUCH_IN_FLIGHT",
+                shed.to_string(),
+            )
+        })
+    }
+}
+
 impl Delivery {
     /// Replies take from `budget`.
     pub(super) fn new(budget: Arc<ByteBudget>, stall_timeout: Duration) -> Self {
         Self {
             budget,
             stall_timeout,
-            usual_size: Arc::default(),
         }
     }
 
-    /// Room for the reply to a Get, taken before the value is read.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` when the budget has no room in time.
-    pub(super) async fn room_for_get(
-        &self,
-        service: &Service,
-        peer: Option<&Peer>,
-        key: &[u8],
-    ) -> Result<Room, Status> {
-        if let Some(room) = self.usual_room(peer) {
-            return Ok(room);
+    /// Where a request takes room for its reply.
+    pub(super) fn desk<T>(&self, request: &tonic::Request<T>) -> Desk {
+        Desk {
+            delivery: self.clone(),
+            peer: request.extensions().get::<Peer>().cloned(),
         }
-        let size = match service.head(key).await {
-            Ok(Some(head)) => usize::try_from(head.raw_len).unwrap_or(usize::MAX),
-            // A failure shows again in the Get itself, which knows how to say so.
-            Ok(None) | Err(_) => 0,
-        };
-        self.room(peer, size).await
     }
 
-    /// Room for a reply of the usual size, if it is there now. It spares a look at the value's size
-    /// while nobody has to wait.
-    fn usual_room(&self, peer: Option<&Peer>) -> Option<Room> {
-        let size = self.usual_size.load(Ordering::Relaxed);
-        if size <= SMALL_MAX {
-            return Some(Room::NONE);
-        }
-        let own = match peer {
-            Some(peer) => Some(peer.owed().try_take(size)?),
-            None => None,
-        };
-        let shared = self.budget.try_take(size)?;
-        Some(Room::new(size, own, shared))
-    }
-
-    /// Room for a reply of this size, waited for before the value is read. A small reply needs none.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` when the budget has no room in time.
-    pub(super) async fn room(&self, peer: Option<&Peer>, size: usize) -> Result<Room, Status> {
-        self.room_beside(peer, size, 0).await
-    }
-
-    async fn room_beside(
-        &self,
-        peer: Option<&Peer>,
-        size: usize,
-        held: usize,
-    ) -> Result<Room, Status> {
+    /// Room for a reply of this size, beside what the caller holds in memory. A small reply needs
+    /// none.
+    async fn room(&self, peer: Option<&Peer>, size: usize, held: usize) -> Result<Room, Shed> {
         if size <= SMALL_MAX {
             return Ok(Room::NONE);
         }
@@ -137,8 +115,7 @@ impl Delivery {
             Some(peer) => Some(peer.owed().take(size).await),
             None => None,
         };
-        let shared = self.budget.take(size, held).await;
-        let shared = shared.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
+        let shared = self.budget.take(size, held).await?;
         Ok(Room::new(size, own, shared))
     }
 
@@ -156,7 +133,6 @@ impl Delivery {
         let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let first = match first.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => {
-                self.learn(data.len());
                 let counted = self.counted(data, room, peer).await?;
                 Some(Frame::data(counted))
             }
@@ -165,18 +141,6 @@ impl Delivery {
         };
         *reply.body_mut() = Body::new(Delivered { first, rest: body });
         Ok(reply)
-    }
-
-    fn learn(&self, size: usize) {
-        let usual = self.usual_size.load(Ordering::Relaxed);
-        let next = match usual.checked_sub(size) {
-            Some(less) => usual - less.div_ceil(DECAY),
-            None => size,
-        };
-        if next != usual {
-            // A lost update is one lesson less.
-            self.usual_size.store(next, Ordering::Relaxed);
-        }
     }
 
     async fn counted(
@@ -193,8 +157,8 @@ impl Delivery {
             // Never hold some while waiting for more.
             too_small => {
                 drop(too_small);
-                self.room_beside(peer.as_ref(), data.len(), data.len())
-                    .await?
+                let room = self.room(peer.as_ref(), data.len(), data.len()).await;
+                room.map_err(|shed| Status::resource_exhausted(shed.to_string()))?
             }
         };
         let (delivered, outcome) = oneshot::channel();
@@ -305,25 +269,25 @@ mod tests {
     #[tokio::test]
     async fn room_that_was_taken_before_the_read_is_not_taken_again() {
         let delivery = delivery(Duration::from_millis(20));
-        let room = delivery.room(None, 5 * MIB).await.unwrap();
+        let room = delivery.room(None, 5 * MIB, 0).await.unwrap();
         let mut reply = reply_of(5 * MIB + 100);
         reply.extensions_mut().insert(room);
         let reply = delivery.charge(reply, None).await.unwrap();
-        assert!(delivery.room(None, 5 * MIB).await.is_err());
+        assert!(delivery.room(None, 5 * MIB, 0).await.is_err());
         drop(reply);
-        assert!(delivery.room(None, 5 * MIB).await.is_ok());
+        assert!(delivery.room(None, 5 * MIB, 0).await.is_ok());
     }
 
     #[tokio::test]
     async fn one_connection_cannot_take_it_all() {
         let delivery = delivery(Duration::from_secs(600));
         let greedy = Peer::at(([127, 0, 0, 1], 1).into());
-        let _owed = delivery.room(Some(&greedy), MIB).await.unwrap();
-        let mut more = std::pin::pin!(delivery.room(Some(&greedy), MIB));
+        let _owed = delivery.room(Some(&greedy), MIB, 0).await.unwrap();
+        let mut more = std::pin::pin!(delivery.room(Some(&greedy), MIB, 0));
         let waited = std::future::poll_fn(|cx| Poll::Ready(more.as_mut().poll(cx).is_pending()));
         assert!(waited.await);
         let other = Peer::at(([127, 0, 0, 1], 2).into());
-        assert!(delivery.room(Some(&other), 4 * MIB).await.is_ok());
+        assert!(delivery.room(Some(&other), 4 * MIB, 0).await.is_ok());
     }
 
     #[tokio::test]
@@ -336,23 +300,6 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), peer.is_cut())
             .await
             .unwrap();
-    }
-
-    #[test]
-    fn the_usual_size_rises_at_once_and_falls_slowly() {
-        let delivery = delivery(Duration::from_millis(20));
-        assert_eq!(delivery.usual_room(None).unwrap().size, 0);
-        delivery.learn(4 * MIB);
-        assert_eq!(delivery.usual_room(None).unwrap().size, 4 * MIB);
-        delivery.learn(0);
-        assert_eq!(
-            delivery.usual_room(None).unwrap().size,
-            4 * MIB - 4 * MIB / DECAY
-        );
-        for _ in 0..1000 {
-            delivery.learn(0);
-        }
-        assert_eq!(delivery.usual_room(None).unwrap().size, 0);
     }
 
     #[tokio::test]

@@ -24,7 +24,6 @@ mod scan;
 mod token;
 mod write;
 
-use super::connection::Peer;
 use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1;
@@ -41,9 +40,6 @@ pub(super) mod path {
     pub(in super::super) const BATCH_GET: &str = "/shardkeep.v1.KeyValueService/BatchGet";
     pub(in super::super) const SCAN: &str = "/shardkeep.v1.KeyValueService/Scan";
 }
-
-/// What a stream holds at most: a message that waits, one on its way, and the next.
-const STREAM_ROOM: usize = 4 << 20;
 
 /// The service `KeyValueService`.
 pub struct KeyValue {
@@ -96,14 +92,9 @@ impl key_value_service_server::KeyValueService for KeyValue {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        let service = self.service()?;
-        let peer = request.extensions().get::<Peer>().cloned();
-        let key = &request.get_ref().key;
-        let room = self.delivery.room_for_get(service, peer.as_ref(), key);
-        let room = room.await?;
-        let mut reply = answer(read::get(service, request.into_inner()).await)?;
-        room.attach(&mut reply);
-        Ok(reply)
+        let desk = self.delivery.desk(&request);
+        let done = read::get(self.service()?, desk, request.into_inner()).await;
+        done.map_err(|error| status_of(&error))
     }
 
     async fn head(
@@ -117,7 +108,9 @@ impl key_value_service_server::KeyValueService for KeyValue {
         &self,
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
-        answer(read::batch_get(self.service()?, request.into_inner()).await)
+        let desk = self.delivery.desk(&request);
+        let done = read::batch_get(self.service()?, desk, request.into_inner()).await;
+        done.map_err(|error| status_of(&error))
     }
 
     async fn delete(
@@ -145,7 +138,9 @@ impl key_value_service_server::KeyValueService for KeyValue {
         &self,
         request: Request<v1::ScanRequest>,
     ) -> Result<Response<v1::ScanResponse>, Status> {
-        answer(scan::page(self.service()?, request.into_inner()).await)
+        let desk = self.delivery.desk(&request);
+        let done = scan::page(self.service()?, desk, request.into_inner()).await;
+        done.map_err(|error| status_of(&error))
     }
 
     type StreamScanStream = scan::Messages;
@@ -154,10 +149,8 @@ impl key_value_service_server::KeyValueService for KeyValue {
         &self,
         request: Request<v1::StreamScanRequest>,
     ) -> Result<Response<scan::Messages>, Status> {
+        let desk = self.delivery.desk(&request);
         let service = self.service()?;
-        let peer = request.extensions().get::<Peer>().cloned();
-        let room = self.delivery.room(peer.as_ref(), STREAM_ROOM).await?;
-        let request = request.into_inner();
-        answer(scan::stream(service, request, self.stall_timeout, room).await)
+        answer(scan::stream(service, desk, request.into_inner(), self.stall_timeout).await)
     }
 }

@@ -1,26 +1,35 @@
 //! Get, Head and `BatchGet`.
 
 use super::{door, entry};
+use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, Key, Result};
 use crate::proto::v1;
 use crate::service::{Service, missing};
 use bytes::Bytes;
+use tonic::Response;
 
 /// Keys of one `BatchGet`.
 const KEYS_MAX: usize = 10_000;
 
-/// Reads a value or a part of it.
-pub(super) async fn get(service: &Service, request: v1::GetRequest) -> Result<v1::GetResponse> {
+/// Reads a value or a part of it, once there is room for it.
+pub(super) async fn get(
+    service: &Service,
+    desk: Desk,
+    request: v1::GetRequest,
+) -> Result<Response<v1::GetResponse>> {
     door::namespace(&request.namespace)?;
-    let found = service.get_with_digest(&request.key).await?;
-    let found = match found {
-        Some(found) => found,
+    let located = match service.locate(&request.key)? {
+        Some(located) => located,
         None => return Err(missing(&Key::new(&request.key)?)),
     };
-    Ok(v1::GetResponse {
+    let room = desk.room(located.raw_len()).await?;
+    let found = service.read(located).await?.with_digest();
+    let mut response = Response::new(v1::GetResponse {
         entry: Some(entry::entry(request.key, &found.head)?),
         value: part(found.data, request.range)?,
-    })
+    });
+    room.attach(&mut response);
+    Ok(response)
 }
 
 fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
@@ -54,11 +63,12 @@ pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<
     })
 }
 
-/// Reads many keys as of one moment.
+/// Reads many keys as of one moment, once there is room for their values.
 pub(super) async fn batch_get(
     service: &Service,
+    desk: Desk,
     request: v1::BatchGetRequest,
-) -> Result<v1::BatchGetResponse> {
+) -> Result<Response<v1::BatchGetResponse>> {
     door::namespace(&request.namespace)?;
     let count = request.keys.len();
     if count > KEYS_MAX {
@@ -69,7 +79,9 @@ pub(super) async fn batch_get(
     let keys: Result<Vec<Key>> = numbered
         .map(|(number, key)| Key::new(key).map_err(|error| error.at(format!("keys[{number}]"))))
         .collect();
-    let found = service.get_many(keys?, request.entries_only).await?;
+    let located = service.locate_many(keys?, request.entries_only).await?;
+    let room = desk.room(located.size()).await?;
+    let found = service.read_many(located).await?;
     let results = found.into_iter().map(|item| match item {
         Some(item) => {
             let (entry, value) = entry::entry_and_value(item)?;
@@ -78,9 +90,11 @@ pub(super) async fn batch_get(
         }
         None => Ok(v1::BatchGetResult::default()),
     });
-    Ok(v1::BatchGetResponse {
+    let mut response = Response::new(v1::BatchGetResponse {
         results: results.collect::<Result<_>>()?,
-    })
+    });
+    room.attach(&mut response);
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::error::status_of;
 use super::token::Query;
 use super::{door, entry};
+use crate::gateway::grpc::delivery::{Desk, Room};
 use crate::model::{Direction, Error, ErrorKind, Result};
 use crate::proto::v1;
 use crate::service::{Page, Scan, ScanItem, ScanStream, Service};
@@ -10,7 +11,7 @@ use prost::Message as _;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Response, Status};
 
 /// Keys on a page.
 const PAGE: door::Count = door::Count {
@@ -23,7 +24,11 @@ const PAGE: door::Count = door::Count {
 const MESSAGE_KEYS_MAX: usize = 10_000;
 
 /// One page.
-pub(super) async fn page(service: &Service, request: v1::ScanRequest) -> Result<v1::ScanResponse> {
+pub(super) async fn page(
+    service: &Service,
+    desk: Desk,
+    request: v1::ScanRequest,
+) -> Result<Response<v1::ScanResponse>> {
     door::namespace(&request.namespace)?;
     let count = PAGE.of(request.page_size)?;
     let query = query_of(&request);
@@ -39,12 +44,16 @@ pub(super) async fn page(service: &Service, request: v1::ScanRequest) -> Result<
         keys_only: request.keys_only,
         limit: u64::MAX,
     };
-    let Page { items, more } = service.scan(&scan).await?.next_page(count).await?;
+    let mut stream = service.scan(&scan).await?;
+    let room = desk.room(stream.next_size()).await?;
+    let Page { items, more } = stream.next_page(count).await?;
     let last = items.last().filter(|_| more);
-    Ok(v1::ScanResponse {
+    let mut response = Response::new(v1::ScanResponse {
         next_page_token: last.map_or_else(String::new, |last| query.token_after(&last.key)),
         results: results(items)?,
-    })
+    });
+    room.attach(&mut response);
+    Ok(response)
 }
 
 /// What must stay the same from page to page.
@@ -78,13 +87,13 @@ pub(super) type Messages = ReceiverStream<Result<v1::StreamScanResponse, Status>
 
 /// A stream, as the peer takes it.
 ///
-/// It holds `room` until its end, and ends by itself when the peer takes nothing for
+/// It has room for what it holds until its end, and ends by itself when the peer takes nothing for
 /// `stall_timeout`: what a scan sees is pinned meanwhile.
 pub(super) async fn stream(
     service: &Service,
+    desk: Desk,
     request: v1::StreamScanRequest,
     stall_timeout: Duration,
-    room: impl Send + 'static,
 ) -> Result<Messages> {
     door::namespace(&request.namespace)?;
     let scan = Scan {
@@ -96,40 +105,75 @@ pub(super) async fn stream(
             limit => limit,
         },
     };
-    let stream = service.scan(&scan).await?;
+    let walk = service.scan(&scan).await?;
+    let room = StreamRoom::of(desk, walk.next_size()).await?;
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let _room = room;
-        send_all(stream, sender, stall_timeout).await;
-    });
+    tokio::spawn(send_all(walk, room, sender, stall_timeout));
     Ok(ReceiverStream::new(receiver))
 }
 
+/// Room for the messages that a stream holds at once.
+struct StreamRoom {
+    desk: Desk,
+    page: usize,
+    held: Room,
+}
+
+impl StreamRoom {
+    /// Messages that are there at once: the next, one that waits, and one on its way, which is there
+    /// twice while it is encoded.
+    const MESSAGES: usize = 4;
+
+    async fn of(desk: Desk, page: usize) -> Result<Self> {
+        let held = desk.room(page.saturating_mul(Self::MESSAGES)).await?;
+        Ok(Self { desk, page, held })
+    }
+
+    /// Makes room for larger messages. What was held is given back first: nobody holds some while it
+    /// waits for more.
+    async fn grow(&mut self, page: usize) -> Result<()> {
+        if page > self.page {
+            self.page = page;
+            self.held = Room::NONE;
+            self.held = self.desk.room(page.saturating_mul(Self::MESSAGES)).await?;
+        }
+        Ok(())
+    }
+}
+
+type Sender = mpsc::Sender<Result<v1::StreamScanResponse, Status>>;
+
 async fn send_all(
-    mut stream: ScanStream,
-    sender: mpsc::Sender<Result<v1::StreamScanResponse, Status>>,
+    mut walk: ScanStream,
+    mut room: StreamRoom,
+    sender: Sender,
     stall_timeout: Duration,
 ) {
     loop {
-        let page = stream.next_page(MESSAGE_KEYS_MAX).await;
+        let page = match room.grow(walk.next_size()).await {
+            Ok(()) => walk.next_page(MESSAGE_KEYS_MAX).await,
+            Err(refused) => Err(refused),
+        };
         let message = match page.and_then(|page| results(page.items)) {
             Ok(results) if results.is_empty() => return,
-            Ok(results) => Ok(v1::StreamScanResponse { results }),
-            Err(error) => Err(status_of(&error)),
+            Ok(results) => v1::StreamScanResponse { results },
+            Err(error) => return tell(&sender, &error).await,
         };
-        let is_last = message.is_err();
-        match sender.send_timeout(message, stall_timeout).await {
-            Ok(()) if !is_last => {}
-            Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
+        match sender.send_timeout(Ok(message), stall_timeout).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 let message = format!(
                     "scan cut: nothing of it was taken in {stall_timeout:?}; go on behind the last key"
                 );
                 let error = Error::new(ErrorKind::Conflict, "SCAN_TOO_SLOW", message);
-                // Told when the peer takes what is on its way; a peer that has gone drops it.
-                let _ = sender.send(Err(status_of(&error))).await;
-                return;
+                return tell(&sender, &error).await;
             }
         }
     }
+}
+
+/// Ends a stream with an error, which the peer gets when it takes what is on its way.
+async fn tell(sender: &Sender, error: &Error) {
+    let _peer_has_gone = sender.send(Err(status_of(error))).await;
 }

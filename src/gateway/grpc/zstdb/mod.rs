@@ -15,7 +15,6 @@ mod set_get;
 
 pub(super) use reply::set_too_large;
 
-use super::connection::Peer;
 use super::delivery::Delivery;
 use crate::config;
 use crate::proto::zstdb::badger_server::{self, BadgerServer};
@@ -83,16 +82,8 @@ impl badger_server::Badger for Badger {
     }
 
     async fn get(&self, request: Request<Item>) -> Answer {
-        let service = self.service()?;
-        let peer = request.extensions().get::<Peer>().cloned();
-        let item = request.into_inner();
-        let room = self
-            .delivery
-            .room_for_get(service, peer.as_ref(), &item.key);
-        let room = room.await?;
-        let mut reply = Response::new(set_get::get(service, item).await);
-        room.attach(&mut reply);
-        Ok(reply)
+        let desk = self.delivery.desk(&request);
+        set_get::get(self.service()?, desk, request.into_inner()).await
     }
 
     async fn delete(&self, request: Request<Item>) -> Answer {

@@ -1,9 +1,12 @@
 //! Set, Get and Delete.
 
-use super::errcode::text;
+use super::Answer;
+use super::errcode::{status_of, text};
 use super::reply;
+use crate::gateway::grpc::delivery::Desk;
 use crate::proto::zstdb::{Item, ItemReply};
 use crate::service::Service;
+use tonic::Response;
 
 /// Stores a value. The operator's switch and a full disk come before every other check; an empty
 /// value is accepted and stored nowhere.
@@ -20,21 +23,32 @@ pub(super) async fn set(service: &Service, item: Item) -> ItemReply {
     }
 }
 
-/// Reads a value.
-pub(super) async fn get(service: &Service, item: Item) -> ItemReply {
+/// Reads a value, once there is room for it.
+///
+/// # Errors
+/// `RESOURCE_EXHAUSTED` when there is none in time.
+pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
     if item.key.is_empty() {
-        return ItemReply::default();
+        return Ok(ItemReply::default().into());
     }
-    match service.get(&item.key).await {
-        Ok(Some(found)) => ItemReply {
+    let located = match service.locate(&item.key) {
+        Ok(Some(located)) => located,
+        Ok(None) => return Ok(reply::failed(500, text::GET_MISS, item.key).into()),
+        Err(error) => return Ok(reply::of_error(&error, item.key).into()),
+    };
+    let room = desk.room(located.raw_len()).await;
+    let room = room.map_err(|error| status_of(&error))?;
+    let mut reply = match service.read(located).await {
+        Ok(found) => Response::new(ItemReply {
             data: found.data,
             ver64: found.head.version.0,
             sum64: found.head.sum64,
             ..reply::key(item.key)
-        },
-        Ok(None) => reply::failed(500, text::GET_MISS, item.key),
-        Err(error) => reply::of_error(&error, item.key),
-    }
+        }),
+        Err(error) => reply::of_error(&error, item.key).into(),
+    };
+    room.attach(&mut reply);
+    Ok(reply)
 }
 
 /// Removes a key; the operator's switch comes before every other check, and a miss is a success.
