@@ -5,7 +5,13 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["zstdb.proto", "shardkeep/v1/key_value.proto"], ["proto"])?;
+    let native = std::fs::read_dir("proto/shardkeep/v1")?;
+    let mut protos = native
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<PathBuf>>>()?;
+    protos.push("proto/zstdb.proto".into());
+    protos.sort();
+    let descriptors = protox::compile(protos, ["proto"])?;
     std::fs::write(out.join("descriptors.bin"), prost_types_bytes(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".")

@@ -78,12 +78,12 @@ impl Gateway {
         let service = Arc::default();
         let gate = Arc::new(gate(server, admission));
         let badger = zstdb::Badger::new(Arc::clone(&service), gate.delivery.clone(), admin);
-        let key_value = native::KeyValue::new(
+        let native = native::Native::new(
             Arc::clone(&service),
             gate.delivery.clone(),
             server.keepalive_timeout,
         );
-        let routes = routes(badger, key_value, &gate, health_server);
+        let routes = routes(badger, native, &gate, health_server);
         let handle = GatewayHandle { service, health };
         Self::of(server, admission, routes, handle)
     }
@@ -218,7 +218,7 @@ pub(super) fn gate(server: &config::Server, admission: &config::Admission) -> Ga
 
 fn routes(
     badger: zstdb::Badger,
-    key_value: native::KeyValue,
+    native: native::Native,
     gate: &Arc<Gate>,
     health: HealthServer<impl HealthApi>,
 ) -> Routes {
@@ -231,9 +231,9 @@ fn routes(
     let reflection_v1 = reflection().build_v1().expect(COMPILED_IN);
     let reflection_v1alpha = reflection().build_v1alpha().expect(COMPILED_IN);
     let badger = badger.into_server(gate.message_size_max);
-    let key_value = key_value.into_server(gate.message_size_max);
-    Routes::new(Admitted::new(badger, Arc::clone(gate)))
-        .add_service(Admitted::new(key_value, Arc::clone(gate)))
+    let zstdb = Routes::new(Admitted::new(badger, Arc::clone(gate)));
+    native
+        .add_to(zstdb, gate)
         .add_service(health)
         .add_service(reflection_v1.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))
         .add_service(reflection_v1alpha.max_decoding_message_size(REFLECTION_MESSAGE_SIZE_MAX))

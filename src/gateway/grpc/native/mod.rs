@@ -19,20 +19,22 @@
 mod door;
 mod entry;
 mod error;
+mod key_value;
 mod read;
 mod scan;
 mod token;
 mod write;
 
+use super::admission::{Admitted, Gate};
 use super::delivery::Delivery;
 use crate::model::{Error, Result};
-use crate::proto::v1;
-use crate::proto::v1::key_value_service_server::{self, KeyValueServiceServer};
+use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::service::Service;
 use error::status_of;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tonic::{Request, Response, Status};
+use tonic::service::Routes;
+use tonic::{Response, Status};
 
 /// The paths that the admission treats in their own way.
 pub(super) mod path {
@@ -41,14 +43,15 @@ pub(super) mod path {
     pub(in super::super) const SCAN: &str = "/shardkeep.v1.KeyValueService/Scan";
 }
 
-/// The service `KeyValueService`.
-pub struct KeyValue {
+/// All services of the protocol: each has a file of its own.
+#[derive(Clone)]
+pub struct Native {
     service: Arc<OnceLock<Service>>,
     delivery: Delivery,
     stall_timeout: Duration,
 }
 
-impl KeyValue {
+impl Native {
     /// Answers from `service` once it is set; until then everyone is told that it is recovering.
     pub(super) fn new(
         service: Arc<OnceLock<Service>>,
@@ -62,9 +65,11 @@ impl KeyValue {
         }
     }
 
-    /// The service with its message limit.
-    pub(super) fn into_server(self, message_size_max: usize) -> KeyValueServiceServer<Self> {
-        KeyValueServiceServer::new(self).max_decoding_message_size(message_size_max)
+    /// Adds the services, behind the gate and with its message limit.
+    pub(super) fn add_to(self, routes: Routes, gate: &Arc<Gate>) -> Routes {
+        let size_max = gate.message_size_max;
+        let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
+        routes.add_service(Admitted::new(key_value, gate.clone()))
     }
 
     fn service(&self) -> Result<&Service, Status> {
@@ -76,81 +81,9 @@ impl KeyValue {
 }
 
 fn answer<T>(done: Result<T>) -> Result<Response<T>, Status> {
-    done.map(Response::new).map_err(|error| status_of(&error))
+    respond(done.map(Response::new))
 }
 
-#[tonic::async_trait]
-impl key_value_service_server::KeyValueService for KeyValue {
-    async fn put(
-        &self,
-        request: Request<v1::PutRequest>,
-    ) -> Result<Response<v1::PutResponse>, Status> {
-        answer(write::put(self.service()?, request.into_inner()).await)
-    }
-
-    async fn get(
-        &self,
-        request: Request<v1::GetRequest>,
-    ) -> Result<Response<v1::GetResponse>, Status> {
-        let desk = self.delivery.desk(&request);
-        let done = read::get(self.service()?, desk, request.into_inner()).await;
-        done.map_err(|error| status_of(&error))
-    }
-
-    async fn head(
-        &self,
-        request: Request<v1::HeadRequest>,
-    ) -> Result<Response<v1::HeadResponse>, Status> {
-        answer(read::head(self.service()?, request.into_inner()).await)
-    }
-
-    async fn batch_get(
-        &self,
-        request: Request<v1::BatchGetRequest>,
-    ) -> Result<Response<v1::BatchGetResponse>, Status> {
-        let desk = self.delivery.desk(&request);
-        let done = read::batch_get(self.service()?, desk, request.into_inner()).await;
-        done.map_err(|error| status_of(&error))
-    }
-
-    async fn delete(
-        &self,
-        request: Request<v1::DeleteRequest>,
-    ) -> Result<Response<v1::DeleteResponse>, Status> {
-        answer(write::delete(self.service()?, request.into_inner()).await)
-    }
-
-    async fn touch(
-        &self,
-        request: Request<v1::TouchRequest>,
-    ) -> Result<Response<v1::TouchResponse>, Status> {
-        answer(write::touch(self.service()?, request.into_inner()).await)
-    }
-
-    async fn increment(
-        &self,
-        request: Request<v1::IncrementRequest>,
-    ) -> Result<Response<v1::IncrementResponse>, Status> {
-        answer(write::increment(self.service()?, request.into_inner()).await)
-    }
-
-    async fn scan(
-        &self,
-        request: Request<v1::ScanRequest>,
-    ) -> Result<Response<v1::ScanResponse>, Status> {
-        let desk = self.delivery.desk(&request);
-        let done = scan::page(self.service()?, desk, request.into_inner()).await;
-        done.map_err(|error| status_of(&error))
-    }
-
-    type StreamScanStream = scan::Messages;
-
-    async fn stream_scan(
-        &self,
-        request: Request<v1::StreamScanRequest>,
-    ) -> Result<Response<scan::Messages>, Status> {
-        let desk = self.delivery.desk(&request);
-        let service = self.service()?;
-        answer(scan::stream(service, desk, request.into_inner(), self.stall_timeout).await)
-    }
+fn respond<T>(done: Result<Response<T>>) -> Result<Response<T>, Status> {
+    done.map_err(|error| status_of(&error))
 }
