@@ -1,11 +1,20 @@
 //! The one place where wall-clock time enters: drawn at the door, never below what was logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This long after it.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+}
 
 /// The clock of one process. It never runs backwards, not even below what an earlier process
 /// logged, so that what follows from `now` (expiry, tombstone age) is the same in every replay.

@@ -1,5 +1,6 @@
 //! A newtype for every id, so that no two of them can be mistaken for each other.
 
+use super::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,6 +56,34 @@ impl fmt::Display for StoreId {
 /// so that a late drop of an old reference can never take a newer one to the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefId(pub u128);
+
+/// The name of a snapshot, drawn at random, so that nobody reads from one that he was not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SnapshotId(pub u128);
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for SnapshotId {
+    type Err = Error;
+
+    /// # Errors
+    /// `Invalid` (`SNAPSHOT_MALFORMED`) for what is not 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let is_spelled = text.len() == 32 && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_spelled);
+        number.map(Self).ok_or_else(|| {
+            let message = format!(
+                "\"{}\" is no snapshot: its name is 32 hexadecimal digits, as it was answered",
+                text.chars().take(64).collect::<String>().escape_default()
+            );
+            Error::invalid("SNAPSHOT_MALFORMED", message)
+        })
+    }
+}
 
 /// A named reference to a blob: what a key's record holds when its value has a home of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

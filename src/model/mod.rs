@@ -23,7 +23,7 @@ pub use condition::Condition;
 pub use counter::VersionCounter;
 pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
-pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, StoreId, Version};
+pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
 pub use range::{Direction, KeyRange};
 pub use report::{

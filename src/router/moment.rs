@@ -9,7 +9,7 @@
 use super::merge::{Merged, Part};
 use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
-use crate::model::{Direction, Key, KeyRange, Result, ShardId, Timestamp};
+use crate::model::{Direction, Key, KeyRange, Result, ShardId, Timestamp, Version};
 use crate::shard::{Found, ShardSnapshot};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use std::sync::Arc;
 /// How often it is tried beside the writers.
 const ATTEMPTS_MAX: usize = 8;
 
-/// All shards at one moment. Hold it only as long as a request lasts: it pins what it can read, and
-/// a shard cannot be reopened before.
+/// All shards at one moment. Hold it only as long as a request lasts, or let it go when a shard does
+/// not serve: it pins what it can read, and a shard cannot be reopened before.
 #[derive(Debug)]
 pub struct Moment {
     shards: Vec<ShardSnapshot>,
@@ -46,6 +46,16 @@ impl Router {
         }
         let (_version, shards) = self.stand_still().await?;
         Ok(self.moment_of(shards))
+    }
+
+    /// This moment by its name: every change up to this version is in it, and none after. The
+    /// version is durable, and never issued again.
+    ///
+    /// # Errors
+    /// As [`Router::cut`].
+    pub async fn named_moment(&self) -> Result<(Version, Moment)> {
+        let cut = self.cut().await?;
+        Ok((cut.version, self.moment_of(cut.shards)))
     }
 
     fn moment_of(&self, shards: Vec<ShardSnapshot>) -> Moment {

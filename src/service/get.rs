@@ -4,9 +4,10 @@ use super::recent::Recent;
 use super::{Service, blocking};
 use crate::codec::{decode_attributes, digest_of};
 use crate::model::{Attributes, Digest, Error, Key, Result, Timestamp, Version};
-use crate::router::FoundValue;
+use crate::router::{FoundValue, Moment};
 use crate::shard::Found as Record;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// A found value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,13 @@ enum Place {
 }
 
 impl Located {
+    fn head(&self) -> Head {
+        match &self.place {
+            Place::Recent(found) => found.head.clone(),
+            Place::Stored(found) => Head::of(&self.key, &found.record),
+        }
+    }
+
     /// Bytes of the raw value.
     #[must_use]
     pub fn raw_len(&self) -> usize {
@@ -115,6 +123,22 @@ impl Service {
     pub fn locate(&self, key: &[u8]) -> Result<Option<Located>> {
         let key = Key::new(key).map_err(|error| error.at("key"))?;
         self.locate_key(key)
+    }
+
+    /// As [`Service::locate`], at a moment. May wait for the disk, which is asked on another thread.
+    ///
+    /// # Errors
+    /// As [`Service::locate`].
+    pub async fn locate_at(&self, moment: Arc<Moment>, key: &[u8]) -> Result<Option<Located>> {
+        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        blocking(move || {
+            let Some(record) = moment.find(&key)? else {
+                return Ok(None);
+            };
+            let place = Place::Stored(moment.value_of(&key, record)?);
+            Ok(Some(Located { key, place }))
+        })
+        .await
     }
 
     fn locate_key(&self, key: Key) -> Result<Option<Located>> {
@@ -186,6 +210,23 @@ impl Service {
     pub async fn head_with_digest(&self, key: &[u8]) -> Result<Option<Head>> {
         let key = Key::new(key).map_err(|error| error.at("key"))?;
         self.describe(&key).await
+    }
+
+    /// As [`Service::head_with_digest`], at a moment.
+    ///
+    /// # Errors
+    /// As [`Service::get`].
+    pub async fn head_at(&self, moment: Arc<Moment>, key: &[u8]) -> Result<Option<Head>> {
+        let Some(located) = self.locate_at(moment, key).await? else {
+            return Ok(None);
+        };
+        match located.head() {
+            Head { digest: None, .. } => {
+                let found = self.read(located).await?;
+                Ok(Some(found.with_digest().head))
+            }
+            known => Ok(Some(known)),
+        }
     }
 
     pub(super) async fn describe(&self, key: &Key) -> Result<Option<Head>> {

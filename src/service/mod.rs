@@ -44,6 +44,7 @@ mod restore;
 mod sampler;
 mod scan;
 mod sealing;
+mod snapshot;
 mod store_book;
 mod touch;
 
@@ -56,6 +57,7 @@ pub use increment::{Addition, Increment};
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
+pub use snapshot::{SNAPSHOTS_MAX, Snapshot};
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;
@@ -68,6 +70,7 @@ use increment::Turns;
 use page_hint::PageHints;
 use recent::RecentValues;
 use sealing::Sealing;
+use snapshot::Snapshots;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
@@ -116,6 +119,7 @@ struct Inner {
     pages: PageHints,
     recent: RecentValues,
     counters: Turns,
+    snapshots: Snapshots,
     /// Keys removed since the start because they had expired.
     expired: AtomicU64,
     /// One backup, restore or gc at a time.
@@ -162,6 +166,7 @@ impl Service {
             pages: PageHints::default(),
             recent: RecentValues::new(config.storage.value_cache_size),
             counters: Turns::default(),
+            snapshots: Snapshots::default(),
             expired: AtomicU64::default(),
             chores: Arc::default(),
         }))

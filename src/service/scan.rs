@@ -64,7 +64,7 @@ struct Rest {
 /// Many keys that were found as of one moment, and not read yet.
 #[derive(Debug)]
 pub struct LocatedMany {
-    moment: Moment,
+    moment: Arc<Moment>,
     found: Vec<Option<(Key, Record)>>,
     heads_only: bool,
     size: usize,
@@ -79,12 +79,11 @@ impl LocatedMany {
 }
 
 impl Service {
-    /// Begins a scan.
+    /// Begins a scan at a moment.
     ///
     /// # Errors
     /// What the shards answer.
-    pub async fn scan(&self, scan: &Scan) -> Result<ScanStream> {
-        let moment = Arc::new(self.router().moment().await?);
+    pub async fn scan(&self, moment: &Arc<Moment>, scan: &Scan) -> Result<ScanStream> {
         let walk = moment.walk(&scan.range, scan.direction);
         Ok(ScanStream {
             rest: blocking(move || Rest::of(walk)).await?,
@@ -93,14 +92,18 @@ impl Service {
         })
     }
 
-    /// Where the values of many keys are as of one moment, and how large, in their order; `None` for
+    /// Where the values of many keys are at a moment, and how large, in their order; `None` for
     /// a miss.
     ///
     /// # Errors
     /// `TooLarge` (`REPLY_TOO_LARGE`) when the values together are more than 64 MiB; what the shards
     /// answer.
-    pub async fn locate_many(&self, keys: Vec<Key>, heads_only: bool) -> Result<LocatedMany> {
-        let moment = self.router().moment().await?;
+    pub async fn locate_many(
+        &self,
+        moment: Arc<Moment>,
+        keys: Vec<Key>,
+        heads_only: bool,
+    ) -> Result<LocatedMany> {
         blocking(move || {
             let count = keys.len();
             let mut size = 0;

@@ -11,3 +11,4 @@ mod metadata;
 mod puts;
 mod reads;
 mod scans;
+mod snapshots;

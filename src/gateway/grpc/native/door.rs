@@ -9,6 +9,7 @@ use crate::proto::v1;
 use crate::service::{Lifetime, Requirement};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A time to live ends here.
 const TTL_MAX_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1000;
@@ -111,6 +112,23 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
             Ok(Lifetime::Until(Timestamp(ms)))
         }
     }
+}
+
+/// How long a snapshot is held without being renewed.
+pub(super) fn lease(asked: Option<prost_types::Duration>) -> Result<Duration> {
+    const DEFAULT: Duration = Duration::from_secs(60);
+    const RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+    let Some(lease) = asked else {
+        return Ok(DEFAULT);
+    };
+    let ms = millis(lease.seconds, lease.nanos).filter(|ms| RANGE_MS.contains(ms));
+    ms.map(Duration::from_millis).ok_or_else(|| {
+        let message = format!(
+            "lease is {}.{:09} s: it needs 1 s to 1 hour",
+            lease.seconds, lease.nanos
+        );
+        Error::invalid("LEASE_RANGE", message).at("lease")
+    })
 }
 
 /// Milliseconds, rounded up, so that what is more than nothing stays so.

@@ -43,7 +43,8 @@ pub(super) fn digest(digest: Digest) -> Bytes {
     Bytes::copy_from_slice(&digest.0)
 }
 
-fn time(at: Timestamp) -> prost_types::Timestamp {
+/// A moment in the words of the wire.
+pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.0 % 1000 * 1_000_000).expect("less than a second");
     prost_types::Timestamp {
         seconds: i64::try_from(at.0 / 1000).unwrap_or(i64::MAX),

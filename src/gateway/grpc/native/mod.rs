@@ -22,6 +22,7 @@ mod error;
 mod key_value;
 mod read;
 mod scan;
+mod snapshot;
 mod token;
 mod write;
 
@@ -29,6 +30,7 @@ use super::admission::{Admitted, Gate};
 use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
+use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
 use crate::service::Service;
 use error::status_of;
 use std::sync::{Arc, OnceLock};
@@ -68,8 +70,11 @@ impl Native {
     /// Adds the services, behind the gate and with its message limit.
     pub(super) fn add_to(self, routes: Routes, gate: &Arc<Gate>) -> Routes {
         let size_max = gate.message_size_max;
+        let snapshot = SnapshotServiceServer::new(self.clone());
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
-        routes.add_service(Admitted::new(key_value, gate.clone()))
+        routes
+            .add_service(Admitted::new(key_value, gate.clone()))
+            .add_service(Admitted::new(snapshot, gate.clone()))
     }
 
     fn service(&self) -> Result<&Service, Status> {

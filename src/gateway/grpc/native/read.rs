@@ -1,6 +1,6 @@
 //! Get, Head and `BatchGet`.
 
-use super::{door, entry};
+use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, Key, Result};
 use crate::proto::v1;
@@ -18,7 +18,11 @@ pub(super) async fn get(
     request: v1::GetRequest,
 ) -> Result<Response<v1::GetResponse>> {
     door::namespace(&request.namespace)?;
-    let located = match service.locate(&request.key)? {
+    let located = match snapshot::named(service, &request.snapshot)? {
+        Some(moment) => service.locate_at(moment, &request.key).await?,
+        None => service.locate(&request.key)?,
+    };
+    let located = match located {
         Some(located) => located,
         None => return Err(missing(&Key::new(&request.key)?)),
     };
@@ -53,7 +57,10 @@ fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
 /// Tells what is known of a value.
 pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<v1::HeadResponse> {
     door::namespace(&request.namespace)?;
-    let head = service.head_with_digest(&request.key).await?;
+    let head = match snapshot::named(service, &request.snapshot)? {
+        Some(moment) => service.head_at(moment, &request.key).await?,
+        None => service.head_with_digest(&request.key).await?,
+    };
     let head = match head {
         Some(head) => head,
         None => return Err(missing(&Key::new(&request.key)?)),
@@ -79,7 +86,10 @@ pub(super) async fn batch_get(
     let keys: Result<Vec<Key>> = numbered
         .map(|(number, key)| Key::new(key).map_err(|error| error.at(format!("keys[{number}]"))))
         .collect();
-    let located = service.locate_many(keys?, request.entries_only).await?;
+    let keys = keys?;
+    let moment = snapshot::moment(service, &request.snapshot).await?;
+    let located = service.locate_many(moment, keys, request.entries_only);
+    let located = located.await?;
     let room = desk.room(located.size()).await?;
     let found = service.read_many(located).await?;
     let results = found.into_iter().map(|item| match item {

@@ -2,7 +2,7 @@
 
 use super::error::status_of;
 use super::token::Query;
-use super::{door, entry};
+use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::{Desk, Room};
 use crate::model::{Direction, Error, ErrorKind, Result};
 use crate::proto::v1;
@@ -44,7 +44,8 @@ pub(super) async fn page(
         keys_only: request.keys_only,
         limit: u64::MAX,
     };
-    let mut stream = service.scan(&scan).await?;
+    let moment = snapshot::moment(service, &request.snapshot).await?;
+    let mut stream = service.scan(&moment, &scan).await?;
     let room = desk.room(stream.next_size()).await?;
     let Page { items, more } = stream.next_page(count).await?;
     let last = items.last().filter(|_| more);
@@ -105,7 +106,8 @@ pub(super) async fn stream(
             limit => limit,
         },
     };
-    let walk = service.scan(&scan).await?;
+    let moment = snapshot::moment(service, &request.snapshot).await?;
+    let walk = service.scan(&moment, &scan).await?;
     let room = StreamRoom::of(desk, walk.next_size()).await?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(send_all(walk, room, sender, stall_timeout));
