@@ -170,7 +170,7 @@ fn options(dir: &Path, durability: Durability, counter: Arc<VersionCounter>) -> 
         checkpoint_bytes: 256 * 1024,
         space_floor: 0,
         homes: Arc::new(Homes::even(1)),
-        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
+        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0, 0)),
         clock: Arc::new(Clock::default()),
         counter,
         dictionaries: Arc::default(),

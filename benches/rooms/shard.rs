@@ -36,7 +36,7 @@ fn open(dir: &Path, durability: Durability) -> ShardStore {
         checkpoint_bytes: 64 << 20,
         space_floor: 0,
         homes: Arc::new(Homes::even(1)),
-        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
+        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0, 0)),
         clock: Arc::new(Clock::default()),
         counter: Arc::new(VersionCounter::default()),
         dictionaries: Arc::default(),

@@ -199,7 +199,8 @@ pub struct Disk {
     pub min_free: u64,
     /// How often the watchdog looks.
     pub check_interval: Duration,
-    /// Bytes set aside for deletes, GC and recovery when the disk is full.
+    /// Bytes set aside for deletes, GC and recovery when the disk is full; 0 for none. At least what
+    /// the indexes need to write out their buffers is set aside, if anything.
     pub ballast: u64,
 }
 

@@ -1,5 +1,6 @@
 //! The fjall database behind the index.
 
+use super::room::JournalRoom;
 use super::{IndexBatch, IndexState, Row, SegmentUsage};
 use crate::codec::{FormatError, Space};
 use crate::model::{Direction, KeyRange, SegmentId, system_remedy};
@@ -119,9 +120,11 @@ fn io_causes(error: &fjall::Error) -> impl Iterator<Item = &std::io::Error> {
 
 /// The index of one shard.
 pub struct Index {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     pub(super) database: Database,
     pub(super) rows: Keyspace,
+    pub(super) room: JournalRoom,
+    pub(super) write_buffer_size: u64,
 }
 
 impl std::fmt::Debug for Index {
@@ -155,6 +158,8 @@ impl Index {
             dir: dir.to_owned(),
             database,
             rows,
+            room: JournalRoom::default(),
+            write_buffer_size: options.write_buffer_size,
         })
     }
 

@@ -14,6 +14,7 @@ mod batch;
 mod database;
 mod expiry;
 mod preflight;
+mod room;
 mod row;
 mod state;
 

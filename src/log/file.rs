@@ -1,7 +1,7 @@
 //! Files as this room needs them: positioned, vectored, preallocated, synced with their folder.
 
 use super::LogError;
-use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
@@ -62,9 +62,28 @@ fn start_writeback(file: &File, offset: u64, len: usize) {
 /// Makes sure that `offset..offset + len` can be written without running out of space.
 /// `false` where the filesystem cannot preallocate.
 pub(super) fn preallocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len) {
+    allocate(file, FallocateFlags::empty(), offset, len)
+}
+
+/// As [`preallocate`], without changing the file's length.
+pub(super) fn preallocate_behind(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    allocate(file, FallocateFlags::KEEP_SIZE, offset, len)
+}
+
+fn allocate(file: &File, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<bool> {
+    match rustix::fs::fallocate(file, flags, offset, len) {
         Ok(()) => Ok(true),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the bytes end that were written to a file, which may be longer.
+pub(super) fn data_end(file: &File) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Hole(0)) {
+        Ok(end) => Ok(end),
+        // An empty file has neither data nor a hole.
+        Err(Errno::NXIO) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }

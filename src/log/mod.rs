@@ -35,7 +35,7 @@ pub use inspect::{FrameWalk, Inspection, Step, check_header, end_of, inspect, is
 pub use open::{OpenContext, Opened};
 pub use scan::{Frame, FrameScanner, Payloads, ScannedRecord};
 pub use segment::{Segment, SegmentMap, SharedSegments};
-pub use space::{Ballast, free_space};
+pub use space::{Ballast, Purpose, free_space, reserve_behind};
 pub use transaction::{LogExtent, Vote};
 pub use writer::{GroupContext, Log, LogOptions};
 

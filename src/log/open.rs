@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Below this much free space, an opening begins by giving back what it can.
+const NEARLY_FULL: u64 = 32 * 1024 * 1024;
+
 /// What the index knows about the log, if there is an index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenContext {
@@ -155,6 +158,7 @@ impl Opened {
         if kept.offset == SEGMENT_HEADER_SIZE as u64 && clean && format == FORMAT_VERSION {
             return Ok(());
         }
+        self.give_back(kept, tail)?;
         // The copies are durable before the new segment has its name: until then the old segment
         // still ends behind the originals, and a second crash finds them again.
         let next = Arc::new(self.log.next_segment(self.context())?);
@@ -175,6 +179,19 @@ impl Opened {
         self.log.close_segment(&last)?;
         self.ends
             .insert(self.log.end().segment, self.log.end().offset);
+        Ok(())
+    }
+
+    /// On a disk that is nearly full, what the old segment took ahead makes room for the new one.
+    fn give_back(&self, kept: Position, tail: &Tail) -> Result<(), LogError> {
+        let last = &self.log.active.segment;
+        let end = kept.offset.max(tail.end);
+        if super::free_space(&self.log.dir).is_ok_and(|free| free < NEARLY_FULL)
+            && tail.stopped.is_none()
+            && last.len()? > end
+        {
+            last.truncate(end)?;
+        }
         Ok(())
     }
 

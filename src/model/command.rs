@@ -138,13 +138,28 @@ pub enum Command {
     },
 }
 
+/// Four records of bookkeeping around a command's key and payload.
+const OVERHEAD: usize = 4 * 128;
+
 impl Command {
     /// Bytes that it can add to a log at most, frame aside.
     #[must_use]
     pub fn log_size_max(&self) -> u64 {
-        /// Four records of bookkeeping around the key and the payload.
-        const OVERHEAD: usize = 4 * 128;
-        let (key, payload) = match self {
+        let (key, payload) = self.sizes();
+        (OVERHEAD + 2 * key + payload) as u64
+    }
+
+    /// Bytes of the rows that it can put into an index at most, of which stored values of up to
+    /// `inline_max` bytes are a part.
+    #[must_use]
+    pub fn rows_size_max(&self, inline_max: usize) -> u64 {
+        let (key, payload) = self.sizes();
+        (OVERHEAD + 2 * key + payload.min(inline_max)) as u64
+    }
+
+    /// Bytes of its key with what stands beside it, and of its payload.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
             Self::Put {
                 key,
                 body,
@@ -170,8 +185,7 @@ impl Command {
             | Self::ReclaimBlob { .. }
             | Self::PurgeTombstones { .. }
             | Self::Mark { .. } => (0, 0),
-        };
-        (OVERHEAD + 2 * key + payload) as u64
+        }
     }
 
     /// Whether it leads out of a full disk: such a command may use the reserve.

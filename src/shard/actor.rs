@@ -10,9 +10,10 @@ use super::handle::{BusySince, ShardHealth};
 use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, Write};
 use super::meter::Meter;
 use super::snapshot::ShardSnapshot;
+use super::space::Need;
 use super::store::ShardStore;
 use crate::actor::end_own_thread;
-use crate::log::LogError;
+use crate::log::{LogError, Purpose};
 use crate::model::{Error, ErrorKind, SegmentId, ShardId};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::collections::VecDeque;
@@ -185,38 +186,39 @@ impl ShardActor {
             refuse(group, &refusal);
             return Ok(Vec::new());
         }
-        let Some(store) = self.store.as_mut() else {
-            return Ok(Vec::new());
-        };
-        let size = |group: &[Write]| group.iter().map(|write| write.command.log_size_max()).sum();
-        let essential_only = group.iter().all(|write| write.command.frees_space());
-        let (mut group, mut full) = (group, None);
-        match store.reserve(size(&group), essential_only) {
+        let is_way_out = |write: &Write| write.command.frees_space();
+        if group.iter().all(is_way_out) {
+            return self.admit_way_out(group);
+        }
+        let full = match self.room_for(&group, None) {
             Ok(()) => return Ok(group),
-            Err(error @ ShardError::Log(LogError::Full { .. })) => full = full.or(Some(error)),
+            Err(error) if error.is_disk_full() => disk_full(self.id, &error),
             Err(error) => return fail(group, error, self.id),
-        }
-        let refusal = full.map_or_else(
-            || refused(self.id, "disk full"),
-            |error| disk_full(self.id, &error),
-        );
-        if !essential_only {
-            let (essential, others) = group
-                .into_iter()
-                .partition(|write| write.command.frees_space());
-            refuse(others, &refusal);
-            group = essential;
-            if group.is_empty() {
-                return Ok(group);
+        };
+        let (group, others) = group.into_iter().partition(is_way_out);
+        refuse(others, &full);
+        self.admit_way_out(group)
+    }
+
+    /// Reserves space for commands that lead out of a full disk.
+    fn admit_way_out(&mut self, group: Vec<Write>) -> Result<Vec<Write>, ShardError> {
+        match self.room_for(&group, Some(Purpose::Free)) {
+            Ok(()) => Ok(group),
+            Err(error) if error.is_disk_full() => {
+                refuse(group, &disk_full(self.id, &error));
+                Ok(Vec::new())
             }
-            match store.reserve(size(&group), true) {
-                Ok(()) => return Ok(group),
-                Err(ShardError::Log(LogError::Full { .. })) => {}
-                Err(error) => return fail(group, error, self.id),
-            }
+            Err(error) => fail(group, error, self.id),
         }
-        refuse(group, &refusal);
-        Ok(Vec::new())
+    }
+
+    fn room_for(&mut self, group: &[Write], way_out: Option<Purpose>) -> Result<(), ShardError> {
+        let Some(store) = self.store.as_mut().filter(|_| !group.is_empty()) else {
+            return Ok(());
+        };
+        let commands = group.iter().map(|write| &write.command);
+        let need = Need::of(commands, store.inline_max());
+        store.reserve_for(need, way_out)
     }
 
     /// One slice of GC; whether there is more to do.
@@ -277,7 +279,8 @@ fn step(round: &mut GcRound, store: &mut ShardStore) -> Result<bool, ShardError>
         GcStep::Pinned => round.outcome.pinned.push(job.id()),
         GcStep::Done => round.outcome.removed.push(job.id()),
     }
-    round.job = None;
+    round.job = None; // It holds the file, and thereby its space.
+    store.refill_reserve();
     Ok(true)
 }
 

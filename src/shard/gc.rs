@@ -10,6 +10,7 @@ use super::error::ShardError;
 use super::message::GcOutcome;
 use super::plan::horizon_record;
 use super::replay::purged_id;
+use super::space::Need;
 use super::store::{EntityId, Forget, ShardStore};
 use super::void::is_void;
 use crate::codec::{
@@ -17,7 +18,7 @@ use crate::codec::{
     TombstoneNote, payload_sum,
 };
 use crate::index::{IndexError, Row};
-use crate::log::{FrameScanner, LogError, Payloads, ScannedRecord, Segment};
+use crate::log::{FrameScanner, LogError, Payloads, Purpose, ScannedRecord, Segment};
 use crate::model::{SegmentId, Version};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -102,11 +103,18 @@ impl ShardStore {
                     GcStep::Done => break outcome.removed.push(id),
                 }
             }
+            drop(job); // It holds the file, and thereby its space.
+            self.refill_reserve();
         }
         Ok(outcome)
     }
 
+    /// A job for a segment that is there still, and that the disk has room to collect.
     pub(super) fn gc_start(&self, id: SegmentId) -> Result<Option<GcJob>, ShardError> {
+        if !self.has_room_to_collect(id) {
+            tracing::warn!(shard = %self.options.id, segment = %id, "segment gc waits until there is room for what is live in a segment");
+            return Ok(None);
+        }
         let segments = self.log.segments().load_full();
         let Some(segment) = segments.get(&id).cloned() else {
             return Ok(None);
@@ -164,7 +172,11 @@ impl ShardStore {
         }
         drop(scanner); // It holds the segment as a reader does, and the purge waits for those.
         if !moved.is_empty() {
-            self.reserve_both(bytes, self.rows_size(&moved), true)?;
+            let need = Need {
+                log: bytes,
+                rows: self.rows_size(&moved),
+            };
+            self.reserve_for(need, Some(Purpose::Collect))?;
             self.commit(moved, rows, Forget::default(), self.group_context_now())?;
             fail::fail_point!("gc::moved", |_| Err(super::store::crashed(
                 "moving records"

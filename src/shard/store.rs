@@ -211,6 +211,11 @@ impl ShardStore {
         self.options.id
     }
 
+    /// Stored values up to this many bytes stand in the index row too.
+    pub(super) fn inline_max(&self) -> usize {
+        self.options.inline_max
+    }
+
     /// A reader of this shard, for as long as it is open.
     #[must_use]
     pub fn reader(&self) -> ShardReader {

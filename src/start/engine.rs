@@ -146,13 +146,12 @@ impl Engine {
     }
 
     /// What the supervisors look after.
-    pub fn watched(&self, config: &Config) -> Watched {
+    pub fn watched(&self) -> Watched {
         Watched {
             service: self.service.clone(),
             router: self.router.clone(),
             disk: self.disk.clone(),
             ballast: self.ballast.clone(),
-            ballast_size: config.disk.ballast,
             keepers: self.keepers.clone(),
         }
     }
@@ -206,7 +205,7 @@ impl Shared {
             clock: Arc::default(),
             counter: Arc::default(),
             homes: Arc::new(manifest.homes.clone()),
-            ballast: Arc::new(Ballast::new(dir.ballast(), config.disk.ballast)),
+            ballast: Arc::new(ballast(dir, manifest, config)),
             dictionaries: Arc::default(),
             transactions: Arc::new(transactions),
         }
@@ -242,6 +241,21 @@ impl Shared {
             transactions: self.transactions.clone(),
         }
     }
+}
+
+/// What an index needs of the reserve beside a whole write buffer.
+const RESERVE_BESIDE_A_FLUSH: u64 = 1024 * 1024;
+
+/// The reserve: what the configuration says, or as much as lets every index write out its buffer on
+/// a full disk. None, if it says none.
+fn ballast(dir: &DataDir, manifest: &Manifest, config: &Config) -> Ballast {
+    let shards = u64::from(manifest.shards());
+    let buffer = config.index.write_buffer_size;
+    let size = match config.disk.ballast {
+        0 => 0,
+        asked_for => asked_for.max(shards * (buffer + RESERVE_BESIDE_A_FLUSH)),
+    };
+    Ballast::new(dir.ballast(), size, shards * buffer)
 }
 
 /// The memory for block caches is one budget for all shards.

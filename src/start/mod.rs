@@ -66,7 +66,7 @@ async fn serve(config: Config, cores: &Cores) -> Result<()> {
         opened = &mut opening => opened?,
         () = told_to_stop(stopping.clone()) => stop_while_opening(),
     };
-    let supervisors = supervise::start(&engine.watched(&config), &config, &stopping);
+    let supervisors = supervise::start(&engine.watched(), &config, &stopping);
     announce(&handle, &engine, address).await;
     let served = front.await;
     stop.send_replace(true);

@@ -15,8 +15,6 @@ pub struct DiskWatchdog {
     pub gate: Arc<DiskGate>,
     /// The reserve that is taken again when there is room.
     pub ballast: Arc<Ballast>,
-    /// The bytes of that reserve (`disk.ballast`).
-    pub ballast_size: u64,
 }
 
 impl DiskWatchdog {
@@ -44,7 +42,8 @@ impl DiskWatchdog {
 
     /// The reserve comes last: taking it must not close the gate that has just been opened.
     fn look(&self) {
-        if self.gate.refresh() && self.gate.has_room_for(self.ballast_size) {
+        if self.gate.refresh() && self.gate.has_room_for(self.ballast.missing()) {
+            let _turn = self.ballast.turn();
             self.ballast.take();
         }
     }
@@ -53,6 +52,7 @@ impl DiskWatchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Purpose;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Setup {
@@ -73,12 +73,11 @@ mod tests {
             count.send_modify(|reads| *reads += 1);
             Ok(probed.load(Ordering::Relaxed))
         });
-        let ballast = Arc::new(Ballast::new(dir.path().join("ballast"), 4096));
-        assert!(ballast.release());
+        let ballast = Arc::new(Ballast::new(dir.path().join("ballast"), 4096, 0));
+        assert!(ballast.release(Purpose::Open, 4096));
         let watchdog = DiskWatchdog {
             gate: Arc::new(gate),
             ballast: Arc::clone(&ballast),
-            ballast_size: 4096,
         };
         Setup {
             free,
@@ -95,7 +94,11 @@ mod tests {
         for (free, is_taken) in [(10, false), (1100, false), (5195, false), (5196, true)] {
             setup.free.store(free, Ordering::Relaxed);
             setup.watchdog.look();
-            assert_eq!(setup.ballast.release(), is_taken, "{free}");
+            assert_eq!(
+                setup.ballast.release(Purpose::Open, 4096),
+                is_taken,
+                "{free}"
+            );
         }
     }
 

@@ -35,8 +35,6 @@ pub struct Watched {
     pub disk: Arc<DiskGate>,
     /// The reserve.
     pub ballast: Arc<Ballast>,
-    /// Its bytes.
-    pub ballast_size: u64,
     /// One for each shard.
     pub keepers: Vec<ShardKeeper>,
 }
@@ -67,7 +65,6 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     let watchdog = DiskWatchdog {
         gate: watched.disk.clone(),
         ballast: watched.ballast.clone(),
-        ballast_size: watched.ballast_size,
     };
     tasks.spawn(watchdog.run(config.disk.check_interval, stopping.clone()));
     start_chores(&mut tasks, watched, config, stopping);

@@ -4,7 +4,7 @@ use super::window::RestartBudget;
 use crate::actor::ActorRuntime;
 use crate::config;
 use crate::index::IndexError;
-use crate::log::LogError;
+use crate::log::{LogError, Purpose, free_space};
 use crate::model::{Error, Result};
 use crate::shard::{OpenReport, ShardError, ShardHandle, ShardHealth, ShardOptions, ShardStore};
 use std::sync::{Arc, Mutex};
@@ -79,6 +79,15 @@ impl ShardKeeper {
         }
     }
 
+    fn release_reserve(&self) -> bool {
+        self.options.ballast.release(Purpose::Open, u64::MAX)
+    }
+
+    /// Whether so little is free that the index may have failed for want of it.
+    fn is_disk_short(&self) -> bool {
+        free_space(&self.options.dir).is_ok_and(|free| free < self.options.space_floor)
+    }
+
     /// Waits until nobody holds the old store, and gives the reserve back if the disk is full.
     async fn open_released(
         &self,
@@ -105,15 +114,19 @@ impl ShardKeeper {
                 Err(ShardError::Index(IndexError::Locked)) if Instant::now() < deadline => {
                     tokio::time::sleep(RELEASE_POLL).await;
                 }
-                Err(error) if error.is_disk_full() && self.options.ballast.release() => {}
-                done => return done,
+                Err(error) if error.is_disk_full() && self.release_reserve() => {}
+                done => {
+                    // What the opening left of it is not for everybody.
+                    self.options.ballast.take();
+                    return done;
+                }
             }
         }
     }
 
     /// Reopens the shard whenever it fails, until told to stop or until it failed too often. A
     /// shard that does not open is tried again for as long as that takes: only what failed while
-    /// it served is counted.
+    /// it served is counted, and not while the disk is full.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut health = self.handle.health();
         let mut opens_failed = 0;
@@ -132,6 +145,10 @@ impl ShardKeeper {
                     _ = stopping.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(retry_pause(opens_failed)) => {}
                 }
+            } else if self.is_disk_short() {
+                // The index writes in the background too, and needs room for that.
+                self.release_reserve();
+                tokio::time::sleep(RETRY_PAUSE).await;
             } else if !self.may_restart() {
                 self.give_up(&cause).await;
                 return;

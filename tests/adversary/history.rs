@@ -132,7 +132,7 @@ pub fn options(dir: &Path, durability: Durability, must_exist: bool) -> ShardOpt
         checkpoint_bytes: 96 * 1024,
         space_floor: 0,
         homes: Arc::new(Homes::even(1)),
-        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
+        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0, 0)),
         clock: Arc::default(),
         counter: Arc::default(),
         dictionaries: Arc::default(),

@@ -62,7 +62,7 @@ pub fn options(dir: &Path) -> ShardOptions {
         checkpoint_bytes: 128 * 1024,
         space_floor: 0,
         homes: Arc::new(Homes::even(1)),
-        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0)),
+        ballast: Arc::new(Ballast::new(dir.join("BALLAST"), 0, 0)),
         clock: Arc::default(),
         counter: Arc::default(),
         dictionaries: Arc::default(),

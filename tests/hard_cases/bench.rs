@@ -30,6 +30,9 @@ pub struct Bench {
     pub clock: Arc<Clock>,
     pub retention: Duration,
     pub durability: Durability,
+    /// Bytes of the reserve for a full disk; counts from the next opening on.
+    pub reserve: u64,
+    pub space_floor: u64,
     refs: u128,
     dir: Place,
     _faults: Faults,
@@ -50,6 +53,10 @@ impl Bench {
         Self::over(Faults::armed(), Place::Own(tempfile::tempdir().unwrap()))
     }
 
+    pub fn calm_in(dir: &Path) -> Self {
+        Self::over(Faults::calm(), Place::Given(dir.to_owned()))
+    }
+
     pub fn armed_in(dir: &Path) -> Self {
         Self::over(Faults::armed(), Place::Given(dir.to_owned()))
     }
@@ -61,6 +68,8 @@ impl Bench {
             clock: Arc::default(),
             retention: Duration::from_secs(3600),
             durability: Durability::Sync,
+            reserve: 0,
+            space_floor: 0,
             refs: 0,
             dir,
             _faults: faults,
@@ -74,6 +83,10 @@ impl Bench {
             Place::Own(dir) => dir.path(),
             Place::Given(dir) => dir,
         }
+    }
+
+    pub fn reserve_path(&self) -> PathBuf {
+        self.root().join("ballast")
     }
 
     pub fn shard_dir(&self) -> PathBuf {
@@ -102,9 +115,9 @@ impl Bench {
             inline_max: INLINE_MAX,
             tombstone_retention: self.retention,
             checkpoint_bytes: 1 << 30,
-            space_floor: 0,
+            space_floor: self.space_floor,
             homes: Arc::new(Homes::even(1)),
-            ballast: Arc::new(Ballast::new(self.root().join("ballast"), 0)),
+            ballast: Arc::new(Ballast::new(self.reserve_path(), self.reserve, 0)),
             clock: self.clock.clone(),
             counter: self.counter.clone(),
             dictionaries: Arc::default(),

@@ -141,7 +141,7 @@ impl House {
         let runtime = Arc::new(ActorRuntime::start().unwrap());
         let (clock, counter): (Arc<Clock>, Arc<VersionCounter>) = Default::default();
         let homes = Arc::new(Homes::even(self.shards));
-        let ballast = Arc::new(Ballast::new(self.dir().join("ballast"), 0));
+        let ballast = Arc::new(Ballast::new(self.dir().join("ballast"), 0, 0));
         let handles: Vec<Arc<ShardHandle>> = (0..self.shards)
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &ADMISSION)))
             .collect();

@@ -25,6 +25,7 @@ mod purge;
 mod readers;
 mod recent;
 mod references;
+mod reserve;
 mod time;
 mod tombstones;
 mod torn;

@@ -85,7 +85,7 @@ impl Two {
             checkpoint_bytes: 1 << 30,
             space_floor: 0,
             homes: Arc::new(Homes::even(2)),
-            ballast: Arc::new(Ballast::new(self.dir.path().join("ballast"), 0)),
+            ballast: Arc::new(Ballast::new(self.dir.path().join("ballast"), 0, 0)),
             clock: Arc::new(Clock::default()),
             counter: Arc::new(VersionCounter::default()),
             dictionaries: Arc::default(),
