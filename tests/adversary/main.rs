@@ -25,4 +25,5 @@ mod recording;
 mod registers;
 mod run;
 mod server_images;
+mod small_disk;
 mod syscall_faults;
