@@ -1,0 +1,75 @@
+"""Client of the storage server shardkeep, for asyncio; ``shardkeep.sync`` is its synchronous twin."""
+
+from ._async.database import Database, connect
+from ._async.namespace import Namespace
+from ._async.range import Range
+from .errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    DeadlineExceeded,
+    Error,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
+from .retry import Retry
+from .types import (
+    KEEP,
+    Condition,
+    DeleteResult,
+    Entry,
+    Expires,
+    Page,
+    PutResult,
+    Record,
+    if_absent,
+    if_digest,
+    if_present,
+    if_version,
+)
+from .values import BytesCodec, Codec, JsonCodec, MsgpackCodec, TypedCodec, ValueType
+
+__all__ = [
+    "KEEP",
+    "AlreadyExists",
+    "BytesCodec",
+    "Codec",
+    "Condition",
+    "Conflict",
+    "DataLoss",
+    "Database",
+    "DeadlineExceeded",
+    "DeleteResult",
+    "Entry",
+    "Error",
+    "Expires",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "JsonCodec",
+    "MsgpackCodec",
+    "Namespace",
+    "NotFound",
+    "Page",
+    "PermissionDenied",
+    "PutResult",
+    "Range",
+    "Record",
+    "ResourceExhausted",
+    "Retry",
+    "TypedCodec",
+    "Unavailable",
+    "Unimplemented",
+    "ValueType",
+    "connect",
+    "if_absent",
+    "if_digest",
+    "if_present",
+    "if_version",
+]

@@ -1,0 +1,118 @@
+"""Keys in byte order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ..methods import SCAN, STREAM_SCAN
+from ..records import Reader
+from ..types import Entry, Page, Record, entry_of
+from ..v1 import key_value_pb2 as pb
+from .connection import Connection
+
+
+class Range:
+    """The keys of a range: walk it with ``async for``, as often as you like.
+
+    Each walk is one stream, all of it as of the moment when it begins. A walk that stands still for
+    longer than the server's keep-alive timeout is cut (``Conflict``, ``SCAN_TOO_SLOW``): who needs
+    long for each record takes pages, of which each is as of a moment of its own.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        reader: Reader,
+        selection: pb.KeySelection,
+        *,
+        reverse: bool,
+        limit: int | None,
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._selection = selection
+        self._reverse = reverse
+        self._limit = limit
+
+    def __aiter__(self) -> AsyncIterator[tuple[bytes, Any]]:
+        return self.items()
+
+    async def items(self) -> AsyncIterator[tuple[bytes, Any]]:
+        """Keys with their values."""
+        async for record in self.records():
+            yield record.key, record.value
+
+    async def values(self) -> AsyncIterator[Any]:
+        """Values alone."""
+        async for record in self.records():
+            yield record.value
+
+    async def keys(self) -> AsyncIterator[bytes]:
+        """Keys alone: values are neither read nor sent."""
+        async for entry in self.entries():
+            yield entry.key
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """What is known of each key: values are neither read nor sent."""
+        async for result in self._stream(keys_only=True):
+            yield entry_of(result.entry)
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Values with all that is known of their keys."""
+        async for result in self._stream(keys_only=False):
+            yield self._reader.record(result.entry, result.value)
+
+    async def first(self) -> Record | None:
+        """The first record, in the direction of the range; None when it is empty."""
+        page = await self.page(1)
+        return page.records[0] if page.records else None
+
+    async def count(self) -> int:
+        """How many keys there are. They are all walked."""
+        count = 0
+        async for _ in self._stream(keys_only=True):
+            count += 1
+        return count
+
+    async def page(self, size: int = 100, token: str = "", *, timeout: float | None = None) -> Page:
+        """At most so many records, fewer when they are large.
+
+        ``size``: 1 to 10,000. ``token``: the ``next_token`` of the page before, of the same range.
+        """
+        request = pb.ScanRequest(
+            namespace=self._reader.namespace,
+            selection=self._selection,
+            reverse=self._reverse,
+            page_size=size,
+            page_token=token,
+        )
+        response = await self._connection.call(SCAN, request, timeout=timeout, idempotent=True)
+        records = [self._reader.record(result.entry, result.value) for result in response.results]
+        return Page(records, response.next_page_token)
+
+    async def pages(self, size: int = 100) -> AsyncIterator[Page]:
+        """One page after the other, up to the range's limit."""
+        left, token = self._limit, ""
+        while left is None or left > 0:
+            page = await self.page(size if left is None else min(size, left), token)
+            if page.records:
+                yield page
+            token = page.next_token
+            if not token:
+                return
+            left = None if left is None else left - len(page.records)
+
+    async def _stream(self, *, keys_only: bool) -> AsyncIterator[pb.ScanResult]:
+        if self._limit == 0:
+            return
+        request = pb.StreamScanRequest(
+            namespace=self._reader.namespace,
+            selection=self._selection,
+            reverse=self._reverse,
+            keys_only=keys_only,
+            limit=self._limit or 0,
+        )
+        async for response in self._connection.stream(STREAM_SCAN, request, timeout=None):
+            for result in response.results:
+                yield result

@@ -1,0 +1,31 @@
+"""From what came over the wire to records."""
+
+from __future__ import annotations
+
+import xxhash
+
+from .errors import DataLoss
+from .types import Record, entry_of
+from .v1 import key_value_pb2 as pb
+from .values import Codecs
+
+
+class Reader:
+    """Makes records of a namespace, with its codecs, and checks each value's checksum."""
+
+    def __init__(self, namespace: str, codecs: Codecs) -> None:
+        self.namespace = namespace
+        self.codecs = codecs
+
+    def record(self, message: pb.Entry, data: bytes) -> Record:
+        """A record; ``DataLoss`` when the value is not what its checksum says."""
+        entry = entry_of(message)
+        found = xxhash.xxh64_intdigest(data)
+        if found != entry.sum64:
+            raise DataLoss(
+                f"the value of key {entry.key!r} has xxh64 {found:016x}, not {entry.sum64:016x}: "
+                "it was damaged on its way; read it again",
+                reason="SUM64_MISMATCH",
+            )
+        value = self.codecs.of(entry.key).decode(data, entry.value_type)
+        return Record(entry, value, data)

@@ -1,0 +1,73 @@
+"""Servers that die, come back, or are not there."""
+
+import asyncio
+import signal
+import socket
+
+import pytest
+
+import shardkeep
+from shardkeep.errors import Unavailable
+from shardkeep.records import Reader
+from shardkeep.retry import Retries, Retry
+from shardkeep.v1 import key_value_pb2 as pb
+from shardkeep.values import Codecs
+
+
+async def test_calls_that_may_happen_twice_outlive_a_killed_server(ns, server):
+    await ns.put("k", 1)
+    server.end(signal.SIGKILL)
+    reading = asyncio.create_task(ns.get("k"))
+    writing = asyncio.create_task(ns.put("other", 2))
+    await asyncio.sleep(0.1)
+    server.start()
+    assert await reading == 1
+    await writing
+    assert await ns.get("other") == 2
+
+
+async def test_a_call_that_must_not_happen_twice_says_that_its_outcome_is_unknown(ns, server):
+    server.end(signal.SIGKILL)
+    with pytest.raises(shardkeep.Unavailable) as refused:
+        await ns.increment("n")
+    assert refused.value.outcome_unknown
+    server.start()
+
+
+async def test_a_call_ends_at_its_deadline(ns, server):
+    server.end(signal.SIGKILL)
+    with pytest.raises(shardkeep.Error) as late:
+        await ns.get("k", timeout=0.3)
+    assert isinstance(late.value, shardkeep.Unavailable | TimeoutError)
+    server.start()
+
+
+async def test_nobody_at_the_address_is_told_so():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(shardkeep.Unavailable, match="is the server running"):
+            async with shardkeep.connect(target, connect_timeout=0.3):
+                pass
+
+
+def test_retries_end_with_their_budget_and_never_repeat_what_must_not_be():
+    retries = Retries(Retry(attempts=3, budget=3))
+    broken, told = Unavailable("broken"), Unavailable("busy", retry_after=0.1)
+    assert retries.pause(broken, 1, idempotent=False) is None
+    assert retries.pause(told, 1, idempotent=False) >= 0.1
+    assert retries.pause(Unavailable("disk", retry_after=5), 1, idempotent=True) is None
+    assert retries.pause(broken, 3, idempotent=True) is None
+    assert retries.pause(broken, 1, idempotent=True) is not None
+    assert retries.pause(broken, 2, idempotent=True) is not None
+    assert retries.pause(broken, 1, idempotent=True) is None
+    for _ in range(11):
+        retries.succeeded()
+    assert retries.pause(broken, 1, idempotent=True) is not None
+
+
+def test_a_value_that_is_not_what_its_checksum_says_is_no_value():
+    reader = Reader("", Codecs(None))
+    with pytest.raises(shardkeep.DataLoss) as damaged:
+        reader.record(pb.Entry(key=b"k", sum64=1), b"value")
+    assert damaged.value.reason == "SUM64_MISMATCH"
