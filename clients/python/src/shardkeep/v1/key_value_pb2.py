@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshardkeep/v1/key_value.proto\x12\x0cshardkeep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\tCondition\x12\x10\n\x06\x61\x62sent\x18\x01 \x01(\x08H\x00\x12\x11\n\x07present\x18\x02 \x01(\x08H\x00\x12\x11\n\x07version\x18\x03 \x01(\x04H\x00\x12\x10\n\x06\x64igest\x18\x04 \x01(\x0cH\x00\x42\r\n\x0brequirement\"\x7f\n\x06\x45xpiry\x12(\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x31\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0e\n\x04keep\x18\x03 \x01(\x08H\x00\x42\x08\n\x06\x65xpiry\"\x96\x02\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\r\n\x05sum64\x18\x04 \x01(\x06\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nvalue_type\x18\x07 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12\x33\n\x08metadata\x18\x08 \x03(\x0b\x32!.shardkeep.v1.Entry.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x02\n\nPutRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\x0c\x12*\n\tcondition\x18\x04 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x05 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x12\n\x05sum64\x18\x06 \x01(\x06H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12+\n\nvalue_type\x18\x08 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12\x38\n\x08metadata\x18\t \x03(\x0b\x32&.shardkeep.v1.PutRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_sum64\"|\n\x0bPutResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63reated\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x05 \x01(\x08\x12\x18\n\x10previous_version\x18\x06 \x01(\x04\"T\n\nGetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x05range\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.ByteRange\"+\n\tByteRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"@\n\x0bGetResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"-\n\x0bHeadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"2\n\x0cHeadResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\"H\n\x0f\x42\x61tchGetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x14\n\x0c\x65ntries_only\x18\x03 \x01(\x08\"A\n\x10\x42\x61tchGetResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.shardkeep.v1.BatchGetResult\"C\n\x0e\x42\x61tchGetResult\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"[\n\rDeleteRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"L\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\"\x80\x01\n\x0cTouchRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12$\n\x06\x65xpiry\x18\x03 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12*\n\tcondition\x18\x04 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"3\n\rTouchResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\"\x84\x01\n\x10IncrementRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x03\x12\x15\n\rinitial_value\x18\x04 \x01(\x03\x12*\n\tcondition\x18\x05 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"3\n\x11IncrementResponse\x12\r\n\x05value\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x04\"B\n\x0cKeySelection\x12\x11\n\tstart_key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65nd_key\x18\x02 \x01(\x0c\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\"\x9a\x01\n\x0bScanRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\tselection\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.KeySelection\x12\x0f\n\x07reverse\x18\x03 \x01(\x08\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x0cScanResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.shardkeep.v1.ScanResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\nScanResult\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x88\x01\n\x11StreamScanRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\tselection\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.KeySelection\x12\x0f\n\x07reverse\x18\x03 \x01(\x08\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\r\n\x05limit\x18\x05 \x01(\x04\"?\n\x12StreamScanResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.shardkeep.v1.ScanResult*\xa9\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_TYPE_BYTES\x10\x01\x12\x13\n\x0fVALUE_TYPE_TEXT\x10\x02\x12\x14\n\x10VALUE_TYPE_INT64\x10\x03\x12\x15\n\x11VALUE_TYPE_DOUBLE\x10\x04\x12\x13\n\x0fVALUE_TYPE_BOOL\x10\x05\x12\x13\n\x0fVALUE_TYPE_JSON\x10\x06\x32\xfa\x04\n\x0fKeyValueService\x12:\n\x03Put\x12\x18.shardkeep.v1.PutRequest\x1a\x19.shardkeep.v1.PutResponse\x12:\n\x03Get\x12\x18.shardkeep.v1.GetRequest\x1a\x19.shardkeep.v1.GetResponse\x12=\n\x04Head\x12\x19.shardkeep.v1.HeadRequest\x1a\x1a.shardkeep.v1.HeadResponse\x12I\n\x08\x42\x61tchGet\x12\x1d.shardkeep.v1.BatchGetRequest\x1a\x1e.shardkeep.v1.BatchGetResponse\x12\x43\n\x06\x44\x65lete\x12\x1b.shardkeep.v1.DeleteRequest\x1a\x1c.shardkeep.v1.DeleteResponse\x12@\n\x05Touch\x12\x1a.shardkeep.v1.TouchRequest\x1a\x1b.shardkeep.v1.TouchResponse\x12L\n\tIncrement\x12\x1e.shardkeep.v1.IncrementRequest\x1a\x1f.shardkeep.v1.IncrementResponse\x12=\n\x04Scan\x12\x19.shardkeep.v1.ScanRequest\x1a\x1a.shardkeep.v1.ScanResponse\x12Q\n\nStreamScan\x12\x1f.shardkeep.v1.StreamScanRequest\x1a .shardkeep.v1.StreamScanResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshardkeep/v1/key_value.proto\x12\x0cshardkeep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\tCondition\x12\x10\n\x06\x61\x62sent\x18\x01 \x01(\x08H\x00\x12\x11\n\x07present\x18\x02 \x01(\x08H\x00\x12\x11\n\x07version\x18\x03 \x01(\x04H\x00\x12\x10\n\x06\x64igest\x18\x04 \x01(\x0cH\x00\x42\r\n\x0brequirement\"\x7f\n\x06\x45xpiry\x12(\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x31\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0e\n\x04keep\x18\x03 \x01(\x08H\x00\x42\x08\n\x06\x65xpiry\"\x96\x02\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\r\n\x05sum64\x18\x04 \x01(\x06\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nvalue_type\x18\x07 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12\x33\n\x08metadata\x18\x08 \x03(\x0b\x32!.shardkeep.v1.Entry.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x02\n\nPutRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\x0c\x12*\n\tcondition\x18\x04 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x05 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x12\n\x05sum64\x18\x06 \x01(\x06H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12+\n\nvalue_type\x18\x08 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12\x38\n\x08metadata\x18\t \x03(\x0b\x32&.shardkeep.v1.PutRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_sum64\"|\n\x0bPutResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63reated\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x05 \x01(\x08\x12\x18\n\x10previous_version\x18\x06 \x01(\x04\"f\n\nGetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x05range\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.ByteRange\x12\x10\n\x08snapshot\x18\x04 \x01(\t\"+\n\tByteRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"@\n\x0bGetResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"?\n\x0bHeadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x10\n\x08snapshot\x18\x03 \x01(\t\"2\n\x0cHeadResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\"Z\n\x0f\x42\x61tchGetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x14\n\x0c\x65ntries_only\x18\x03 \x01(\x08\x12\x10\n\x08snapshot\x18\x04 \x01(\t\"A\n\x10\x42\x61tchGetResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.shardkeep.v1.BatchGetResult\"C\n\x0e\x42\x61tchGetResult\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"[\n\rDeleteRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"L\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\"\x80\x01\n\x0cTouchRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12$\n\x06\x65xpiry\x18\x03 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12*\n\tcondition\x18\x04 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"3\n\rTouchResponse\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\"\x84\x01\n\x10IncrementRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x03\x12\x15\n\rinitial_value\x18\x04 \x01(\x03\x12*\n\tcondition\x18\x05 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"3\n\x11IncrementResponse\x12\r\n\x05value\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x04\"B\n\x0cKeySelection\x12\x11\n\tstart_key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65nd_key\x18\x02 \x01(\x0c\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\"\xac\x01\n\x0bScanRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\tselection\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.KeySelection\x12\x0f\n\x07reverse\x18\x03 \x01(\x08\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x10\n\x08snapshot\x18\x07 \x01(\t\"R\n\x0cScanResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.shardkeep.v1.ScanResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\nScanResult\x12\"\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.Entry\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x9a\x01\n\x11StreamScanRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\tselection\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.KeySelection\x12\x0f\n\x07reverse\x18\x03 \x01(\x08\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\r\n\x05limit\x18\x05 \x01(\x04\x12\x10\n\x08snapshot\x18\x06 \x01(\t\"?\n\x12StreamScanResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.shardkeep.v1.ScanResult*\xa9\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_TYPE_BYTES\x10\x01\x12\x13\n\x0fVALUE_TYPE_TEXT\x10\x02\x12\x14\n\x10VALUE_TYPE_INT64\x10\x03\x12\x15\n\x11VALUE_TYPE_DOUBLE\x10\x04\x12\x13\n\x0fVALUE_TYPE_BOOL\x10\x05\x12\x13\n\x0fVALUE_TYPE_JSON\x10\x06\x32\xfa\x04\n\x0fKeyValueService\x12:\n\x03Put\x12\x18.shardkeep.v1.PutRequest\x1a\x19.shardkeep.v1.PutResponse\x12:\n\x03Get\x12\x18.shardkeep.v1.GetRequest\x1a\x19.shardkeep.v1.GetResponse\x12=\n\x04Head\x12\x19.shardkeep.v1.HeadRequest\x1a\x1a.shardkeep.v1.HeadResponse\x12I\n\x08\x42\x61tchGet\x12\x1d.shardkeep.v1.BatchGetRequest\x1a\x1e.shardkeep.v1.BatchGetResponse\x12\x43\n\x06\x44\x65lete\x12\x1b.shardkeep.v1.DeleteRequest\x1a\x1c.shardkeep.v1.DeleteResponse\x12@\n\x05Touch\x12\x1a.shardkeep.v1.TouchRequest\x1a\x1b.shardkeep.v1.TouchResponse\x12L\n\tIncrement\x12\x1e.shardkeep.v1.IncrementRequest\x1a\x1f.shardkeep.v1.IncrementResponse\x12=\n\x04Scan\x12\x19.shardkeep.v1.ScanRequest\x1a\x1a.shardkeep.v1.ScanResponse\x12Q\n\nStreamScan\x12\x1f.shardkeep.v1.StreamScanRequest\x1a .shardkeep.v1.StreamScanResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENTRY_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_PUTREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_PUTREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_VALUETYPE']._serialized_start=2719
-  _globals['_VALUETYPE']._serialized_end=2888
+  _globals['_VALUETYPE']._serialized_start=2809
+  _globals['_VALUETYPE']._serialized_end=2978
   _globals['_CONDITION']._serialized_start=111
   _globals['_CONDITION']._serialized_end=211
   _globals['_EXPIRY']._serialized_start=213
@@ -54,45 +54,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTRESPONSE']._serialized_start=965
   _globals['_PUTRESPONSE']._serialized_end=1089
   _globals['_GETREQUEST']._serialized_start=1091
-  _globals['_GETREQUEST']._serialized_end=1175
-  _globals['_BYTERANGE']._serialized_start=1177
-  _globals['_BYTERANGE']._serialized_end=1220
-  _globals['_GETRESPONSE']._serialized_start=1222
-  _globals['_GETRESPONSE']._serialized_end=1286
-  _globals['_HEADREQUEST']._serialized_start=1288
-  _globals['_HEADREQUEST']._serialized_end=1333
-  _globals['_HEADRESPONSE']._serialized_start=1335
-  _globals['_HEADRESPONSE']._serialized_end=1385
-  _globals['_BATCHGETREQUEST']._serialized_start=1387
-  _globals['_BATCHGETREQUEST']._serialized_end=1459
-  _globals['_BATCHGETRESPONSE']._serialized_start=1461
-  _globals['_BATCHGETRESPONSE']._serialized_end=1526
-  _globals['_BATCHGETRESULT']._serialized_start=1528
-  _globals['_BATCHGETRESULT']._serialized_end=1595
-  _globals['_DELETEREQUEST']._serialized_start=1597
-  _globals['_DELETEREQUEST']._serialized_end=1688
-  _globals['_DELETERESPONSE']._serialized_start=1690
-  _globals['_DELETERESPONSE']._serialized_end=1766
-  _globals['_TOUCHREQUEST']._serialized_start=1769
-  _globals['_TOUCHREQUEST']._serialized_end=1897
-  _globals['_TOUCHRESPONSE']._serialized_start=1899
-  _globals['_TOUCHRESPONSE']._serialized_end=1950
-  _globals['_INCREMENTREQUEST']._serialized_start=1953
-  _globals['_INCREMENTREQUEST']._serialized_end=2085
-  _globals['_INCREMENTRESPONSE']._serialized_start=2087
-  _globals['_INCREMENTRESPONSE']._serialized_end=2138
-  _globals['_KEYSELECTION']._serialized_start=2140
-  _globals['_KEYSELECTION']._serialized_end=2206
-  _globals['_SCANREQUEST']._serialized_start=2209
-  _globals['_SCANREQUEST']._serialized_end=2363
-  _globals['_SCANRESPONSE']._serialized_start=2365
-  _globals['_SCANRESPONSE']._serialized_end=2447
-  _globals['_SCANRESULT']._serialized_start=2449
-  _globals['_SCANRESULT']._serialized_end=2512
-  _globals['_STREAMSCANREQUEST']._serialized_start=2515
-  _globals['_STREAMSCANREQUEST']._serialized_end=2651
-  _globals['_STREAMSCANRESPONSE']._serialized_start=2653
-  _globals['_STREAMSCANRESPONSE']._serialized_end=2716
-  _globals['_KEYVALUESERVICE']._serialized_start=2891
-  _globals['_KEYVALUESERVICE']._serialized_end=3525
+  _globals['_GETREQUEST']._serialized_end=1193
+  _globals['_BYTERANGE']._serialized_start=1195
+  _globals['_BYTERANGE']._serialized_end=1238
+  _globals['_GETRESPONSE']._serialized_start=1240
+  _globals['_GETRESPONSE']._serialized_end=1304
+  _globals['_HEADREQUEST']._serialized_start=1306
+  _globals['_HEADREQUEST']._serialized_end=1369
+  _globals['_HEADRESPONSE']._serialized_start=1371
+  _globals['_HEADRESPONSE']._serialized_end=1421
+  _globals['_BATCHGETREQUEST']._serialized_start=1423
+  _globals['_BATCHGETREQUEST']._serialized_end=1513
+  _globals['_BATCHGETRESPONSE']._serialized_start=1515
+  _globals['_BATCHGETRESPONSE']._serialized_end=1580
+  _globals['_BATCHGETRESULT']._serialized_start=1582
+  _globals['_BATCHGETRESULT']._serialized_end=1649
+  _globals['_DELETEREQUEST']._serialized_start=1651
+  _globals['_DELETEREQUEST']._serialized_end=1742
+  _globals['_DELETERESPONSE']._serialized_start=1744
+  _globals['_DELETERESPONSE']._serialized_end=1820
+  _globals['_TOUCHREQUEST']._serialized_start=1823
+  _globals['_TOUCHREQUEST']._serialized_end=1951
+  _globals['_TOUCHRESPONSE']._serialized_start=1953
+  _globals['_TOUCHRESPONSE']._serialized_end=2004
+  _globals['_INCREMENTREQUEST']._serialized_start=2007
+  _globals['_INCREMENTREQUEST']._serialized_end=2139
+  _globals['_INCREMENTRESPONSE']._serialized_start=2141
+  _globals['_INCREMENTRESPONSE']._serialized_end=2192
+  _globals['_KEYSELECTION']._serialized_start=2194
+  _globals['_KEYSELECTION']._serialized_end=2260
+  _globals['_SCANREQUEST']._serialized_start=2263
+  _globals['_SCANREQUEST']._serialized_end=2435
+  _globals['_SCANRESPONSE']._serialized_start=2437
+  _globals['_SCANRESPONSE']._serialized_end=2519
+  _globals['_SCANRESULT']._serialized_start=2521
+  _globals['_SCANRESULT']._serialized_end=2584
+  _globals['_STREAMSCANREQUEST']._serialized_start=2587
+  _globals['_STREAMSCANREQUEST']._serialized_end=2741
+  _globals['_STREAMSCANRESPONSE']._serialized_start=2743
+  _globals['_STREAMSCANRESPONSE']._serialized_end=2806
+  _globals['_KEYVALUESERVICE']._serialized_start=2981
+  _globals['_KEYVALUESERVICE']._serialized_end=3615
 # @@protoc_insertion_point(module_scope)

@@ -123,14 +123,16 @@ class PutResponse(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ..., created: bool = ..., deduplicated: bool = ..., previous_version: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
-    __slots__ = ("namespace", "key", "range")
+    __slots__ = ("namespace", "key", "range", "snapshot")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     range: ByteRange
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., range: _Optional[_Union[ByteRange, _Mapping]] = ...) -> None: ...
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., range: _Optional[_Union[ByteRange, _Mapping]] = ..., snapshot: _Optional[str] = ...) -> None: ...
 
 class ByteRange(_message.Message):
     __slots__ = ("offset", "length")
@@ -149,12 +151,14 @@ class GetResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class HeadRequest(_message.Message):
-    __slots__ = ("namespace", "key")
+    __slots__ = ("namespace", "key", "snapshot")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ...) -> None: ...
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., snapshot: _Optional[str] = ...) -> None: ...
 
 class HeadResponse(_message.Message):
     __slots__ = ("entry",)
@@ -163,14 +167,16 @@ class HeadResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
 
 class BatchGetRequest(_message.Message):
-    __slots__ = ("namespace", "keys", "entries_only")
+    __slots__ = ("namespace", "keys", "entries_only", "snapshot")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     entries_only: bool
-    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries_only: bool = ...) -> None: ...
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries_only: bool = ..., snapshot: _Optional[str] = ...) -> None: ...
 
 class BatchGetResponse(_message.Message):
     __slots__ = ("results",)
@@ -257,20 +263,22 @@ class KeySelection(_message.Message):
     def __init__(self, start_key: _Optional[bytes] = ..., end_key: _Optional[bytes] = ..., prefix: _Optional[bytes] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
-    __slots__ = ("namespace", "selection", "reverse", "keys_only", "page_size", "page_token")
+    __slots__ = ("namespace", "selection", "reverse", "keys_only", "page_size", "page_token", "snapshot")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     REVERSE_FIELD_NUMBER: _ClassVar[int]
     KEYS_ONLY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     selection: KeySelection
     reverse: bool
     keys_only: bool
     page_size: int
     page_token: str
-    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., reverse: bool = ..., keys_only: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., reverse: bool = ..., keys_only: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., snapshot: _Optional[str] = ...) -> None: ...
 
 class ScanResponse(_message.Message):
     __slots__ = ("results", "next_page_token")
@@ -289,18 +297,20 @@ class ScanResult(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class StreamScanRequest(_message.Message):
-    __slots__ = ("namespace", "selection", "reverse", "keys_only", "limit")
+    __slots__ = ("namespace", "selection", "reverse", "keys_only", "limit", "snapshot")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     REVERSE_FIELD_NUMBER: _ClassVar[int]
     KEYS_ONLY_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     selection: KeySelection
     reverse: bool
     keys_only: bool
     limit: int
-    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., reverse: bool = ..., keys_only: bool = ..., limit: _Optional[int] = ...) -> None: ...
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., reverse: bool = ..., keys_only: bool = ..., limit: _Optional[int] = ..., snapshot: _Optional[str] = ...) -> None: ...
 
 class StreamScanResponse(_message.Message):
     __slots__ = ("results",)
