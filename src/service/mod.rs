@@ -48,6 +48,7 @@ mod snapshot;
 mod store_book;
 mod touch;
 
+pub use crate::router::Moment;
 pub use backup::BackupDone;
 pub use cpu::CpuPool;
 pub use delete::DeleteDone;

@@ -4,8 +4,7 @@ use super::{Native, answer, door, entry};
 use crate::model::{Result, SnapshotId};
 use crate::proto::v1;
 use crate::proto::v1::snapshot_service_server::SnapshotService;
-use crate::router::Moment;
-use crate::service::{Service, Snapshot};
+use crate::service::{Moment, Service, Snapshot};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
