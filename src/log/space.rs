@@ -2,7 +2,7 @@
 //!
 //! # How a disk fills, and in which order space is given up
 //! What is taken from the filesystem before it is needed: the rest of each active segment (up to
-//! 4 MiB) and of each index's journal (256 KiB). What is owed and not taken yet: each index writes its
+//! 4 MiB) and of each index's journal (512 KiB). What is owed and not taken yet: each index writes its
 //! write buffer out as a table, and merges tables; GC copies what is live in a segment before the
 //! segment goes; an opening begins a segment (4 KiB), copies the groups that no sync is proven for
 //! (one group, unless a sync failed) and writes what it replays into the journal.
@@ -127,7 +127,15 @@ impl Ballast {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what was released again, as far as the disk has room.
+    /// Takes what was released again, in a turn of its own.
+    pub fn refill(&self) {
+        if self.missing() > 0 {
+            let _turn = self.turn();
+            self.take();
+        }
+    }
+
+    /// Takes what was released again, as far as the disk has room; for who has the turn.
     pub fn take(&self) {
         let mut held = self.held();
         let free = free_space(self.path.parent().unwrap_or(Path::new("."))).unwrap_or(0);

@@ -135,10 +135,6 @@ impl ShardStore {
 
     /// What a collected segment leaves goes to the reserve first.
     pub(super) fn refill_reserve(&self) {
-        let ballast = &self.options.ballast;
-        if ballast.missing() > 0 {
-            let _turn = ballast.turn();
-            ballast.take();
-        }
+        self.options.ballast.refill();
     }
 }

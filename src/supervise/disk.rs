@@ -43,8 +43,7 @@ impl DiskWatchdog {
     /// The reserve comes last: taking it must not close the gate that has just been opened.
     fn look(&self) {
         if self.gate.refresh() && self.gate.has_room_for(self.ballast.missing()) {
-            let _turn = self.ballast.turn();
-            self.ballast.take();
+            self.ballast.refill();
         }
     }
 }

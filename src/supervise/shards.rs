@@ -117,7 +117,7 @@ impl ShardKeeper {
                 Err(error) if error.is_disk_full() && self.release_reserve() => {}
                 done => {
                     // What the opening left of it is not for everybody.
-                    self.options.ballast.take();
+                    self.options.ballast.refill();
                     return done;
                 }
             }
