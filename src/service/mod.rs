@@ -58,7 +58,7 @@ pub use increment::{Addition, Increment};
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
-pub use snapshot::{SNAPSHOTS_MAX, Snapshot};
+pub use snapshot::Snapshot;
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 
 use crate::backup::BackupRoot;

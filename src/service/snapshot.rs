@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Snapshots that are held at once at most.
-pub const SNAPSHOTS_MAX: usize = 1000;
+const SNAPSHOTS_MAX: usize = 1000;
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +52,12 @@ impl Snapshots {
         held.expect("no code panics while it holds this lock")
     }
 
-    /// The room for one more, which is full before a cut is made for nothing.
-    fn check_room(&self) -> Result<()> {
-        if self.lock().len() < SNAPSHOTS_MAX {
-            return Ok(());
-        }
-        let message = format!(
-            "too many snapshots: {SNAPSHOTS_MAX} are held; delete some, or wait until a lease ends"
-        );
-        Err(Error::new(
-            ErrorKind::Overloaded,
-            "TOO_MANY_SNAPSHOTS",
-            message,
-        ))
+    /// Holds one more.
+    fn insert(&self, id: SnapshotId, held: Held) -> Result<()> {
+        let mut all = self.lock();
+        check_room(all.len())?;
+        all.insert(id, held);
+        Ok(())
     }
 
     fn remove(&self, id: SnapshotId) -> Option<Held> {
@@ -78,7 +71,8 @@ impl Service {
     /// # Errors
     /// `Overloaded` (`TOO_MANY_SNAPSHOTS`); `Unavailable` when a shard does not serve.
     pub async fn create_snapshot(&self, lease: Duration) -> Result<Snapshot> {
-        self.0.snapshots.check_room()?;
+        // Before a cut is made for nothing.
+        check_room(self.0.snapshots.lock().len())?;
         let id = SnapshotId(random_u128()?);
         let (version, moment) = self.router().named_moment().await?;
         let created = self.now();
@@ -94,8 +88,7 @@ impl Service {
             snapshot: snapshot.clone(),
             lease,
         };
-        self.0.snapshots.check_room()?;
-        self.0.snapshots.lock().insert(id, held);
+        self.0.snapshots.insert(id, held)?;
         tokio::spawn(self.clone().watch_snapshot(id, ends));
         Ok(snapshot)
     }
@@ -177,6 +170,21 @@ impl Service {
         }
         self.0.snapshots.remove(id);
     }
+}
+
+/// Whether there is room for one more beside so many.
+fn check_room(held: usize) -> Result<()> {
+    if held < SNAPSHOTS_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "too many snapshots: {SNAPSHOTS_MAX} are held; delete some, or wait until a lease ends"
+    );
+    Err(Error::new(
+        ErrorKind::Overloaded,
+        "TOO_MANY_SNAPSHOTS",
+        message,
+    ))
 }
 
 fn not_there(id: SnapshotId) -> Error {

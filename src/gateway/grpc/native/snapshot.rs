@@ -1,7 +1,7 @@
 //! The service `SnapshotService`, and the moment that a read is of.
 
 use super::{Native, answer, door, entry};
-use crate::model::{Result, SnapshotId};
+use crate::model::{Error, Result, SnapshotId};
 use crate::proto::v1;
 use crate::proto::v1::snapshot_service_server::SnapshotService;
 use crate::service::{Moment, Service, Snapshot};
@@ -13,8 +13,7 @@ pub(super) fn named(service: &Service, snapshot: &str) -> Result<Option<Arc<Mome
     if snapshot.is_empty() {
         return Ok(None);
     }
-    let id = id_of(snapshot).map_err(|error| error.at("snapshot"))?;
-    service.moment_of(id).map(Some)
+    service.moment_of(id_of(snapshot, "snapshot")?).map(Some)
 }
 
 /// The moment of a read of many keys: the snapshot's, or now.
@@ -25,8 +24,8 @@ pub(super) async fn moment(service: &Service, snapshot: &str) -> Result<Arc<Mome
     }
 }
 
-fn id_of(text: &str) -> Result<SnapshotId> {
-    text.parse()
+fn id_of(text: &str, field: &'static str) -> Result<SnapshotId> {
+    text.parse().map_err(|error: Error| error.at(field))
 }
 
 fn message(of: &Snapshot) -> v1::Snapshot {
@@ -45,7 +44,7 @@ async fn create(service: &Service, request: v1::CreateSnapshotRequest) -> Result
 
 fn renew(service: &Service, request: v1::RenewSnapshotRequest) -> Result<v1::Snapshot> {
     let lease = door::lease(request.lease)?;
-    let id = id_of(&request.id).map_err(|error| error.at("id"))?;
+    let id = id_of(&request.id, "id")?;
     service.renew_snapshot(id, lease).map(|it| message(&it))
 }
 
@@ -53,7 +52,7 @@ fn delete(
     service: &Service,
     request: &v1::DeleteSnapshotRequest,
 ) -> Result<v1::DeleteSnapshotResponse> {
-    let id = id_of(&request.id).map_err(|error| error.at("id"))?;
+    let id = id_of(&request.id, "id")?;
     service.delete_snapshot(id)?;
     Ok(v1::DeleteSnapshotResponse {})
 }
