@@ -106,12 +106,14 @@ pub fn timed_events(texts: &[&str], root: &Path) -> Vec<(u64, Event)> {
             }
             let begun = reading.events.len();
             if let Some(part) = rest.strip_suffix("<unfinished ...>") {
+                reading.closing(part);
                 unfinished.insert(thread, (part.trim_end().to_owned(), begun));
             } else if let Some(rest) = rest.strip_prefix("<... ") {
                 let (_, tail) = rest.split_once("resumed>").unwrap();
                 let (head, begun) = unfinished.remove(thread).unwrap();
                 reading.call(&format!("{head}{tail}"), begun);
             } else {
+                reading.closing(rest);
                 reading.call(rest, begun);
             }
             times.resize(reading.events.len(), time);
@@ -156,9 +158,8 @@ impl Reading {
         match name {
             "openat" | "openat2" => self.opened(at(0), at(1), at(2), result),
             "open" => self.opened("AT_FDCWD", at(0), at(1), result),
-            "close" => {
-                self.open.remove(&signed(at(0)).unwrap());
-            }
+            // See `closing`.
+            "close" => {}
             "fcntl" if at(1).starts_with("F_DUPFD") => self.duplicated(at(0), result),
             "fcntl" => {}
             "dup" | "dup2" | "dup3" => self.duplicated(at(0), result),
@@ -199,6 +200,15 @@ impl Reading {
                 "not understood: {}",
                 &line[..line.len().min(300)]
             ),
+        }
+    }
+
+    /// A descriptor is free from the beginning of its `close` on: another thread may be given its
+    /// number before the end of that call is seen.
+    fn closing(&mut self, line: &str) {
+        if let Some(rest) = line.strip_prefix("close(") {
+            let digits = rest.split(|it: char| !it.is_ascii_digit()).next().unwrap();
+            self.open.remove(&signed(digits).unwrap());
         }
     }
 
@@ -368,4 +378,22 @@ fn unescape(quoted: &str) -> Vec<u8> {
             hex(escape[2]) << 4 | hex(escape[3])
         })
         .collect()
+}
+
+#[test]
+fn a_number_that_another_thread_is_given_during_a_close_is_followed() {
+    let hex = |text: &str| -> String { text.bytes().map(|it| format!("\\x{it:02x}")).collect() };
+    let open = |path: &str, end: &str| format!("openat(AT_FDCWD, \"{}\", O_RDONLY{end}", hex(path));
+    let text = [
+        format!("1 {}", open("/r/one", ") = 7")),
+        "1 close(7 <unfinished ...>".into(),
+        format!("2 {}", open("/r/two", ") = 7")),
+        "1 <... close resumed>) = 0".into(),
+        "2 fsync(7) = 0".into(),
+    ];
+    let events = events(&text.join("\n"), Path::new("/r"));
+    let Some(Event::Sync { path, .. }) = events.last() else {
+        panic!("the sync is not seen: {events:?}");
+    };
+    assert_eq!(path.path, Path::new("two"));
 }
