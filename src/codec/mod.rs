@@ -23,8 +23,8 @@ pub use dictionary::{
 };
 pub use frame::{FRAME_HEADER_SIZE, FrameHeader, Membership, Role};
 pub use record::{
-    FLAG_CONTENT, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space, TombstoneNote,
-    decode_blob_ref, encode_blob_ref,
+    FLAG_CONTENT, FLAG_EXPIRED, FLAG_MERGED, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record,
+    RecordHeader, Space, TombstoneNote, decode_blob_ref, encode_blob_ref,
 };
 pub use seal::{RAW_SIZE_MAX, Sealer, is_noise, open_sealed, unfold};
 pub use segment_header::{FORMAT_VERSION, SEGMENT_HEADER_SIZE, SegmentHeader};

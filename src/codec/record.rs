@@ -14,6 +14,10 @@ pub const RECORD_HEADER_SIZE: usize = 72;
 pub const FLAG_CONTENT: u16 = 1;
 /// The record was copied here by segment GC.
 pub const FLAG_MOVED: u16 = 2;
+/// The record came from a backup, and keeps the version that it had there.
+pub const FLAG_MERGED: u16 = 4;
+/// The tombstone's key was not deleted: it had expired.
+pub const FLAG_EXPIRED: u16 = 8;
 
 /// What an id names. Rows of the index begin with its byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

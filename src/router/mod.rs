@@ -9,9 +9,11 @@ mod cut;
 mod merge;
 mod moment;
 mod scan;
+mod watch;
 
 pub use cut::Cut;
 pub use moment::{Moment, Walk};
+pub use watch::Watch;
 
 use crate::codec::slot_of;
 use crate::model::{

@@ -47,6 +47,7 @@ mod sealing;
 mod snapshot;
 mod store_book;
 mod touch;
+mod watch;
 
 pub use crate::router::Moment;
 pub use backup::BackupDone;
@@ -60,6 +61,7 @@ pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
 pub use snapshot::Snapshot;
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
+pub use watch::{Happened, WatchEvent, WatchPage, WatchQuery, Watching};
 
 use crate::backup::BackupRoot;
 use crate::codec::{Dictionaries, Sealer};
@@ -74,7 +76,8 @@ use sealing::Sealing;
 use snapshot::Snapshots;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
+use watch::Watches;
 
 /// What the configuration says about requests.
 #[derive(Debug, Clone)]
@@ -108,7 +111,7 @@ pub struct Parts {
     /// What the data directory remembers of backups.
     pub book: Arc<dyn StoreBook>,
     /// Set to true when somebody asks the process to stop.
-    pub stop: watch::Sender<bool>,
+    pub stop: channel::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -121,6 +124,7 @@ struct Inner {
     recent: RecentValues,
     counters: Turns,
     snapshots: Snapshots,
+    watches: Watches,
     /// Keys removed since the start because they had expired.
     expired: AtomicU64,
     /// One backup, restore or gc at a time.
@@ -168,6 +172,7 @@ impl Service {
             recent: RecentValues::new(config.storage.value_cache_size),
             counters: Turns::default(),
             snapshots: Snapshots::default(),
+            watches: Watches::default(),
             expired: AtomicU64::default(),
             chores: Arc::default(),
         }))

@@ -153,6 +153,15 @@ impl Service {
         book.write(begun)
     }
 
+    /// Sees to it that a version which is named now is above any that was named before the last
+    /// merge: a watch from that one on has missed what was merged, one from this on has not.
+    pub(super) fn leave_merge_behind(&self) {
+        let (floor, counter) = (self.0.parts.book.read().floor, self.router().counter());
+        while floor > Version(0) && counter.current() <= floor {
+            counter.draw();
+        }
+    }
+
     /// A thread reads, this task merges; the merge's budget bounds what is read ahead.
     async fn merge(&self, mut source: Source) -> Result<u64> {
         let (sender, mut receiver) = mpsc::channel(READ_AHEAD);

@@ -74,6 +74,7 @@ impl Service {
         // Before a cut is made for nothing.
         check_room(self.0.snapshots.lock().len())?;
         let id = SnapshotId(random_u128()?);
+        self.leave_merge_behind();
         let (version, moment) = self.router().named_moment().await?;
         let created = self.now();
         let snapshot = Snapshot {

@@ -52,8 +52,8 @@ impl GcJob {
 pub(super) enum GcStep {
     /// There is more to move.
     More,
-    /// Everything live is moved, but readers hold the segment still, or a shard that does not open
-    /// may yet ask it about a transaction.
+    /// Everything live is moved, but readers hold the segment still, somebody follows the changes
+    /// in it, or a shard that does not open may yet ask it about a transaction.
     Pinned,
     /// The segment is gone.
     Done,
@@ -80,7 +80,7 @@ impl ShardStore {
         let mut found: Vec<SegmentId> = segments
             .keys()
             .copied()
-            .filter(|id| *id != active && share(id) < live_threshold)
+            .filter(|id| *id < self.feed.held_from(active) && share(id) < live_threshold)
             .collect();
         found.sort_by(|a, b| share(a).total_cmp(&share(b)));
         found
@@ -246,7 +246,8 @@ impl ShardStore {
     /// The last step: no reader, predecessor cut, record, index, file, in this order.
     fn purge(&mut self, job: &mut GcJob) -> Result<GcStep, ShardError> {
         let id = job.segment.id();
-        if job.knows_transactions && self.options.transactions.is_in_doubt() {
+        let in_doubt = job.knows_transactions && self.options.transactions.is_in_doubt();
+        if in_doubt || id >= self.feed.held_from(self.log.end().segment) {
             return Ok(GcStep::Pinned);
         }
         let mut records = vec![Record::bookkeeping(

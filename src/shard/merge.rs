@@ -4,6 +4,7 @@ use super::plan::{
     Current, Known, Plan, PlanContext, Put, brings_content, is_content_missing, write_key,
     write_tombstone,
 };
+use crate::codec::FLAG_MERGED;
 use crate::index::IndexError;
 use crate::model::{Key, Reply, Version};
 
@@ -21,7 +22,8 @@ pub(super) fn plan_merge(
     if !brings_content(&put.body) && is_content_missing(current, &put.body, context)? {
         return Ok(Plan::unchanged(Reply::BlobMissing));
     }
-    write_key(current, put, version, before, context)
+    let plan = write_key(current, put, version, before, context)?;
+    Ok(plan.flagged(FLAG_MERGED))
 }
 
 /// The same for a delete.
@@ -34,7 +36,10 @@ pub(super) fn plan_merge_delete(
     let before = older(current, key, version)?;
     Ok(before.map_or_else(
         |stays| stays,
-        |before| write_tombstone(current, key, version, before, context),
+        |before| {
+            let plan = write_tombstone(current, key, version, before, context);
+            plan.flagged(FLAG_MERGED)
+        },
     ))
 }
 

@@ -3,7 +3,8 @@
 //! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
 //! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
 //! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
-//! resolves what a crash left undecided, `meter` counts what groups cost, `courier` hands their answers over, `void` knows records that say nothing.
+//! resolves what a crash left undecided, `meter` counts what groups cost, `courier` hands their answers over, `feed` tells how far the
+//! writer is and `follow` reads the log behind it, `void` knows records that say nothing.
 //!
 //! # Crash points of a put, and the fact that proves what survives
 //! | crash after | durable fact | after recovery |
@@ -39,6 +40,8 @@ mod cut;
 mod dictionary;
 mod epoch;
 mod error;
+mod feed;
+mod follow;
 mod gc;
 mod handle;
 mod homes;
@@ -62,6 +65,7 @@ mod void;
 pub use cut::CutGate;
 pub use epoch::Epoch;
 pub use error::ShardError;
+pub use follow::{Change, Changed, Follower};
 pub use handle::{ShardHandle, ShardHealth};
 pub use homes::Homes;
 pub use message::GcOutcome;

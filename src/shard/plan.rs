@@ -4,7 +4,9 @@
 //! rests on and replication will.
 
 use super::merge::{plan_merge, plan_merge_delete};
-use crate::codec::{FLAG_CONTENT, Kind, Record, TombstoneNote, encode_blob_ref};
+use crate::codec::{
+    FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, Space, TombstoneNote, encode_blob_ref,
+};
 use crate::index::IndexError;
 use crate::model::{
     BlobRef, Command, Condition, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue,
@@ -95,6 +97,15 @@ impl Plan {
             records: Vec::new(),
             reply,
         }
+    }
+
+    /// The same plan; what it says of a key says this of itself too.
+    pub(super) fn flagged(mut self, flag: u16) -> Self {
+        let of_keys = |record: &&mut Record| record.kind.space() == Space::Key;
+        for record in self.records.iter_mut().filter(of_keys) {
+            record.flags |= flag;
+        }
+        self
     }
 }
 
@@ -360,7 +371,8 @@ fn plan_expire(
     let Some(before) = current.key(key)?.filter(is_expired) else {
         return Ok(Plan::unchanged(Reply::Missing));
     };
-    Ok(write_tombstone(current, key, draw(), Some(before), context))
+    let plan = write_tombstone(current, key, draw(), Some(before), context);
+    Ok(plan.flagged(FLAG_EXPIRED))
 }
 
 pub(super) fn write_tombstone(

@@ -2,6 +2,8 @@
 
 use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
+use super::feed::Feed;
+use super::follow::Follower;
 use super::pin;
 use super::plan::HORIZON_MARK;
 use super::snapshot::ShardSnapshot;
@@ -12,9 +14,9 @@ use crate::codec::{
 };
 use crate::index::{Index, IndexError, IndexSnapshot, Row};
 use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
-use crate::model::{BlobRef, Codec, Digest, Key, SealedValue, ShardId, Timestamp, Version};
+use crate::model::{BlobRef, Codec, Digest, Error, Key, SealedValue, ShardId, Timestamp, Version};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A shard's index and segments, for reading. Many may hold one; the shard is reopened only when
 /// none does.
@@ -22,9 +24,17 @@ use std::sync::Arc;
 pub struct ShardReader {
     id: ShardId,
     index: Arc<Index>,
-    segments: SharedSegments,
-    epochs: Epochs,
-    dictionaries: Arc<Dictionaries>,
+    records: Records,
+    /// The writer's own: with it goes whoever follows.
+    feed: Weak<Feed>,
+}
+
+/// Where a shard's records are, and what opens them.
+#[derive(Debug, Clone)]
+pub(super) struct Records {
+    pub segments: SharedSegments,
+    pub epochs: Epochs,
+    pub dictionaries: Arc<Dictionaries>,
 }
 
 /// What a look for a key's newest record found.
@@ -198,19 +208,12 @@ impl Found {
 }
 
 impl ShardReader {
-    pub(super) fn new(
-        id: ShardId,
-        index: Arc<Index>,
-        segments: SharedSegments,
-        epochs: Epochs,
-        dictionaries: Arc<Dictionaries>,
-    ) -> Self {
+    pub(super) fn new(id: ShardId, index: Arc<Index>, records: Records, feed: Weak<Feed>) -> Self {
         Self {
             id,
             index,
-            segments,
-            epochs,
-            dictionaries,
+            records,
+            feed,
         }
     }
 
@@ -225,20 +228,20 @@ impl ShardReader {
     /// # Errors
     /// When the index is damaged.
     pub fn look(&self, key: &Key) -> Result<Look, ShardError> {
-        let epoch = self.epochs.now();
+        let epoch = self.records.epochs.now();
         let found = self.find(Space::Key, key.as_bytes())?;
         Ok(found.map_or(Look::Absent(epoch), Look::Found))
     }
 
     /// How many groups are in the index.
     pub(super) fn epoch(&self) -> Epoch {
-        self.epochs.now()
+        self.records.epochs.now()
     }
 
     /// Whether the newest record of a key is still the one that was seen then.
     #[must_use]
     pub fn is_unchanged(&self, key: &[u8], then: Epoch) -> bool {
-        self.epochs.is_unchanged(key, then)
+        self.records.epochs.is_unchanged(key, then)
     }
 
     /// The live record of a key.
@@ -268,27 +271,48 @@ impl ShardReader {
     }
 
     fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
-        let seen = self.epochs.now();
-        let found = pin::find(&self.segments, || self.index.get(space, id))?;
-        Ok(found.map(|(row, segments)| Found::new(row, seen, segments, &self.dictionaries)))
+        let seen = self.records.epochs.now();
+        let found = pin::find(&self.records.segments, || self.index.get(space, id))?;
+        Ok(
+            found
+                .map(|(row, segments)| Found::new(row, seen, segments, &self.records.dictionaries)),
+        )
     }
 
     /// The record of a row, which must not be older than the segments that are there.
     pub(super) fn at(&self, row: Row) -> Found {
-        let segments = self.segments.load_full();
-        Found::new(row, self.epochs.now(), segments, &self.dictionaries)
+        let segments = self.records.segments.load_full();
+        Found::new(
+            row,
+            self.records.epochs.now(),
+            segments,
+            &self.records.dictionaries,
+        )
     }
 
     /// The store's dictionaries.
     #[must_use]
     pub fn dictionaries(&self) -> &Arc<Dictionaries> {
-        &self.dictionaries
+        &self.records.dictionaries
     }
 
     /// This shard at this moment, whatever its writer does.
     #[must_use]
     pub fn freeze(&self) -> ShardSnapshot {
         ShardSnapshot::take_beside_writer(self)
+    }
+
+    /// The changes after a version, as they come.
+    ///
+    /// # Errors
+    /// `Conflict` (`WATCH_COMPACTED`) when the log no longer has them all; `Unavailable` when the
+    /// shard is opened anew.
+    pub fn follow(&self, after: Version) -> Result<Follower, Error> {
+        let feed = self.feed.upgrade().ok_or_else(|| {
+            let message = format!("shard {} is being opened anew; watch again", self.id);
+            Error::unavailable("SHARD_OPENING", message)
+        })?;
+        Follower::new(self.id, after, &feed, self.records.clone())
     }
 
     /// The index at this moment, for scans of this shard.
@@ -302,7 +326,7 @@ impl ShardReader {
     /// # Errors
     /// When the index is damaged or the disk fails.
     pub fn stats(&self) -> Result<ShardStats, ShardError> {
-        let segments = self.segments.load_full();
+        let segments = self.records.segments.load_full();
         let state = self.index.state()?.unwrap_or_default();
         let mut log_bytes = 0;
         for segment in segments.values() {
@@ -348,7 +372,7 @@ impl ShardReader {
     /// The segments at this moment, for the scrubber.
     #[must_use]
     pub fn segments(&self) -> Arc<SegmentMap> {
-        self.segments.load_full()
+        self.records.segments.load_full()
     }
 
     /// Who holds a reference, and whether it is there.

@@ -3,11 +3,12 @@
 use super::dictionary::HeldDictionaries;
 use super::epoch::{Epoch, Epochs};
 use super::error::ShardError;
+use super::feed::Feed;
 use super::homes::Homes;
 use super::ledger::Ledger;
 use super::meter::GroupCost;
 use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
-use super::reader::ShardReader;
+use super::reader::{Records, ShardReader};
 use super::replay::{Replay, ReplayReport};
 use super::set_aside::set_aside;
 use super::transactions::Transactions;
@@ -102,6 +103,7 @@ pub struct ShardStore {
     pub(super) index: Arc<Index>,
     pub(super) ledger: Ledger,
     epochs: Epochs,
+    pub(super) feed: Arc<Feed>,
     last_seq: Seq,
     pub(super) now: Timestamp,
     unpersisted: u64,
@@ -191,6 +193,7 @@ impl ShardStore {
             .map_or(Version(0), |row| row.version);
         let mut store = Self {
             options: options.clone(),
+            feed: Arc::new(Feed::new(opened.log.end())),
             dictionaries: HeldDictionaries::new(options.dictionaries.clone()),
             log: opened.log,
             index: Arc::new(index),
@@ -222,9 +225,12 @@ impl ShardStore {
         ShardReader::new(
             self.options.id,
             self.index.clone(),
-            self.log.segments(),
-            self.epochs.clone(),
-            self.options.dictionaries.clone(),
+            Records {
+                segments: self.log.segments(),
+                epochs: self.epochs.clone(),
+                dictionaries: self.options.dictionaries.clone(),
+            },
+            Arc::downgrade(&self.feed),
         )
     }
 
@@ -263,6 +269,7 @@ impl ShardStore {
         let context = PlanContext { now };
         let mut replies = Vec::with_capacity(commands.len());
         let mut records = Vec::with_capacity(commands.len());
+        self.feed.draw(&counter);
         for (command, absent) in commands {
             if let (Command::Put { key, .. }, Some(then)) = (&command, absent)
                 && self.epochs.is_unchanged(key.as_bytes(), then)
@@ -279,6 +286,7 @@ impl ShardStore {
             replies.push(reply);
         }
         if records.is_empty() {
+            self.feed.show(self.log.end());
             return Ok((replies, None));
         }
         let cost = self.commit(records, view.into_rows(), Forget::default(), now)?;
@@ -360,6 +368,7 @@ impl ShardStore {
         batch.commit(&self.state())?;
         fail::fail_point!("shard::indexed");
         self.epochs.advance();
+        self.feed.show(self.log.end());
         Ok(())
     }
 

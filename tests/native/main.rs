@@ -12,3 +12,4 @@ mod puts;
 mod reads;
 mod scans;
 mod snapshots;
+mod watch;

@@ -116,19 +116,57 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
 
 /// How long a snapshot is held without being renewed.
 pub(super) fn lease(asked: Option<prost_types::Duration>) -> Result<Duration> {
-    const DEFAULT: Duration = Duration::from_secs(60);
-    const RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
-    let Some(lease) = asked else {
-        return Ok(DEFAULT);
+    const LEASE: Span = Span {
+        field: "lease",
+        reason: "LEASE_RANGE",
+        default: Duration::from_secs(60),
+        range_ms: 1_000..=3_600_000,
+        said: "1 s to 1 hour",
     };
-    let ms = millis(lease.seconds, lease.nanos).filter(|ms| RANGE_MS.contains(ms));
-    ms.map(Duration::from_millis).ok_or_else(|| {
-        let message = format!(
-            "lease is {}.{:09} s: it needs 1 s to 1 hour",
-            lease.seconds, lease.nanos
-        );
-        Error::invalid("LEASE_RANGE", message).at("lease")
-    })
+    LEASE.of(asked)
+}
+
+/// How long a watch tells nothing at most.
+pub(super) fn progress_interval(asked: Option<prost_types::Duration>) -> Result<Duration> {
+    const INTERVAL: Span = Span {
+        field: "progress_interval",
+        reason: "PROGRESS_INTERVAL_RANGE",
+        default: Duration::from_secs(10),
+        range_ms: 100..=3_600_000,
+        said: "100 ms to 1 hour",
+    };
+    INTERVAL.of(asked)
+}
+
+/// How long something that a request asks for may last.
+struct Span {
+    field: &'static str,
+    reason: &'static str,
+    default: Duration,
+    range_ms: std::ops::RangeInclusive<u64>,
+    said: &'static str,
+}
+
+impl Span {
+    fn of(&self, asked: Option<prost_types::Duration>) -> Result<Duration> {
+        let Some(asked) = asked else {
+            return Ok(self.default);
+        };
+        let ms = millis(asked.seconds, asked.nanos).filter(|ms| self.range_ms.contains(ms));
+        ms.map(Duration::from_millis).ok_or_else(|| {
+            let Self {
+                field,
+                reason,
+                said,
+                ..
+            } = self;
+            let message = format!(
+                "{field} is {}.{:09} s: it needs {said}",
+                asked.seconds, asked.nanos
+            );
+            Error::invalid(reason, message).at(*field)
+        })
+    }
 }
 
 /// Milliseconds, rounded up, so that what is more than nothing stays so.

@@ -24,6 +24,7 @@ mod read;
 mod scan;
 mod snapshot;
 mod token;
+mod watch;
 mod write;
 
 use super::admission::{Admitted, Gate};
@@ -31,6 +32,7 @@ use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
+use crate::proto::v1::watch_service_server::WatchServiceServer;
 use crate::service::Service;
 use error::status_of;
 use std::sync::{Arc, OnceLock};
@@ -71,10 +73,12 @@ impl Native {
     pub(super) fn add_to(self, routes: Routes, gate: &Arc<Gate>) -> Routes {
         let size_max = gate.message_size_max;
         let snapshot = SnapshotServiceServer::new(self.clone());
+        let watch = WatchServiceServer::new(self.clone());
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
         routes
             .add_service(Admitted::new(key_value, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
+            .add_service(Admitted::new(watch, gate.clone()))
     }
 
     fn service(&self) -> Result<&Service, Status> {
