@@ -44,6 +44,7 @@ mod restore;
 mod sampler;
 mod scan;
 mod sealing;
+mod settings;
 mod snapshot;
 mod store_book;
 mod touch;
@@ -59,6 +60,7 @@ pub use increment::{Addition, Increment};
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
+pub use settings::{Settings, SettingsChange};
 pub use snapshot::Snapshot;
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
 pub use watch::{Happened, WatchEvent, WatchPage, WatchQuery, Watching};
@@ -67,12 +69,14 @@ use crate::backup::BackupRoot;
 use crate::codec::{Dictionaries, Sealer};
 use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
-use crate::model::{Error, ErrorKind, Key, Result, Timestamp, Version};
+use crate::model::{Error, Key, Result, Timestamp, Version};
 use crate::router::Router;
+use crate::telemetry::Level;
 use increment::Turns;
 use page_hint::PageHints;
 use recent::RecentValues;
 use sealing::Sealing;
+use settings::Switches;
 use snapshot::Snapshots;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -84,8 +88,6 @@ use watch::Watches;
 struct Rules {
     key_mode: KeyMode,
     overwrite: bool,
-    disable_set: bool,
-    disable_delete: bool,
     value_size_max: u64,
     /// Whether what is acknowledged may not be on the disk yet.
     unsynced: bool,
@@ -110,6 +112,8 @@ pub struct Parts {
     pub backups: Arc<BackupRoot>,
     /// What the data directory remembers of backups.
     pub book: Arc<dyn StoreBook>,
+    /// The level of the program's log, where there is one.
+    pub log_level: Option<Level>,
     /// Set to true when somebody asks the process to stop.
     pub stop: channel::Sender<bool>,
 }
@@ -118,6 +122,7 @@ pub struct Parts {
 struct Inner {
     parts: Parts,
     rules: Rules,
+    switches: Switches,
     sealing: Sealing,
     cpu: CpuPool,
     pages: PageHints,
@@ -142,8 +147,6 @@ impl Service {
         let rules = Rules {
             key_mode: config.keys.mode,
             overwrite: config.keys.overwrite,
-            disable_set: config.access.disable_set,
-            disable_delete: config.access.disable_delete,
             value_size_max: config.server.max_upload_size,
             unsynced: config.storage.durability == Durability::Os,
             dedup_min: config.dedup.min_size,
@@ -166,6 +169,7 @@ impl Service {
         Self(Arc::new(Inner {
             parts,
             rules,
+            switches: Switches::new(&config.access),
             sealing,
             cpu,
             pages: PageHints::default(),
@@ -190,31 +194,6 @@ impl Service {
 
     fn rules(&self) -> &Rules {
         &self.0.rules
-    }
-
-    /// Whether a Set may come in at all; asked before anything else of it.
-    ///
-    /// # Errors
-    /// `Disabled` (`SET_DISABLED`) by the operator's switch, which the disk watchdog never lifts;
-    /// `DiskFull` (`DISK_FULL`).
-    pub fn check_set_allowed(&self) -> Result<()> {
-        if self.rules().disable_set {
-            let message = "set is switched off by the operator (access.disable_set)";
-            return Err(Error::new(ErrorKind::Disabled, "SET_DISABLED", message));
-        }
-        self.0.parts.disk.check()
-    }
-
-    /// Whether a Delete may come in at all; asked before anything else of it.
-    ///
-    /// # Errors
-    /// `Disabled` (`DELETE_DISABLED`).
-    pub fn check_delete_allowed(&self) -> Result<()> {
-        if self.rules().disable_delete {
-            let message = "delete is switched off by the operator (access.disable_delete)";
-            return Err(Error::new(ErrorKind::Disabled, "DELETE_DISABLED", message));
-        }
-        Ok(())
     }
 
     /// One page of the live keys with a prefix, in byte order over all shards; `page` from 0.

@@ -15,6 +15,7 @@ use crate::router::Router;
 use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
 use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, Transactions};
 use crate::supervise::{ShardKeeper, Watched};
+use crate::telemetry::Level;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -74,14 +75,13 @@ pub(super) struct Engine {
 impl Engine {
     /// Opens every shard, side by side, and puts the parts together. A shard that is damaged stays
     /// down; its callers are told, the others serve.
-    pub async fn open(store: Store, config: &Config, stop: watch::Sender<bool>) -> Result<Self> {
-        let runtime = ActorRuntime::start().map_err(|error| {
-            Error::internal(
-                "RUNTIME",
-                format!("cannot start the actor threads: {error}"),
-            )
-        })?;
-        let runtime = Arc::new(runtime);
+    pub async fn open(
+        store: Store,
+        config: &Config,
+        stop: watch::Sender<bool>,
+        log_level: Option<Level>,
+    ) -> Result<Self> {
+        let runtime = actor_threads()?;
         let Store { dir, mut manifest } = store;
         let transactions = Transactions::new(manifest.shards());
         let shared = Shared::new(&dir, &manifest, config, transactions);
@@ -124,6 +124,7 @@ impl Engine {
             disk: disk.clone(),
             backups: Arc::new(BackupRoot::open(&config.backup.dir)?),
             book: Arc::new(ManifestBook::new(dir.manifest(), manifest)),
+            log_level,
             stop,
         };
         let book = parts.book.clone();
@@ -170,6 +171,14 @@ impl Engine {
         }
         outcome
     }
+}
+
+fn actor_threads() -> Result<Arc<ActorRuntime>> {
+    let failed = |error| {
+        let message = format!("cannot start the actor threads: {error}");
+        Error::internal("RUNTIME", message)
+    };
+    ActorRuntime::start().map(Arc::new).map_err(failed)
 }
 
 async fn close_in_time(shard: &ShardHandle) -> Result<()> {

@@ -15,7 +15,8 @@ mod signals;
 use crate::config::Config;
 use crate::gateway::grpc::{Gateway, GatewayHandle};
 use crate::model::{Error, Result};
-use crate::{supervise, telemetry};
+use crate::supervise;
+use crate::telemetry::{self, Level};
 use cores::Cores;
 use engine::Engine;
 use std::net::SocketAddr;
@@ -31,13 +32,13 @@ const SUPERVISORS_DEADLINE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start; what is printed then says why and what to do.
 pub fn run(mut config: Config) -> Result<()> {
-    let _logs = telemetry::init(&config.log)
+    let logs = telemetry::init(&config.log)
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
     config.server.max_connections = handles::connections_max(config.server.max_connections);
     memory::fit(&mut config);
     let runtime = runtime()?;
     let cores = Cores::start()?;
-    let outcome = runtime.block_on(serve(config, &cores));
+    let outcome = runtime.block_on(serve(config, &cores, logs.level()));
     // What still runs by now is a request whose client was cut, and has nothing left to lose.
     runtime.shutdown_background();
     outcome
@@ -52,7 +53,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| Error::internal("RUNTIME", format!("cannot start the runtime: {error}")))
 }
 
-async fn serve(config: Config, cores: &Cores) -> Result<()> {
+async fn serve(config: Config, cores: &Cores, level: Level) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     signals::watch(stop.clone())?;
     let store = engine::open_store(&config)?;
@@ -61,7 +62,7 @@ async fn serve(config: Config, cores: &Cores) -> Result<()> {
     let handle = gateway.handle();
     let (cores, stopped) = (cores.handles().to_vec(), told_to_stop(stopping.clone()));
     let front = tokio::spawn(async move { gateway.serve(listener, &cores, stopped).await });
-    let mut opening = std::pin::pin!(Engine::open(store, &config, stop.clone()));
+    let mut opening = std::pin::pin!(Engine::open(store, &config, stop.clone(), Some(level)));
     let engine = tokio::select! {
         opened = &mut opening => opened?,
         () = told_to_stop(stopping.clone()) => stop_while_opening(),

@@ -26,7 +26,7 @@ pub fn restore(dir: &Path, files: &[PathBuf], progress: OnProgress<'_>) -> Resul
     runtime.block_on(async {
         let store = engine::open_store(&config)?;
         let (stop, _stopping) = watch::channel(false);
-        let engine = Engine::open(store, &config, stop).await?;
+        let engine = Engine::open(store, &config, stop, None).await?;
         let merged = merge_all(&engine, files, progress).await;
         let closed = engine.close().await;
         merged.and_then(|report| closed.map(|()| report))

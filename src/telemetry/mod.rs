@@ -11,6 +11,7 @@ use crate::config::{Log, LogFormat};
 use rotate::RotatingFile;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -50,19 +51,48 @@ pub enum TelemetryError {
 /// Keeps the log open. Dropping it writes out what is on its way to the file.
 #[derive(Debug)]
 pub struct Guard {
-    filter: reload::Handle<Targets, Registry>,
+    level: Level,
     _file: Option<WorkerGuard>,
 }
 
 impl Guard {
-    /// Changes the level while the program runs.
+    /// The level, to be read and changed while the program runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level.clone()
+    }
+}
+
+/// The level of an open log. Clones are the same level.
+#[derive(Debug, Clone)]
+pub struct Level {
+    filter: reload::Handle<Targets, Registry>,
+    text: Arc<Mutex<String>>,
+}
+
+impl Level {
+    /// As it was given.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.lock().clone()
+    }
+
+    /// Changes the level.
     ///
     /// # Errors
     /// [`TelemetryError::Level`] when `level` is none; the old one stays.
-    pub fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
+    pub fn set(&self, level: &str) -> Result<(), TelemetryError> {
         let targets = parse_level(level)?;
+        let mut text = self.lock();
         let reloaded = self.filter.reload(targets);
-        reloaded.map_err(|_| TelemetryError::Closed)
+        reloaded.map_err(|_| TelemetryError::Closed)?;
+        level.clone_into(&mut text);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        // A text is whole even if who changed it panicked.
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +121,10 @@ fn build(
     let console = lines(log.format, console, with_colors);
     let subscriber = Registry::default().with(filter).with(console).with(file);
     let guard = Guard {
-        filter: handle,
+        level: Level {
+            filter: handle,
+            text: Arc::new(Mutex::new(log.level.clone())),
+        },
         _file: worker,
     };
     Ok((subscriber, guard))
@@ -122,9 +155,16 @@ where
 const QUIET: [&str; 2] = ["fjall", "lsm_tree"];
 
 fn parse_level(text: &str) -> Result<Targets, TelemetryError> {
-    let targets: Targets = text.parse().map_err(|_| TelemetryError::Level {
+    let no_level = || TelemetryError::Level {
         text: text.to_owned(),
-    })?;
+    };
+    // A word alone would be a target, and switch everything else off.
+    let words = text.split(',').filter(|part| !part.contains('='));
+    let mut levels = words.map(|word| word.trim().parse::<LevelFilter>());
+    if levels.any(|level| level.is_err()) {
+        return Err(no_level());
+    }
+    let targets: Targets = text.parse().map_err(|_| no_level())?;
     let unnamed = QUIET.into_iter().filter(|name| !text.contains(name));
     Ok(unnamed.fold(targets, |targets, name| {
         targets.with_target(name, LevelFilter::WARN)
@@ -145,7 +185,6 @@ fn open_file(log: &Log) -> Result<Option<(NonBlocking, WorkerGuard)>, TelemetryE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -185,9 +224,12 @@ mod tests {
         let text = console(&log(LogFormat::Text, None), |guard| {
             tracing::debug!("first");
             tracing::info!("second");
-            guard.set_level("debug").unwrap();
+            guard.level().set("debug").unwrap();
             tracing::debug!("third");
-            assert!(guard.set_level("loud=very").is_err());
+            for wrong in ["loud=very", "loud", "info,shardkeep"] {
+                assert!(guard.level().set(wrong).is_err(), "{wrong}");
+            }
+            assert_eq!(guard.level().text(), "debug");
         });
         assert!(!text.contains("first"), "{text}");
         assert!(text.contains("second") && text.contains("third"), "{text}");

@@ -203,6 +203,7 @@ impl House {
             )),
             backups: Arc::new(BackupRoot::open(&self.backups()).unwrap()),
             book: self.book.clone(),
+            log_level: None,
             stop: stop.clone(),
         };
         self.open = Some(Open {

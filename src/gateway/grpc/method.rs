@@ -35,6 +35,11 @@ impl Method {
                 message_size_max: zstdb::ADMIN_MESSAGE_SIZE_MAX,
                 ..narrow
             },
+            native::path::COMPACT => Self {
+                unhurried: true,
+                message_size_max: zstdb::ADMIN_MESSAGE_SIZE_MAX,
+                ..narrow
+            },
             _ => narrow,
         }
     }

@@ -6,6 +6,7 @@
 #![doc = include_str!("LIMITS.md")]
 
 mod accept;
+mod access;
 mod admission;
 mod budget;
 mod connection;

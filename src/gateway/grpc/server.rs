@@ -1,6 +1,7 @@
 //! The gRPC server: its limits, its services, and how it stops.
 
 use super::accept::{Table, accept};
+use super::access::Access;
 use super::admission::{Admitted, Gate};
 use super::budget::ByteBudget;
 use super::connection::{Allowance, Incoming};
@@ -77,10 +78,16 @@ impl Gateway {
         let (health, health_server) = Health::new().await;
         let service = Arc::default();
         let gate = Arc::new(gate(server, admission));
-        let badger = zstdb::Badger::new(Arc::clone(&service), gate.delivery.clone(), admin);
+        let access = Arc::new(Access::new(admin));
+        let badger = zstdb::Badger::new(
+            Arc::clone(&service),
+            gate.delivery.clone(),
+            Arc::clone(&access),
+        );
         let native = native::Native::new(
             Arc::clone(&service),
             gate.delivery.clone(),
+            access,
             server.keepalive_timeout,
         );
         let routes = routes(badger, native, &gate, health_server);

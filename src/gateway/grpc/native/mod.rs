@@ -16,6 +16,7 @@
 //! | a shard restarts | `UNAVAILABLE` | `RetryInfo` unless the outcome is unknown |
 //! | stored data is damaged | `DATA_LOSS` | |
 
+mod admin;
 mod door;
 mod entry;
 mod error;
@@ -27,9 +28,12 @@ mod token;
 mod watch;
 mod write;
 
+use super::access::{Access, sum64_of};
 use super::admission::{Admitted, Gate};
+use super::connection::Peer;
 use super::delivery::Delivery;
 use crate::model::{Error, Result};
+use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::v1::watch_service_server::WatchServiceServer;
@@ -38,20 +42,25 @@ use error::status_of;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tonic::service::Routes;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 /// The paths that the admission treats in their own way.
 pub(super) mod path {
     pub(in super::super) const GET: &str = "/shardkeep.v1.KeyValueService/Get";
     pub(in super::super) const BATCH_GET: &str = "/shardkeep.v1.KeyValueService/BatchGet";
+    pub(in super::super) const COMPACT: &str = "/shardkeep.v1.AdminService/Compact";
     pub(in super::super) const SCAN: &str = "/shardkeep.v1.KeyValueService/Scan";
 }
+
+/// The metadata that brings an administrator's password.
+const ADMIN_PASSWORD: &str = "admin-password-bin";
 
 /// All services of the protocol: each has a file of its own.
 #[derive(Clone)]
 pub struct Native {
     service: Arc<OnceLock<Service>>,
     delivery: Delivery,
+    access: Arc<Access>,
     stall_timeout: Duration,
 }
 
@@ -60,11 +69,13 @@ impl Native {
     pub(super) fn new(
         service: Arc<OnceLock<Service>>,
         delivery: Delivery,
+        access: Arc<Access>,
         stall_timeout: Duration,
     ) -> Self {
         Self {
             service,
             delivery,
+            access,
             stall_timeout,
         }
     }
@@ -72,11 +83,13 @@ impl Native {
     /// Adds the services, behind the gate and with its message limit.
     pub(super) fn add_to(self, routes: Routes, gate: &Arc<Gate>) -> Routes {
         let size_max = gate.message_size_max;
+        let admin = AdminServiceServer::new(self.clone());
         let snapshot = SnapshotServiceServer::new(self.clone());
         let watch = WatchServiceServer::new(self.clone());
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
         routes
             .add_service(Admitted::new(key_value, gate.clone()))
+            .add_service(Admitted::new(admin, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
             .add_service(Admitted::new(watch, gate.clone()))
     }
@@ -86,6 +99,17 @@ impl Native {
             let message = "store is recovering: retry, or wait until its health is SERVING";
             status_of(&Error::unavailable("STORE_RECOVERING", message))
         })
+    }
+
+    /// The service, for an administrator.
+    fn administrated<T>(&self, request: &Request<T>) -> Result<&Service, Status> {
+        let password = request.metadata().get_bin(ADMIN_PASSWORD);
+        let password = password.and_then(|password| password.to_bytes().ok());
+        let peer = request.extensions().get::<Peer>();
+        let sum64 = password.map(|password| sum64_of(&password));
+        let checked = self.access.check(peer, sum64);
+        checked.map_err(|error| status_of(&error))?;
+        self.service()
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) mod text {
     pub(super) const SUM64_MISMATCH: &str = "data sum64 does not match";
     pub(super) const SET_DISABLED: &str = "server disabled the set action";
     pub(super) const DELETE_DISABLED: &str = "server disabled the delete action";
+    pub(super) const FORBIDDEN: &str = "Forbidden";
 }
 
 /// Whether a failed call's reply carries the request's key.
@@ -76,6 +77,7 @@ fn known_text(reason: &str) -> Option<&'static str> {
         "SUM64_MISMATCH" => Some(text::SUM64_MISMATCH),
         "SET_DISABLED" => Some(text::SET_DISABLED),
         "DELETE_DISABLED" => Some(text::DELETE_DISABLED),
+        "PASSWORD_MISMATCH" => Some(text::FORBIDDEN),
         _ => None,
     }
 }

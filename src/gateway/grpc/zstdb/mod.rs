@@ -3,7 +3,6 @@
 //! Every reply is an `ItemReply` with an `errcode` of its own kind; a gRPC status is used only where
 //! no such reply can be made (List, a store that is still recovering, a broken message).
 
-mod access;
 mod admin;
 mod archive;
 mod errcode;
@@ -15,12 +14,13 @@ mod set_get;
 
 pub(super) use reply::set_too_large;
 
+use super::access::Access;
+use super::connection::Peer;
 use super::delivery::Delivery;
-use crate::config;
+use crate::model::Error;
 use crate::proto::zstdb::badger_server::{self, BadgerServer};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter, ListFilterReply};
 use crate::service::Service;
-use access::Access;
 use std::sync::{Arc, OnceLock};
 use tonic::{Request, Response, Status};
 
@@ -43,7 +43,7 @@ pub(super) mod path {
 pub struct Badger {
     service: Arc<OnceLock<Service>>,
     delivery: Delivery,
-    access: Access,
+    access: Arc<Access>,
 }
 
 impl Badger {
@@ -51,12 +51,12 @@ impl Badger {
     pub(super) fn new(
         service: Arc<OnceLock<Service>>,
         delivery: Delivery,
-        admin: &config::Admin,
+        access: Arc<Access>,
     ) -> Self {
         Self {
             service,
             delivery,
-            access: Access::new(admin),
+            access,
         }
     }
 
@@ -69,6 +69,11 @@ impl Badger {
         self.service.get().ok_or_else(|| {
             Status::unavailable("store is recovering: retry, or wait until its health is SERVING")
         })
+    }
+
+    fn check_admin(&self, request: &Request<Item>) -> Result<(), Error> {
+        let peer = request.extensions().get::<Peer>();
+        self.access.check(peer, Some(request.get_ref().sum64))
     }
 }
 
@@ -107,7 +112,7 @@ impl badger_server::Badger for Badger {
 
     async fn status(&self, request: Request<Item>) -> Answer {
         let service = self.service()?;
-        let reply = match self.access.admin_of(&request) {
+        let reply = match self.check_admin(&request) {
             Ok(()) => admin::status(service, request.into_inner()).await,
             Err(denied) => admin::open_status(service, request.into_inner(), &denied).await,
         };
@@ -126,7 +131,7 @@ impl badger_server::Badger for Badger {
 
     async fn admin(&self, request: Request<Item>) -> Answer {
         let service = self.service()?;
-        let reply = match self.access.admin_of(&request) {
+        let reply = match self.check_admin(&request) {
             Ok(()) => admin::admin(service, request.into_inner()).await,
             Err(denied) => reply::of_error(&denied, request.into_inner().key),
         };
