@@ -7,9 +7,9 @@ mod store;
 
 use shardkeep::actor::ActorRuntime;
 use shardkeep::config::Scrub;
-use shardkeep::model::ShardId;
+use shardkeep::model::{ScrubReport, ShardId};
 use shardkeep::shard::{ShardHandle, ShardStore};
-use shardkeep::supervise::{ScrubReport, scrub};
+use shardkeep::supervise::scrub;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

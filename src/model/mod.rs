@@ -27,7 +27,7 @@ pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, 
 pub use key::{KEY_SIZE_MAX, Key};
 pub use range::{Direction, KeyRange};
 pub use report::{
-    GroupReport, Problem, RestoreReport, ShardGroupReport, StatusReport, StoreReport, VerifyReport,
-    WriteReport,
+    GroupReport, Problem, RestoreReport, ScrubReport, ShardGroupReport, StatusReport, StoreReport,
+    VerifyReport, WriteReport,
 };
 pub use value::{Codec, SealedValue, ValueInfo};

@@ -38,6 +38,17 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// What the scrubber has done and found since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Rounds through all shards.
+    pub rounds: u64,
+    /// Bytes that were looked at.
+    pub bytes: u64,
+    /// Problems, each place once; those of files that are gone go with them.
+    pub problems: Vec<Problem>,
+}
+
 /// What an offline `restore` or `import` built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RestoreReport {

@@ -48,6 +48,7 @@ mod settings;
 mod snapshot;
 mod store_book;
 mod touch;
+mod verify;
 mod watch;
 
 pub use crate::router::Moment;
@@ -63,13 +64,14 @@ pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
 pub use settings::{Settings, SettingsChange};
 pub use snapshot::Snapshot;
 pub use store_book::{ChainBook, StoreBook, UnfinishedMerge};
+pub use verify::{Verification, VerifyStep};
 pub use watch::{Happened, WatchEvent, WatchPage, WatchQuery, Watching};
 
 use crate::backup::BackupRoot;
 use crate::codec::{Dictionaries, Sealer};
 use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
-use crate::model::{Error, Key, Result, Timestamp, Version};
+use crate::model::{Error, Key, Result, ScrubReport, Timestamp, Version};
 use crate::router::Router;
 use crate::telemetry::Level;
 use increment::Turns;
@@ -112,6 +114,8 @@ pub struct Parts {
     pub backups: Arc<BackupRoot>,
     /// What the data directory remembers of backups.
     pub book: Arc<dyn StoreBook>,
+    /// What the scrubber has done and found.
+    pub scrubbed: channel::Receiver<ScrubReport>,
     /// The level of the program's log, where there is one.
     pub log_level: Option<Level>,
     /// Set to true when somebody asks the process to stop.

@@ -75,7 +75,6 @@ pub use snapshot::ShardSnapshot;
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use transactions::Transactions;
 pub use verify::{
-    Counts, PROBLEMS_MAX, Problems, Progress, ShardVerdict, StoreVerdict, check_known,
-    check_payload, check_row, verify_shard, verify_store,
+    Chunk, Counts, PROBLEMS_MAX, Place, Problems, Progress, ShardVerdict, StoreVerdict,
+    check_chunk, verify_shard, verify_store,
 };
-pub use void::is_void;

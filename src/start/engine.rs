@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::dedup::Dedup;
 use crate::index::IndexOptions;
 use crate::log::{Ballast, LogOptions};
-use crate::model::{Clock, Error, Result, ShardId, Version, VersionCounter};
+use crate::model::{Clock, Error, Result, ScrubReport, ShardId, Version, VersionCounter};
 use crate::router::Router;
 use crate::service::{DiskGate, Parts, RestoreSource, Service, StoreBook};
 use crate::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, Transactions};
@@ -67,6 +67,7 @@ pub(super) struct Engine {
     disk: Arc<DiskGate>,
     ballast: Arc<Ballast>,
     keepers: Vec<ShardKeeper>,
+    scrubbed: watch::Sender<ScrubReport>,
     _runtime: Arc<ActorRuntime>,
     /// Last, so that the lock outlives everything in the directory.
     _store: DataDir,
@@ -117,6 +118,7 @@ impl Engine {
             config.dedup.grace,
         );
         let disk = Arc::new(DiskGate::new(dir.path().to_owned(), config.disk.min_free));
+        let scrubbed = watch::Sender::default();
         let parts = Parts {
             router: router.clone(),
             dictionaries,
@@ -124,6 +126,7 @@ impl Engine {
             disk: disk.clone(),
             backups: Arc::new(BackupRoot::open(&config.backup.dir)?),
             book: Arc::new(ManifestBook::new(dir.manifest(), manifest)),
+            scrubbed: scrubbed.subscribe(),
             log_level,
             stop,
         };
@@ -136,6 +139,7 @@ impl Engine {
             disk,
             ballast,
             keepers,
+            scrubbed,
             _runtime: runtime,
             _store: dir,
         })
@@ -154,6 +158,7 @@ impl Engine {
             disk: self.disk.clone(),
             ballast: self.ballast.clone(),
             keepers: self.keepers.clone(),
+            scrubbed: self.scrubbed.clone(),
         }
     }
 

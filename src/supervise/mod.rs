@@ -10,12 +10,12 @@ mod scrub;
 mod shards;
 mod window;
 
-pub use scrub::{ScrubReport, scrub};
+pub use scrub::scrub;
 pub use shards::ShardKeeper;
 
 use crate::config::{Config, Durability};
 use crate::log::Ballast;
-use crate::model::Version;
+use crate::model::{ScrubReport, Version};
 use crate::router::Router;
 use crate::service::{DiskGate, Service};
 use disk::DiskWatchdog;
@@ -37,6 +37,8 @@ pub struct Watched {
     pub ballast: Arc<Ballast>,
     /// One for each shard.
     pub keepers: Vec<ShardKeeper>,
+    /// Where the scrubber tells what it has done and found.
+    pub scrubbed: watch::Sender<ScrubReport>,
 }
 
 /// The running supervisors.
@@ -70,11 +72,10 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     start_chores(&mut tasks, watched, config, stopping);
     start_backups(&mut tasks, watched, config, stopping);
     let shards = watched.router.shards().to_vec();
-    let report = watch::Sender::default();
     tasks.spawn(scrub(
         shards,
         config.scrub.clone(),
-        report,
+        watched.scrubbed.clone(),
         stopping.clone(),
     ));
     Supervisors(tasks)

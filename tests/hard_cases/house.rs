@@ -9,7 +9,9 @@ use shardkeep::config::{Config, KeyMode, Layers, Supervise};
 use shardkeep::dedup::Dedup;
 use shardkeep::index::IndexOptions;
 use shardkeep::log::{Ballast, LogOptions};
-use shardkeep::model::{BlobRef, Clock, Key, Result, ShardId, StoreId, Version, VersionCounter};
+use shardkeep::model::{
+    BlobRef, Clock, Key, Result, ScrubReport, ShardId, StoreId, Version, VersionCounter,
+};
 use shardkeep::router::Router;
 use shardkeep::service::{ChainBook, DiskGate, Parts, Service, StoreBook};
 use shardkeep::shard::{Homes, ShardHandle, ShardHealth, ShardOptions, ShardReader, Transactions};
@@ -203,6 +205,7 @@ impl House {
             )),
             backups: Arc::new(BackupRoot::open(&self.backups()).unwrap()),
             book: self.book.clone(),
+            scrubbed: watch::channel(ScrubReport::default()).1,
             log_level: None,
             stop: stop.clone(),
         };

@@ -1,9 +1,10 @@
 //! Administration: who may, settings at run time, figures, upkeep, the end.
 
 use crate::call::{admin, assert_error, client, put, put_of, user_keys, with_password};
-use crate::support::{Server, noise};
+use crate::support::{PATIENCE, Server, eventually, noise};
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
+use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
@@ -44,6 +45,8 @@ async fn a_wrong_or_missing_password_administrates_nothing() {
     refused!(sync, v1::SyncRequest {});
     refused!(compact, v1::CompactRequest {});
     refused!(purge_tombstones, v1::PurgeTombstonesRequest {});
+    refused!(verify, v1::VerifyRequest {});
+    refused!(get_scrub_report, v1::GetScrubReportRequest {});
     refused!(stop, v1::StopRequest {});
     assert!(server.is_running());
     assert!(!settings(&mut client).await.set_disabled);
@@ -126,7 +129,7 @@ async fn the_level_of_the_log_is_changed_or_nothing_is() {
     assert_eq!(told(), 0, "{}", server.log());
     let now = client.update_settings(level("warn,shardkeep=debug")).await;
     assert_eq!(now.unwrap().into_inner().log_level, "warn,shardkeep=debug");
-    crate::support::eventually("a line of the new level", || (told() == 1).then_some(())).await;
+    eventually("a line of the new level", || (told() == 1).then_some(())).await;
 }
 
 #[tokio::test]
@@ -169,6 +172,59 @@ async fn figures_tell_what_is_stored_and_compaction_takes_what_is_dead() {
     let after = after.into_inner().store.unwrap();
     assert!(after.log_bytes < store.log_bytes, "{store:?} {after:?}");
     assert_eq!(after.key_count, COUNT);
+}
+
+/// How far a check went, of how much, and what it found.
+async fn verify(client: &mut Admin) -> (u64, u64, Vec<v1::Problem>) {
+    let steps = client.verify(admin(v1::VerifyRequest {})).await.unwrap();
+    let (mut steps, mut last) = (steps.into_inner(), (0, 0, Vec::new()));
+    while let Some(step) = steps.message().await.unwrap() {
+        assert!(step.done_bytes >= last.0 && step.done_bytes <= step.total_bytes);
+        (last.0, last.1) = (step.done_bytes, step.total_bytes);
+        last.2.extend(step.problems);
+    }
+    last
+}
+
+#[tokio::test]
+async fn a_check_of_the_running_store_goes_to_its_end_and_names_what_is_damaged() {
+    let server = user_keys()
+        .set("storage.segment_size", "1 MiB")
+        .set("server.max_upload_size", "128 KiB")
+        .set("gc.check_interval", "24h")
+        .set("scrub.rate", "1 GiB")
+        .set("scrub.interval", "1s")
+        .start()
+        .await;
+    let (mut values, mut client) = (client(&server).await, connected(&server).await);
+    for number in 0..60 {
+        put(&mut values, format!("key-{number}"), noise(number, 60_000)).await;
+    }
+    let (done, total, problems) = verify(&mut client).await;
+    assert_eq!(problems, []);
+    assert!(done > 60 * 50_000 && done <= total, "{done} of {total}");
+
+    let segment = server.data_dir().join("shards/000/log/00000001.seg");
+    let file = std::fs::File::options().write(true).open(&segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"damage", 100_000).unwrap();
+    let (_, _, problems) = verify(&mut client).await;
+    assert!(!problems.is_empty());
+    for problem in &problems {
+        assert!(problem.file.ends_with("00000001.seg"), "{problem:?}");
+        assert!(!problem.what.is_empty() && !problem.remedy.is_empty());
+    }
+    let scrubber_finds_it = async {
+        loop {
+            let report = client.get_scrub_report(admin(v1::GetScrubReportRequest {}));
+            let report = report.await.unwrap().into_inner();
+            if report.problems.iter().any(|it| it.file == problems[0].file) {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let report = tokio::time::timeout(PATIENCE, scrubber_finds_it).await;
+    assert!(report.expect("the scrubber finds it too").bytes > 0);
 }
 
 #[tokio::test]

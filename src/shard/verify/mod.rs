@@ -15,11 +15,12 @@
 
 mod dictionary;
 mod index;
+mod live;
 mod log;
 mod record;
 mod reference;
 
-pub use record::{check_known, check_payload, check_row};
+pub use live::{Chunk, Place, check_chunk};
 
 use super::{ShardOptions, ShardStore};
 use crate::log::LogError;

@@ -1,10 +1,15 @@
 //! The service `AdminService`.
 
+use super::error::status_of;
 use super::{Native, answer};
-use crate::model::{GroupReport, Spread, StatusReport, StoreReport, WriteReport};
+use crate::model::{
+    GroupReport, Problem, Result, ScrubReport, Spread, StatusReport, StoreReport, WriteReport,
+};
 use crate::proto::v1;
 use crate::proto::v1::admin_service_server::AdminService;
-use crate::service::{Settings, SettingsChange};
+use crate::service::{Settings, SettingsChange, Verification, VerifyStep};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 fn stats(report: StatusReport) -> v1::Stats {
@@ -70,6 +75,45 @@ fn settings(of: Settings) -> v1::Settings {
     }
 }
 
+fn problems(of: Vec<Problem>) -> Vec<v1::Problem> {
+    let problem = |it: Problem| v1::Problem {
+        file: it.file.to_string_lossy().into_owned(),
+        offset: it.offset,
+        what: it.what,
+        remedy: it.remedy,
+    };
+    of.into_iter().map(problem).collect()
+}
+
+fn scrub_report(of: ScrubReport) -> v1::ScrubReport {
+    v1::ScrubReport {
+        rounds: of.rounds,
+        bytes: of.bytes,
+        problems: problems(of.problems),
+    }
+}
+
+fn verified(step: VerifyStep) -> v1::VerifyResponse {
+    v1::VerifyResponse {
+        done_bytes: step.done,
+        total_bytes: step.total,
+        problems: problems(step.problems),
+    }
+}
+
+type Verified = Result<v1::VerifyResponse, Status>;
+
+/// Goes on with a check for as long as its peer takes what it tells.
+async fn verify_for(mut check: Verification, peer: mpsc::Sender<Verified>) {
+    while let Some(step) = check.next().await.transpose() {
+        let has_failed = step.is_err();
+        let told = step.map(verified).map_err(|error| status_of(&error));
+        if peer.send(told).await.is_err() || has_failed {
+            return;
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl AdminService for Native {
     async fn get_stats(
@@ -123,6 +167,28 @@ impl AdminService for Native {
     ) -> Result<Response<v1::PurgeTombstonesResponse>, Status> {
         let purged = self.administrated(&request)?.purge_tombstones().await;
         answer(purged.map(|()| v1::PurgeTombstonesResponse {}))
+    }
+
+    async fn get_scrub_report(
+        &self,
+        request: Request<v1::GetScrubReportRequest>,
+    ) -> Result<Response<v1::ScrubReport>, Status> {
+        let report = self.administrated(&request)?.scrub_report();
+        Ok(Response::new(scrub_report(report)))
+    }
+
+    type VerifyStream = ReceiverStream<Verified>;
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        let check = self.administrated(&request)?.verify().await;
+        answer(check.map(|check| {
+            let (sender, receiver) = mpsc::channel(1);
+            tokio::spawn(verify_for(check, sender));
+            ReceiverStream::new(receiver)
+        }))
     }
 
     async fn stop(

@@ -148,6 +148,46 @@ class PurgeTombstonesResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class VerifyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyResponse(_message.Message):
+    __slots__ = ("done_bytes", "total_bytes", "problems")
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    done_bytes: int
+    total_bytes: int
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("file", "offset", "what", "remedy")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    offset: int
+    what: str
+    remedy: str
+    def __init__(self, file: _Optional[str] = ..., offset: _Optional[int] = ..., what: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class GetScrubReportRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ScrubReport(_message.Message):
+    __slots__ = ("rounds", "bytes", "problems")
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    rounds: int
+    bytes: int
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, rounds: _Optional[int] = ..., bytes: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
+
 class StopRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
