@@ -96,6 +96,12 @@ impl<W: Write> ArchiveEncoder<W> {
         Ok(())
     }
 
+    /// Bytes that went to the sink so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.position
+    }
+
     /// Writes the footer, and hands back the sink and what the archive holds.
     ///
     /// # Errors

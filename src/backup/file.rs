@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Who wrote a backup file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,12 @@ impl BackupFile {
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// When it was last written.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.file.metadata().and_then(|found| found.modified()).ok()
     }
 
     /// The range that its name states, if it states one.

@@ -86,6 +86,12 @@ impl ArchiveReader {
         &self.header
     }
 
+    /// What the archive says it holds.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.footer.counts
+    }
+
     /// Checks every byte of the file. `progress` hears of bytes done and bytes in all.
     ///
     /// # Errors

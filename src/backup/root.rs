@@ -107,12 +107,32 @@ impl BackupRoot {
         Ok(place)
     }
 
+    /// Takes the name of a file away, so that it stays away after a power cut.
+    pub(super) fn unlink(&self, path: &str) -> Result<()> {
+        let rooted = self.parse(path)?;
+        let fail = |source| self.refuse(path, "remove", source);
+        self.dir.remove_file(rooted.relative()).map_err(fail)?;
+        let folder = Path::new(".").join(rooted.folder());
+        let folder = self.dir.open(folder).map_err(fail)?;
+        folder.sync_all().map_err(fail)
+    }
+
+    /// A path as it is below the root.
+    pub(super) fn relative(&self, path: &str) -> Result<String> {
+        let relative = self.parse(path)?.relative();
+        Ok(relative.to_string_lossy().into_owned())
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     fn parse(&self, path: &str) -> Result<RootedPath> {
         RootedPath::parse(path, &[&self.path, &self.canonical])
             .map_err(|why| self.refused(path, why))
     }
 
-    fn refused(&self, path: &str, why: &'static str) -> Fault {
+    pub(super) fn refused(&self, path: &str, why: &'static str) -> Fault {
         Fault::Path {
             path: path.to_owned(),
             why,

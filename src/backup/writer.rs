@@ -77,6 +77,12 @@ impl ArchiveWriter {
         self.encoder.write(entry)
     }
 
+    /// Bytes that were written so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.encoder.bytes()
+    }
+
     /// Ends the archive, syncs it, and gives it its final name. A file of that name is replaced in
     /// the same moment: it is an older backup of the same range, and there is never neither.
     ///

@@ -26,8 +26,21 @@ pub struct BackupDone {
     pub bytes: u64,
 }
 
+/// How far a backup or a restore is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupProgress {
+    /// Bytes written.
+    Written(u64),
+    /// Bytes read and checked, and bytes in all.
+    Checked(u64, u64),
+}
+
+/// Told how far the work is, often.
+type OnProgress<'a> = &'a mut (dyn FnMut(BackupProgress) + Send);
+
 /// A backup being written.
-struct Backup {
+struct Backup<'a> {
+    progress: OnProgress<'a>,
     cut: Cut,
     header: ArchiveHeader,
     writer: ArchiveWriter,
@@ -42,6 +55,19 @@ impl Service {
     /// `Unavailable` while another chore runs or a shard does not serve; `Invalid` for a path that
     /// leaves the root; `Corrupt` when something that belongs in it is damaged; what the disk says.
     pub async fn backup(&self, path: &str, since: Version) -> Result<BackupDone> {
+        self.backup_telling(path, since, |_| {}).await
+    }
+
+    /// [`Service::backup`], which tells how far it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn backup_telling(
+        &self,
+        path: &str,
+        since: Version,
+        mut progress: impl FnMut(BackupProgress) + Send + 'static,
+    ) -> Result<BackupDone> {
         let chore = self.chore()?;
         let parts = &self.0.parts;
         let book = parts.book.read();
@@ -57,7 +83,7 @@ impl Service {
         let service = self.clone();
         blocking(move || {
             let _chore = chore; // Until all is done, even if nobody waits for it any more.
-            let done = write(&root, &path, header, cut)?;
+            let done = write(&root, &path, (header, cut), &mut progress)?;
             service.lower_floor(&done)?;
             Ok(done)
         })
@@ -105,11 +131,12 @@ fn horizon_of(cut: &Cut) -> Result<Version> {
 fn write(
     root: &Arc<BackupRoot>,
     path: &str,
-    header: ArchiveHeader,
-    cut: Cut,
+    (header, cut): (ArchiveHeader, Cut),
+    progress: OnProgress<'_>,
 ) -> Result<BackupDone> {
     let writer = ArchiveWriter::create(root, path, header)?;
     let mut backup = Backup {
+        progress: &mut *progress,
         cut,
         header,
         writer,
@@ -122,7 +149,8 @@ fn write(
     }
     let finished = backup.writer.finish()?;
     let written = crate::backup::BackupFile::open(&finished.target)?;
-    ArchiveReader::open(written)?.verify(&mut |_, _| {})?;
+    let mut checked = |done, total| progress(BackupProgress::Checked(done, total));
+    ArchiveReader::open(written)?.verify(&mut checked)?;
     Ok(BackupDone {
         target: finished.target,
         since: header.since,
@@ -132,7 +160,7 @@ fn write(
     })
 }
 
-impl Backup {
+impl Backup<'_> {
     /// Each content that a record of this backup names, once, by its home shard.
     fn write_blobs(&mut self, index: usize) -> Result<()> {
         let (cut, writer) = (&self.cut, &mut self.writer);
@@ -142,6 +170,7 @@ impl Backup {
             if is_named_after(cut, shard, digest, self.header)? {
                 let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
                 writer.write(&Entry::Blob { digest, value })?;
+                (self.progress)(BackupProgress::Written(writer.bytes()));
             }
         }
         Ok(())
@@ -163,6 +192,7 @@ impl Backup {
                     },
                 };
                 writer.write(&entry)?;
+                (self.progress)(BackupProgress::Written(writer.bytes()));
             }
         }
         Ok(())

@@ -26,6 +26,7 @@
 //! | disk: copies that GC made of a segment that is not unlinked yet | one `storage.segment_size` a shard | 256 MiB |
 
 mod backup;
+mod backups;
 mod cpu;
 mod delete;
 mod disk_gate;
@@ -52,7 +53,8 @@ mod verify;
 mod watch;
 
 pub use crate::router::Moment;
-pub use backup::BackupDone;
+pub use backup::{BackupDone, BackupProgress};
+pub use backups::Stored;
 pub use cpu::CpuPool;
 pub use delete::DeleteDone;
 pub use disk_gate::DiskGate;

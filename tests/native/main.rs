@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod backups;
 mod call;
 mod counters;
 mod fields;

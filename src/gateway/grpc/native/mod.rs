@@ -17,10 +17,12 @@
 //! | stored data is damaged | `DATA_LOSS` | |
 
 mod admin;
+mod backup;
 mod door;
 mod entry;
 mod error;
 mod key_value;
+mod progress;
 mod read;
 mod scan;
 mod snapshot;
@@ -34,6 +36,7 @@ use super::connection::Peer;
 use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::backup_service_server::BackupServiceServer;
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::v1::watch_service_server::WatchServiceServer;
@@ -84,12 +87,14 @@ impl Native {
     pub(super) fn add_to(self, routes: Routes, gate: &Arc<Gate>) -> Routes {
         let size_max = gate.message_size_max;
         let admin = AdminServiceServer::new(self.clone());
+        let backup = BackupServiceServer::new(self.clone());
         let snapshot = SnapshotServiceServer::new(self.clone());
         let watch = WatchServiceServer::new(self.clone());
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
         routes
             .add_service(Admitted::new(key_value, gate.clone()))
             .add_service(Admitted::new(admin, gate.clone()))
+            .add_service(Admitted::new(backup, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
             .add_service(Admitted::new(watch, gate.clone()))
     }
