@@ -1,13 +1,11 @@
 //! Keys that have expired are removed: by a command like any other, so that replay, backups and
 //! references see a delete. No read depends on it, since each compares the record's time itself.
 
+use super::remove::BATCH_MAX;
 use super::{Service, blocking};
-use crate::model::{Command, Error, Key, Reply, Result, ShardId};
+use crate::model::{Command, Key, Result, ShardId};
 use std::sync::atomic::Ordering;
-use tokio::task::JoinSet;
 
-/// Keys removed at once, so that they share a group.
-const BATCH_MAX: usize = 256;
 /// Batches of one shard in a round; what is due beyond them waits for the next.
 const BATCHES_MAX: usize = 64;
 
@@ -35,39 +33,15 @@ impl Service {
             let router = self.router().clone();
             let due = blocking(move || router.due(shard, BATCH_MAX)).await?;
             let is_last = due.len() < BATCH_MAX;
-            let changed = self.expire_batch(shard, due).await?;
+            let command = |key: Key| (key.clone(), Command::Expire { key });
+            let changed = self.remove_all(due.into_iter().map(command).collect());
+            let changed = changed.await?;
+            self.0.expired.fetch_add(changed, Ordering::Relaxed);
             removed += changed;
             if is_last || changed == 0 {
                 break;
             }
         }
         Ok(removed)
-    }
-
-    async fn expire_batch(&self, shard: ShardId, due: Vec<Key>) -> Result<u64> {
-        let mut batch = JoinSet::new();
-        for key in due {
-            let service = self.clone();
-            batch.spawn(async move { service.expire(shard, key).await });
-        }
-        let mut changed = 0;
-        let mut outcome = Ok(());
-        while let Some(done) = batch.join_next().await {
-            let lost = |error| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
-            match done.map_err(lost).flatten() {
-                Ok(removed) => changed += u64::from(removed),
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
-        }
-        self.0.expired.fetch_add(changed, Ordering::Relaxed);
-        outcome.map(|()| changed)
-    }
-
-    /// Removes a key, unless it was written meanwhile. What it held is let go of as by a delete.
-    async fn expire(&self, shard: ShardId, key: Key) -> Result<bool> {
-        let command = Command::Expire { key: key.clone() };
-        let reply = self.router().write(shard, command).await?;
-        self.after(&reply, &key).await;
-        Ok(matches!(reply, Reply::Deleted { .. }))
     }
 }

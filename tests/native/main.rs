@@ -7,6 +7,7 @@ mod admin;
 mod backups;
 mod call;
 mod counters;
+mod delete_ranges;
 mod fields;
 mod lifetimes;
 mod metadata;

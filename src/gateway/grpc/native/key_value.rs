@@ -46,6 +46,13 @@ impl KeyValueService for Native {
         answer(write::delete(self.service()?, request.into_inner()).await)
     }
 
+    async fn delete_range(
+        &self,
+        request: Request<v1::DeleteRangeRequest>,
+    ) -> Result<Response<v1::DeleteRangeResponse>, Status> {
+        answer(write::delete_range(self.service()?, request.into_inner()).await)
+    }
+
     async fn touch(
         &self,
         request: Request<v1::TouchRequest>,

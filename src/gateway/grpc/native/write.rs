@@ -1,9 +1,11 @@
-//! Put, Delete, Touch and Increment.
+//! Put, Delete, DeleteRange, Touch and Increment.
 
+use super::token::Query;
 use super::{door, entry};
-use crate::model::Result;
+use crate::model::{Direction, Error, KeyRange, Result};
 use crate::proto::v1;
 use crate::service::{Addition, Put, PutRule, Service};
+use prost::Message as _;
 
 /// Stores a value.
 pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
@@ -44,6 +46,49 @@ pub(super) async fn delete(
         version: done.map_or(0, |done| done.version.0),
         previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
     })
+}
+
+/// Keys that one call removes.
+const LIMIT: door::Count = door::Count {
+    field: "limit",
+    default: 10_000,
+    max: 10_000,
+};
+
+/// Removes keys that lie together.
+pub(super) async fn delete_range(
+    service: &Service,
+    request: v1::DeleteRangeRequest,
+) -> Result<v1::DeleteRangeResponse> {
+    service.check_delete_allowed()?;
+    door::namespace(&request.namespace)?;
+    let limit = LIMIT.of(request.limit)?;
+    let query = query_of(&request);
+    let last = query.last_of(&request.page_token)?;
+    let mut range = door::range(request.selection)?;
+    if range == KeyRange::all() {
+        let message = "selection is empty: set a bound or a prefix; start_key \"\\0\" is every key";
+        return Err(Error::invalid("SELECTION_EMPTY", message).at("selection"));
+    }
+    if let Some(last) = &last {
+        range = range.after(last.as_bytes(), Direction::Forward);
+    }
+    let done = service.delete_range(range, limit as u64).await?;
+    let next = done.last.map(|last| query.token_after(last.as_bytes()));
+    Ok(v1::DeleteRangeResponse {
+        deleted_count: done.deleted,
+        next_page_token: next.unwrap_or_default(),
+    })
+}
+
+/// What must stay the same from call to call.
+fn query_of(request: &v1::DeleteRangeRequest) -> Query {
+    let lasting = v1::DeleteRangeRequest {
+        limit: 0,
+        page_token: String::new(),
+        ..request.clone()
+    };
+    Query::new(&lasting.encode_to_vec())
 }
 
 /// Sets when a key expires.

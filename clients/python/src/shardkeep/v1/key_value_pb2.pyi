@@ -212,6 +212,26 @@ class DeleteResponse(_message.Message):
     previous_version: int
     def __init__(self, deleted: bool = ..., version: _Optional[int] = ..., previous_version: _Optional[int] = ...) -> None: ...
 
+class DeleteRangeRequest(_message.Message):
+    __slots__ = ("namespace", "selection", "limit", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    selection: KeySelection
+    limit: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class DeleteRangeResponse(_message.Message):
+    __slots__ = ("deleted_count", "next_page_token")
+    DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    deleted_count: int
+    next_page_token: str
+    def __init__(self, deleted_count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class TouchRequest(_message.Message):
     __slots__ = ("namespace", "key", "expiry", "condition")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
