@@ -38,6 +38,7 @@ mod import;
 mod increment;
 mod link;
 mod merge;
+mod once;
 mod page_hint;
 mod put;
 mod recent;
@@ -63,6 +64,7 @@ pub use delete_range::RangeDeleted;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
+pub use once::Named;
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
@@ -80,6 +82,7 @@ use crate::model::{Error, Key, Result, ScrubReport, Timestamp, Version};
 use crate::router::Router;
 use crate::telemetry::Level;
 use increment::Turns;
+use once::Answers;
 use page_hint::PageHints;
 use recent::RecentValues;
 use sealing::Sealing;
@@ -139,6 +142,7 @@ struct Inner {
     counters: Turns,
     snapshots: Snapshots,
     watches: Watches,
+    answers: Answers,
     /// Keys removed since the start because they had expired.
     expired: AtomicU64,
     /// One backup, restore or gc at a time.
@@ -186,6 +190,7 @@ impl Service {
             counters: Turns::default(),
             snapshots: Snapshots::default(),
             watches: Watches::default(),
+            answers: Answers::default(),
             expired: AtomicU64::default(),
             chores: Arc::default(),
         }))

@@ -13,6 +13,7 @@ mod lifetimes;
 mod metadata;
 mod puts;
 mod reads;
+mod request_ids;
 mod scans;
 mod snapshots;
 mod watch;

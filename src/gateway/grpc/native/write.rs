@@ -1,5 +1,6 @@
 //! Put, Delete, DeleteRange, Touch and Increment.
 
+use super::once::{name_of, once};
 use super::token::Query;
 use super::{door, entry};
 use crate::model::{Direction, Error, KeyRange, Result};
@@ -9,6 +10,14 @@ use prost::Message as _;
 
 /// Stores a value.
 pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
+    let Some(named) = name_of(&request)? else {
+        return put_now(service, request).await;
+    };
+    let own = service.clone();
+    once(service, named, async move { put_now(&own, request).await }).await
+}
+
+async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
     // A server that takes no writes says so before it looks at one.
     service.check_set_allowed()?;
     door::namespace(&request.namespace)?;
@@ -37,6 +46,19 @@ pub(super) async fn delete(
     service: &Service,
     request: v1::DeleteRequest,
 ) -> Result<v1::DeleteResponse> {
+    let Some(named) = name_of(&request)? else {
+        return delete_now(service, request).await;
+    };
+    let own = service.clone();
+    once(
+        service,
+        named,
+        async move { delete_now(&own, request).await },
+    )
+    .await
+}
+
+async fn delete_now(service: &Service, request: v1::DeleteRequest) -> Result<v1::DeleteResponse> {
     service.check_delete_allowed()?;
     door::namespace(&request.namespace)?;
     let requirement = door::requirement(request.condition)?;
@@ -96,6 +118,19 @@ pub(super) async fn touch(
     service: &Service,
     request: v1::TouchRequest,
 ) -> Result<v1::TouchResponse> {
+    let Some(named) = name_of(&request)? else {
+        return touch_now(service, request).await;
+    };
+    let own = service.clone();
+    once(
+        service,
+        named,
+        async move { touch_now(&own, request).await },
+    )
+    .await
+}
+
+async fn touch_now(service: &Service, request: v1::TouchRequest) -> Result<v1::TouchResponse> {
     service.check_set_allowed()?;
     door::namespace(&request.namespace)?;
     let requirement = door::requirement(request.condition)?;
@@ -108,6 +143,22 @@ pub(super) async fn touch(
 
 /// Adds to a counter.
 pub(super) async fn increment(
+    service: &Service,
+    request: v1::IncrementRequest,
+) -> Result<v1::IncrementResponse> {
+    let Some(named) = name_of(&request)? else {
+        return increment_now(service, request).await;
+    };
+    let own = service.clone();
+    once(
+        service,
+        named,
+        async move { increment_now(&own, request).await },
+    )
+    .await
+}
+
+async fn increment_now(
     service: &Service,
     request: v1::IncrementRequest,
 ) -> Result<v1::IncrementResponse> {

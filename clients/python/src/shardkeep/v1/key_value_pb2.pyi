@@ -78,7 +78,7 @@ class Entry(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., version: _Optional[int] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PutRequest(_message.Message):
-    __slots__ = ("namespace", "key", "value", "condition", "expiry", "sum64", "digest", "value_type", "metadata")
+    __slots__ = ("namespace", "key", "value", "condition", "expiry", "sum64", "digest", "value_type", "metadata", "request_id")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,7 @@ class PutRequest(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     value: bytes
@@ -104,7 +105,8 @@ class PutRequest(_message.Message):
     digest: bytes
     value_type: ValueType
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class PutResponse(_message.Message):
     __slots__ = ("key", "version", "digest", "created", "deduplicated", "previous_version")
@@ -193,14 +195,16 @@ class BatchGetResult(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("namespace", "key", "condition")
+    __slots__ = ("namespace", "key", "condition", "request_id")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     condition: Condition
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("deleted", "version", "previous_version")
@@ -233,16 +237,18 @@ class DeleteRangeResponse(_message.Message):
     def __init__(self, deleted_count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class TouchRequest(_message.Message):
-    __slots__ = ("namespace", "key", "expiry", "condition")
+    __slots__ = ("namespace", "key", "expiry", "condition", "request_id")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     expiry: Expiry
     condition: Condition
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class TouchResponse(_message.Message):
     __slots__ = ("entry",)
@@ -251,18 +257,20 @@ class TouchResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
 
 class IncrementRequest(_message.Message):
-    __slots__ = ("namespace", "key", "delta", "initial_value", "condition")
+    __slots__ = ("namespace", "key", "delta", "initial_value", "condition", "request_id")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     INITIAL_VALUE_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     delta: int
     initial_value: int
     condition: Condition
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., delta: _Optional[int] = ..., initial_value: _Optional[int] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., delta: _Optional[int] = ..., initial_value: _Optional[int] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class IncrementResponse(_message.Message):
     __slots__ = ("value", "version")

@@ -1,0 +1,106 @@
+//! Requests that name themselves, so that sending one again does not do it again.
+
+use crate::model::{Error, Result};
+use crate::proto::v1;
+use crate::service::{Named, Service};
+use prost::Message;
+use std::future::Future;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Bytes of a name.
+const ID_SIZE_MAX: usize = 64;
+
+/// A request that may name itself.
+pub(super) trait Identified {
+    /// Its name; empty for none.
+    fn id(&self) -> &str;
+
+    /// A fingerprint of all that it says.
+    fn print(&self) -> u64;
+}
+
+impl Identified for v1::PutRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The value is not copied for it.
+    fn print(&self) -> u64 {
+        let rest = Self {
+            value: bytes::Bytes::new(),
+            ..self.clone()
+        };
+        xxh3_64_with_seed(&self.value, print_of("Put", &rest))
+    }
+}
+
+impl Identified for v1::DeleteRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn print(&self) -> u64 {
+        print_of("Delete", self)
+    }
+}
+
+impl Identified for v1::TouchRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn print(&self) -> u64 {
+        print_of("Touch", self)
+    }
+}
+
+impl Identified for v1::IncrementRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn print(&self) -> u64 {
+        print_of("Increment", self)
+    }
+}
+
+fn print_of(method: &str, request: &impl Message) -> u64 {
+    xxh3_64_with_seed(&request.encode_to_vec(), xxh3_64(method.as_bytes()))
+}
+
+/// The name of a request, if it has one.
+///
+/// # Errors
+/// `Invalid` (`REQUEST_ID_SIZE`).
+pub(super) fn name_of(request: &impl Identified) -> Result<Option<Named>> {
+    let id = request.id();
+    if id.is_empty() {
+        return Ok(None);
+    }
+    if id.len() > ID_SIZE_MAX {
+        let message = format!(
+            "request_id too large: size={}, max={ID_SIZE_MAX}; a UUID will do",
+            id.len()
+        );
+        return Err(Error::too_large("REQUEST_ID_SIZE", message).at("request_id"));
+    }
+    Ok(Some(Named {
+        id: id.to_owned(),
+        print: request.print(),
+    }))
+}
+
+/// Runs the work of a request with a name once.
+///
+/// # Errors
+/// As [`Service::once`].
+pub(super) async fn once<A: Message + Default>(
+    service: &Service,
+    named: Named,
+    work: impl Future<Output = Result<A>> + Send + 'static,
+) -> Result<A> {
+    let work = async { work.await.map(|answer| answer.encode_to_vec().into()) };
+    let answer = service.once(named, work).await?;
+    let broken = |error| Error::internal("ANSWER_BROKEN", format!("a kept answer: {error}"));
+    A::decode(answer).map_err(broken)
+}

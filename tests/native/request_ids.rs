@@ -1,0 +1,132 @@
+//! Writes that are sent again under the same name.
+
+use crate::call::{Client, assert_error, client, get, only_if, put, put_of, user_keys};
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::condition::Requirement;
+use tonic::{Code, Request};
+
+fn increment_of(key: &str, id: &str) -> v1::IncrementRequest {
+    v1::IncrementRequest {
+        key: key.to_owned().into(),
+        delta: 1,
+        request_id: id.to_owned(),
+        ..v1::IncrementRequest::default()
+    }
+}
+
+async fn increment(client: &mut Client, key: &str, id: &str) -> v1::IncrementResponse {
+    let done = client.increment(increment_of(key, id)).await;
+    done.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_write_that_is_sent_again_is_done_once() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let first = increment(&mut client, "counter", "one").await;
+    assert_eq!(increment(&mut client, "counter", "one").await, first);
+    assert_eq!(increment(&mut client, "counter", "two").await.value, 2);
+    assert_eq!(increment(&mut client, "counter", "").await.value, 3);
+    assert_eq!(increment(&mut client, "counter", "").await.value, 4);
+
+    let named_put = || v1::PutRequest {
+        request_id: "put".to_owned(),
+        ..put_of("key", "mine")
+    };
+    let first = client.put(named_put()).await.unwrap().into_inner();
+    put(&mut client, "key", "another's").await;
+    let again = client.put(named_put()).await.unwrap().into_inner();
+    assert_eq!(again, first);
+    assert_eq!(get(&mut client, "key").await.unwrap(), "another's");
+
+    let delete = || v1::DeleteRequest {
+        key: "key".into(),
+        request_id: "delete".to_owned(),
+        ..v1::DeleteRequest::default()
+    };
+    let first = client.delete(delete()).await.unwrap().into_inner();
+    assert!(first.deleted);
+    put(&mut client, "key", "new").await;
+    assert_eq!(client.delete(delete()).await.unwrap().into_inner(), first);
+    assert!(get(&mut client, "key").await.is_some());
+
+    let touch = || v1::TouchRequest {
+        key: "key".into(),
+        request_id: "touch".to_owned(),
+        ..v1::TouchRequest::default()
+    };
+    let first = client.touch(touch()).await.unwrap().into_inner();
+    assert_eq!(client.touch(touch()).await.unwrap().into_inner(), first);
+}
+
+#[tokio::test]
+async fn many_at_once_under_one_name_are_done_once() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let mut client = client.clone();
+        let id = format!("id-{}", number % 10);
+        tasks.spawn(async move { increment(&mut client, "counter", &id).await.value });
+    }
+    let mut values = tasks.join_all().await;
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values, (1..=10).collect::<Vec<_>>());
+    assert_eq!(increment(&mut client, "counter", "").await.value, 11);
+}
+
+#[tokio::test]
+async fn an_answer_that_its_client_does_not_wait_for_is_kept() {
+    let server = user_keys()
+        .fail_points("shard::commit=sleep(300)")
+        .start()
+        .await;
+    let mut client = client(&server).await;
+    let mut hurried = Request::new(increment_of("counter", "id"));
+    hurried.set_timeout(std::time::Duration::from_millis(100));
+    let late = client.increment(hurried).await.unwrap_err();
+    assert!(
+        matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled),
+        "{late}"
+    );
+    assert_eq!(increment(&mut client, "counter", "id").await.value, 1);
+    assert_eq!(increment(&mut client, "counter", "").await.value, 2);
+}
+
+#[tokio::test]
+async fn a_write_that_changed_nothing_is_tried_anew() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let request = || v1::PutRequest {
+        condition: only_if(Requirement::Present(true)),
+        request_id: "id".to_owned(),
+        ..put_of("key", "value")
+    };
+    let refused = client.put(request()).await.unwrap_err();
+    assert_error(&refused, Code::NotFound, "KEY_NOT_FOUND", None);
+    put(&mut client, "key", "old").await;
+    client.put(request()).await.unwrap();
+    assert_eq!(get(&mut client, "key").await.unwrap(), "value");
+}
+
+#[tokio::test]
+async fn another_request_under_the_same_name_is_refused() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    increment(&mut client, "a", "id").await;
+    let field = Some("request_id");
+    let other_key = client.increment(increment_of("b", "id")).await;
+    let other_value = v1::PutRequest {
+        request_id: "id".to_owned(),
+        ..put_of("a", "1")
+    };
+    let other_call = client.put(other_value).await;
+    for refused in [other_key.map(drop), other_call.map(drop)] {
+        let refused = refused.unwrap_err();
+        assert_error(&refused, Code::InvalidArgument, "REQUEST_ID_REUSED", field);
+    }
+    let long = increment_of("a", &"x".repeat(65));
+    let refused = client.increment(long).await.unwrap_err();
+    assert_error(&refused, Code::InvalidArgument, "REQUEST_ID_SIZE", field);
+}
