@@ -30,14 +30,14 @@ durability = "os"
 class Server:
     """The server's process, which can be killed and started again on the same data and port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.target = f"127.0.0.1:{self.port}"
         self._folder = folder
         self._config = folder / "config.toml"
-        self._config.write_text(CONFIG)
+        self._config.write_text(CONFIG + more)
         self.start()
 
     def start(self) -> None:
@@ -52,6 +52,12 @@ class Server:
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         assert "ready" in said, (self._folder / "server.log").read_text()
+
+    def ended(self) -> None:
+        """Waits for the end that somebody asked for."""
+        assert self._process.wait(timeout=30) == 0
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def end(self, how: signal.Signals) -> None:
         self._process.send_signal(how)

@@ -1,8 +1,12 @@
 """Client of the storage server shardkeep, for asyncio; ``shardkeep.sync`` is its synchronous twin."""
 
+from ._async.admin import Admin
+from ._async.backups import Backups
 from ._async.database import Database, connect
 from ._async.namespace import Namespace
 from ._async.range import Range
+from ._async.snapshot import Snapshot
+from ._async.view import View
 from .errors import (
     AlreadyExists,
     Conflict,
@@ -18,6 +22,7 @@ from .errors import (
     Unavailable,
     Unimplemented,
 )
+from .reports import Backup, BackupProgress
 from .retry import Retry
 from .types import (
     KEEP,
@@ -37,7 +42,11 @@ from .values import BytesCodec, Codec, JsonCodec, MsgpackCodec, TypedCodec, Valu
 
 __all__ = [
     "KEEP",
+    "Admin",
     "AlreadyExists",
+    "Backup",
+    "BackupProgress",
+    "Backups",
     "BytesCodec",
     "Codec",
     "Condition",
@@ -63,10 +72,12 @@ __all__ = [
     "Record",
     "ResourceExhausted",
     "Retry",
+    "Snapshot",
     "TypedCodec",
     "Unavailable",
     "Unimplemented",
     "ValueType",
+    "View",
     "connect",
     "if_absent",
     "if_digest",

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from .v1 import admin_pb2, backup_pb2, snapshot_pb2
 from .v1 import key_value_pb2 as pb
 
 Request = TypeVar("Request", bound=Message)
@@ -28,12 +29,74 @@ def _key_value(
     return Method(f"/shardkeep.v1.KeyValueService/{name}", request, response)
 
 
+def _snapshot(
+    name: str, request: type[Request], response: type[Response]
+) -> Method[Request, Response]:
+    return Method(f"/shardkeep.v1.SnapshotService/{name}", request, response)
+
+
+def _admin(
+    name: str, request: type[Request], response: type[Response]
+) -> Method[Request, Response]:
+    return Method(f"/shardkeep.v1.AdminService/{name}", request, response)
+
+
+def _backup(
+    name: str, request: type[Request], response: type[Response]
+) -> Method[Request, Response]:
+    return Method(f"/shardkeep.v1.BackupService/{name}", request, response)
+
+
 PUT = _key_value("Put", pb.PutRequest, pb.PutResponse)
 GET = _key_value("Get", pb.GetRequest, pb.GetResponse)
 HEAD = _key_value("Head", pb.HeadRequest, pb.HeadResponse)
 BATCH_GET = _key_value("BatchGet", pb.BatchGetRequest, pb.BatchGetResponse)
 DELETE = _key_value("Delete", pb.DeleteRequest, pb.DeleteResponse)
+DELETE_RANGE = _key_value("DeleteRange", pb.DeleteRangeRequest, pb.DeleteRangeResponse)
 TOUCH = _key_value("Touch", pb.TouchRequest, pb.TouchResponse)
 INCREMENT = _key_value("Increment", pb.IncrementRequest, pb.IncrementResponse)
 SCAN = _key_value("Scan", pb.ScanRequest, pb.ScanResponse)
 STREAM_SCAN = _key_value("StreamScan", pb.StreamScanRequest, pb.StreamScanResponse)
+
+CREATE_SNAPSHOT = _snapshot(
+    "CreateSnapshot", snapshot_pb2.CreateSnapshotRequest, snapshot_pb2.Snapshot
+)
+RENEW_SNAPSHOT = _snapshot(
+    "RenewSnapshot", snapshot_pb2.RenewSnapshotRequest, snapshot_pb2.Snapshot
+)
+DELETE_SNAPSHOT = _snapshot(
+    "DeleteSnapshot", snapshot_pb2.DeleteSnapshotRequest, snapshot_pb2.DeleteSnapshotResponse
+)
+
+GET_STATS = _admin("GetStats", admin_pb2.GetStatsRequest, admin_pb2.Stats)
+GET_SETTINGS = _admin("GetSettings", admin_pb2.GetSettingsRequest, admin_pb2.Settings)
+UPDATE_SETTINGS = _admin("UpdateSettings", admin_pb2.UpdateSettingsRequest, admin_pb2.Settings)
+SYNC = _admin("Sync", admin_pb2.SyncRequest, admin_pb2.SyncResponse)
+COMPACT = _admin("Compact", admin_pb2.CompactRequest, admin_pb2.CompactResponse)
+PURGE_TOMBSTONES = _admin(
+    "PurgeTombstones", admin_pb2.PurgeTombstonesRequest, admin_pb2.PurgeTombstonesResponse
+)
+VERIFY = _admin("Verify", admin_pb2.VerifyRequest, admin_pb2.VerifyResponse)
+GET_SCRUB_REPORT = _admin(
+    "GetScrubReport", admin_pb2.GetScrubReportRequest, admin_pb2.ScrubReport
+)
+STOP = _admin("Stop", admin_pb2.StopRequest, admin_pb2.StopResponse)
+
+CREATE_BACKUP = _backup(
+    "CreateBackup", backup_pb2.CreateBackupRequest, backup_pb2.CreateBackupResponse
+)
+LIST_BACKUPS = _backup(
+    "ListBackups", backup_pb2.ListBackupsRequest, backup_pb2.ListBackupsResponse
+)
+VERIFY_BACKUP = _backup(
+    "VerifyBackup", backup_pb2.VerifyBackupRequest, backup_pb2.VerifyBackupResponse
+)
+DELETE_BACKUP = _backup(
+    "DeleteBackup", backup_pb2.DeleteBackupRequest, backup_pb2.DeleteBackupResponse
+)
+PURGE_BACKUPS = _backup(
+    "PurgeBackups", backup_pb2.PurgeBackupsRequest, backup_pb2.PurgeBackupsResponse
+)
+RESTORE_BACKUP = _backup(
+    "RestoreBackup", backup_pb2.RestoreBackupRequest, backup_pb2.RestoreBackupResponse
+)

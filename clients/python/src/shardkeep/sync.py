@@ -1,7 +1,11 @@
 """The synchronous twin: the same names, without ``async`` and ``await``, for any thread."""
 
+from ._sync.admin import Admin
+from ._sync.backups import Backups
 from ._sync.database import Database, connect
 from ._sync.namespace import Namespace
 from ._sync.range import Range
+from ._sync.snapshot import Snapshot
+from ._sync.view import View
 
-__all__ = ["Database", "Namespace", "Range", "connect"]
+__all__ = ["Admin", "Backups", "Database", "Namespace", "Range", "Snapshot", "View", "connect"]

@@ -13,6 +13,9 @@ from ..methods import Method, Request, Response
 from ..retry import Retries, Retry
 from .runtime import Channel, open_channel, ready, sleep
 
+#: Names and values that go with a call.
+Metadata = tuple[tuple[str, str | bytes], ...]
+
 # The server bounds messages. A server that restarts is back within a second, not after gRPC's
 # pauses of up to two minutes.
 _OPTIONS: list[tuple[str, Any]] = [
@@ -65,6 +68,7 @@ class Connection:
         *,
         timeout: float | None,
         idempotent: bool,
+        metadata: Metadata | None = None,
     ) -> Response:
         """The response, after as many tries as it takes and `timeout` seconds allow."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
@@ -73,7 +77,8 @@ class Connection:
             tries += 1
             try:
                 call = self._call(method, streaming=False)
-                response: Response = await call(request, timeout=deadline - time.monotonic())
+                left = deadline - time.monotonic()
+                response: Response = await call(request, timeout=left, metadata=metadata)
                 self._retries.succeeded()
                 return response
             except grpc.RpcError as failed:
@@ -84,13 +89,20 @@ class Connection:
             await sleep(pause)
 
     async def stream(
-        self, method: Method[Request, Response], request: Request, *, timeout: float | None
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        timeout: float | None,
+        idempotent: bool = True,
+        metadata: Metadata | None = None,
     ) -> AsyncIterator[Response]:
         """The responses of a call that streams; tried again only while none has come."""
         tries, begun = 0, False
         while True:
             tries += 1
-            responses = self._call(method, streaming=True)(request, timeout=timeout)
+            call = self._call(method, streaming=True)
+            responses = call(request, timeout=timeout, metadata=metadata)
             try:
                 async for response in responses:
                     begun = True
@@ -99,7 +111,8 @@ class Connection:
                 return
             except grpc.RpcError as failed:
                 error = of_rpc(failed)
-                pause = None if begun else self._retries.pause(error, tries, idempotent=True)
+                pause = self._retries.pause(error, tries, idempotent=idempotent)
+                pause = None if begun else pause
                 if pause is None:
                     raise error from failed
             finally:

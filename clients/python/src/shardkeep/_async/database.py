@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import TracebackType
 
 import grpc
 
 from ..retry import NO_RETRY, Retry
 from ..values import Codecs, CodecTable
-from .connection import Connection
+from .admin import Admin
+from .backups import Backups
+from .connection import Connection, Metadata
 from .namespace import Namespace
+from .snapshot import Snapshot
 
 
 class Database:
     """A store behind a connection; see ``connect``."""
 
-    def __init__(self, connection: Connection, codecs: CodecTable, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        codecs: CodecTable,
+        connect_timeout: float,
+        admin_password: str | None = None,
+    ) -> None:
         self._connection = connection
+        self._admin: Metadata = ()
+        if admin_password is not None:
+            self._admin = (("admin-password-bin", admin_password.encode()),)
         self._codecs = codecs
         self._connect_timeout = connect_timeout
 
@@ -55,6 +68,20 @@ class Database:
         """A namespace, with codecs of its own beside those of the connection."""
         return Namespace(self._connection, name, Codecs({**self._codecs, **(codecs or {})}))
 
+    def snapshot(self, lease: timedelta = timedelta(minutes=1)) -> Snapshot:
+        """The store at one moment, to be used in ``async with``: 1 s to 1 hour, unless renewed."""
+        return Snapshot(self._connection, self._codecs, lease)
+
+    @property
+    def admin(self) -> Admin:
+        """Administration, with the ``admin_password`` of ``connect``."""
+        return Admin(self._connection, self._admin)
+
+    @property
+    def backups(self) -> Backups:
+        """Backups, with the ``admin_password`` of ``connect``."""
+        return Backups(self._connection, self._admin)
+
 
 def connect(
     target: str = "127.0.0.1:8282",
@@ -64,15 +91,17 @@ def connect(
     connect_timeout: float = 5.0,
     retry: Retry | None = Retry(),
     credentials: grpc.ChannelCredentials | None = None,
+    admin_password: str | None = None,
 ) -> Database:
     """A store at ``HOST:PORT``, to be used in ``async with``.
 
     ``codecs``: how values are stored, by key prefix. ``timeout``: seconds for a call that names
     none. ``connect_timeout``: seconds until the server must have answered for the first time.
     ``retry``: how calls are tried again; None for not at all. ``credentials``: for a TLS proxy in
-    front of the server.
+    front of the server. ``admin_password``: for ``admin`` and ``backups``; a server without a
+    password asks for none on its own machine.
     """
     connection = Connection(
         target, credentials=credentials, timeout=timeout, retry=retry or NO_RETRY
     )
-    return Database(connection, codecs or {}, connect_timeout)
+    return Database(connection, codecs or {}, connect_timeout, admin_password)

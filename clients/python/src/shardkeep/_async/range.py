@@ -28,12 +28,14 @@ class Range:
         *,
         reverse: bool,
         limit: int | None,
+        snapshot: str = "",
     ) -> None:
         self._connection = connection
         self._reader = reader
         self._selection = selection
         self._reverse = reverse
         self._limit = limit
+        self._snapshot = snapshot
 
     def __aiter__(self) -> AsyncIterator[tuple[bytes, Any]]:
         return self.items()
@@ -86,6 +88,7 @@ class Range:
             reverse=self._reverse,
             page_size=size,
             page_token=token,
+            snapshot=self._snapshot,
         )
         response = await self._connection.call(SCAN, request, timeout=timeout, idempotent=True)
         records = [self._reader.record(result.entry, result.value) for result in response.results]
@@ -112,6 +115,7 @@ class Range:
             reverse=self._reverse,
             keys_only=keys_only,
             limit=self._limit or 0,
+            snapshot=self._snapshot,
         )
         async for response in self._connection.stream(STREAM_SCAN, request, timeout=None):
             for result in response.results:

@@ -3,108 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import xxhash
 
 from .. import methods
-from ..errors import NotFound
-from ..records import Reader
 from ..types import (
     Condition,
     DeleteResult,
     Entry,
     Expires,
     PutResult,
-    Record,
     condition_message,
     entry_of,
     expiry_message,
 )
 from ..v1 import key_value_pb2 as pb
-from ..values import Codecs, key_bytes
-from .connection import Connection
-from .range import Range
-
-Key = bytes | str
+from ..values import key_bytes
+from .view import Key, View
 
 
-class Namespace:
-    """Keys and values. Making one asks nothing of the server.
-
-    Keys are 1 to 65,000 bytes; text stands for its UTF-8. ``timeout`` is in seconds, for all tries
-    together. Every call raises ``NotFound`` (``NAMESPACE_NOT_FOUND``) when the namespace is not
-    there.
-    """
-
-    def __init__(self, connection: Connection, name: str, codecs: Codecs) -> None:
-        self._connection = connection
-        self._codecs = codecs
-        self._reader = Reader(name, codecs)
-        #: The namespace's name; empty for the default one.
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Namespace {self.name or 'default'!r} at {self._connection.target}>"
-
-    def get(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value, or ``default`` when the key is not there."""
-        try:
-            return (self.read(key, timeout=timeout)).value
-        except NotFound as error:
-            if error.reason != "KEY_NOT_FOUND":
-                raise
-            return default
-
-    def read(self, key: Key, *, timeout: float | None = None) -> Record:
-        """The value with what is known of it; ``NotFound`` when the key is not there."""
-        request = pb.GetRequest(namespace=self.name, key=key_bytes(key))
-        response = self._read(methods.GET, request, timeout)
-        return self._reader.record(response.entry, response.value)
-
-    def read_range(
-        self, key: Key, offset: int, length: int | None = None, *, timeout: float | None = None
-    ) -> bytes:
-        """Bytes of the value, as they are stored; up to its end without a ``length``."""
-        if length == 0:
-            return b""
-        part = pb.ByteRange(offset=offset, length=length or 0)
-        request = pb.GetRequest(namespace=self.name, key=key_bytes(key), range=part)
-        return (self._read(methods.GET, request, timeout)).value
-
-    def head(self, key: Key, *, timeout: float | None = None) -> Entry:
-        """What is known of a value, without it; ``NotFound`` when the key is not there."""
-        request = pb.HeadRequest(namespace=self.name, key=key_bytes(key))
-        return entry_of((self._read(methods.HEAD, request, timeout)).entry)
-
-    def contains(self, key: Key, *, timeout: float | None = None) -> bool:
-        """Whether the key is there."""
-        return (self.head_many([key], timeout=timeout))[0] is not None
-
-    def get_many(
-        self, keys: Iterable[Key], default: Any = None, *, timeout: float | None = None
-    ) -> list[Any]:
-        """The values of up to 10,000 keys as of one moment, in the order of the keys."""
-        records = self.read_many(keys, timeout=timeout)
-        return [default if record is None else record.value for record in records]
-
-    def read_many(
-        self, keys: Iterable[Key], *, timeout: float | None = None
-    ) -> list[Record | None]:
-        """As ``get_many``, with what is known of each value; None for a key that is not there."""
-        results = self._batch_get(keys, entries_only=False, timeout=timeout)
-        return [
-            self._reader.record(result.entry, result.value) if result.HasField("entry") else None
-            for result in results
-        ]
-
-    def head_many(
-        self, keys: Iterable[Key], *, timeout: float | None = None
-    ) -> list[Entry | None]:
-        """As ``read_many``, without the values."""
-        results = self._batch_get(keys, entries_only=True, timeout=timeout)
-        return [entry_of(result.entry) if result.HasField("entry") else None for result in results]
+class Namespace(View):
+    """Keys and values. Making one asks nothing of the server."""
 
     def put(
         self,
@@ -215,40 +136,32 @@ class Namespace:
         )
         return response.value
 
-    def range(
+    def delete_range(
         self,
         start: Key = b"",
         stop: Key = b"",
         *,
         prefix: Key = b"",
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Range:
-        """The keys from ``start`` on and before ``stop``, with the prefix; in byte order.
+        timeout: float | None = None,
+    ) -> int:
+        """Removes the keys from ``start`` on and before ``stop``, with the prefix; how many.
 
-        ``reverse``: from the largest down. ``limit``: at most so many.
+        One of them must be set. Each key is removed by itself: a value that is put meanwhile may
+        stay, and an error may leave a part done. ``timeout``: for each 10,000 keys. Where a connection
+        broke, what went with the lost answer is not counted.
         """
-        selection = pb.KeySelection(
-            start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
+        request = pb.DeleteRangeRequest(
+            namespace=self.name,
+            selection=pb.KeySelection(
+                start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
+            ),
         )
-        return Range(self._connection, self._reader, selection, reverse=reverse, limit=limit)
-
-    def prefix(self, prefix: Key, *, reverse: bool = False, limit: int | None = None) -> Range:
-        """The keys that begin like this."""
-        return self.range(prefix=prefix, reverse=reverse, limit=limit)
-
-    def _read(
-        self,
-        method: methods.Method[methods.Request, methods.Response],
-        request: methods.Request,
-        timeout: float | None,
-    ) -> methods.Response:
-        return self._connection.call(method, request, timeout=timeout, idempotent=True)
-
-    def _batch_get(
-        self, keys: Iterable[Key], *, entries_only: bool, timeout: float | None
-    ) -> Iterable[pb.BatchGetResult]:
-        request = pb.BatchGetRequest(
-            namespace=self.name, keys=map(key_bytes, keys), entries_only=entries_only
-        )
-        return (self._read(methods.BATCH_GET, request, timeout)).results
+        deleted = 0
+        while True:
+            response = self._connection.call(
+                methods.DELETE_RANGE, request, timeout=timeout, idempotent=True
+            )
+            deleted += response.deleted_count
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return deleted

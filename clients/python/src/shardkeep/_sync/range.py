@@ -29,12 +29,14 @@ class Range:
         *,
         reverse: bool,
         limit: int | None,
+        snapshot: str = "",
     ) -> None:
         self._connection = connection
         self._reader = reader
         self._selection = selection
         self._reverse = reverse
         self._limit = limit
+        self._snapshot = snapshot
 
     def __iter__(self) -> Iterator[tuple[bytes, Any]]:
         return self.items()
@@ -87,6 +89,7 @@ class Range:
             reverse=self._reverse,
             page_size=size,
             page_token=token,
+            snapshot=self._snapshot,
         )
         response = self._connection.call(SCAN, request, timeout=timeout, idempotent=True)
         records = [self._reader.record(result.entry, result.value) for result in response.results]
@@ -113,6 +116,7 @@ class Range:
             reverse=self._reverse,
             keys_only=keys_only,
             limit=self._limit or 0,
+            snapshot=self._snapshot,
         )
         for response in self._connection.stream(STREAM_SCAN, request, timeout=None):
             for result in response.results:

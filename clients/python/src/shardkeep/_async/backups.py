@@ -1,0 +1,103 @@
+"""Backups of a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from .. import methods
+from ..errors import Internal
+from ..reports import Backup, OnProgress, backup_of, progress_of
+from ..v1 import backup_pb2 as pb
+from .connection import Connection, Metadata
+
+
+class Backups:
+    """The backups in the server's backup root; see ``Database.backups``.
+
+    Paths are relative to the root. Work is done on the server, which goes on with a backup or a
+    restore even if its client goes away.
+    """
+
+    def __init__(self, connection: Connection, metadata: Metadata) -> None:
+        self._connection = connection
+        self._metadata = metadata
+
+    async def create(
+        self, path: str, *, since: int = 0, progress: OnProgress | None = None
+    ) -> Backup:
+        """Writes a full backup, or the changes since the ``max_version`` of the one before."""
+        request = pb.CreateBackupRequest(path=path, since_version=since)
+        last = await self._watch(methods.CREATE_BACKUP, request, progress, idempotent=False)
+        return backup_of(last.backup)
+
+    async def list(self) -> AsyncIterator[Backup]:
+        """All backups, in order of their paths."""
+        request = pb.ListBackupsRequest()
+        while True:
+            page = await self._connection.call(
+                methods.LIST_BACKUPS,
+                request,
+                timeout=None,
+                idempotent=True,
+                metadata=self._metadata,
+            )
+            for backup in page.backups:
+                yield backup_of(backup)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    async def verify(self, path: str, *, progress: OnProgress | None = None) -> Backup:
+        """Reads a backup whole; ``DataLoss`` when it is damaged."""
+        request = pb.VerifyBackupRequest(path=path)
+        last = await self._watch(methods.VERIFY_BACKUP, request, progress, idempotent=True)
+        return backup_of(last.backup)
+
+    async def restore(self, path: str, *, progress: OnProgress | None = None) -> int:
+        """Merges a backup into the store; how many records it held."""
+        request = pb.RestoreBackupRequest(path=path)
+        last = await self._watch(methods.RESTORE_BACKUP, request, progress, idempotent=True)
+        return last.restored.record_count
+
+    async def delete(self, path: str) -> None:
+        """Deletes a backup. Increments that continue it cannot be restored any more."""
+        await self._connection.call(
+            methods.DELETE_BACKUP,
+            pb.DeleteBackupRequest(path=path),
+            timeout=None,
+            idempotent=False,
+            metadata=self._metadata,
+        )
+
+    async def purge(self, keep: int, *, folder: str = "") -> tuple[str, ...]:
+        """Deletes all but the newest, and what these continue; the paths of what is gone."""
+        response = await self._connection.call(
+            methods.PURGE_BACKUPS,
+            pb.PurgeBackupsRequest(keep=keep, folder=folder),
+            timeout=None,
+            idempotent=True,
+            metadata=self._metadata,
+        )
+        return tuple(response.paths)
+
+    async def _watch(
+        self,
+        method: methods.Method[methods.Request, methods.Response],
+        request: methods.Request,
+        on_progress: OnProgress | None,
+        *,
+        idempotent: bool,
+    ) -> methods.Response:
+        """The last message of a stream that tells how far the work is."""
+        responses = self._connection.stream(
+            method, request, timeout=None, idempotent=idempotent, metadata=self._metadata
+        )
+        last: methods.Response | None = None
+        async for response in responses:
+            last = response
+            progress = progress_of(response)
+            if progress is not None and on_progress is not None:
+                on_progress(progress)
+        if last is None or progress_of(last) is not None:
+            raise Internal("the server ended the work without saying what came of it")
+        return last

@@ -1,0 +1,97 @@
+"""The store at one moment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+
+from .. import methods
+from ..errors import NotFound
+from ..v1 import snapshot_pb2 as pb
+from ..values import Codecs, CodecTable
+from .connection import Connection
+from .view import View
+
+
+class Snapshot:
+    """The store as it was when ``async with`` was entered, for reads that belong together.
+
+    It is held under a lease, and let go at the end of the block, when the lease ends, and when the
+    server starts anew; reads then raise ``NotFound`` (``SNAPSHOT_NOT_FOUND``).
+    """
+
+    def __init__(self, connection: Connection, codecs: CodecTable, lease: timedelta) -> None:
+        self._connection = connection
+        self._codecs = codecs
+        self._lease = lease
+        self._held: pb.Snapshot | None = None
+
+    async def __aenter__(self) -> Snapshot:
+        request = pb.CreateSnapshotRequest()
+        request.lease.FromTimedelta(self._lease)
+        self._held = await self._connection.call(
+            methods.CREATE_SNAPSHOT, request, timeout=None, idempotent=True
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __getitem__(self, name: str) -> View:
+        return self.namespace(name)
+
+    @property
+    def id(self) -> str:
+        """Its name on the server."""
+        return self._taken().id
+
+    @property
+    def version(self) -> int:
+        """Every change up to this version is in it, and none after."""
+        return self._taken().version
+
+    @property
+    def expire_time(self) -> datetime:
+        """When its lease ends, in UTC."""
+        return self._taken().expire_time.ToDatetime(timezone.utc)
+
+    @property
+    def default(self) -> View:
+        """The namespace that is always there, as it was."""
+        return self.namespace("")
+
+    def namespace(self, name: str, *, codecs: CodecTable | None = None) -> View:
+        """A namespace as it was, with codecs of its own beside those of the connection."""
+        codecs = {**self._codecs, **(codecs or {})}
+        return View(self._connection, name, Codecs(codecs), self.id)
+
+    async def renew(self, lease: timedelta | None = None) -> None:
+        """Gives it a new lease from now on."""
+        request = pb.RenewSnapshotRequest(id=self.id)
+        request.lease.FromTimedelta(lease or self._lease)
+        self._held = await self._connection.call(
+            methods.RENEW_SNAPSHOT, request, timeout=None, idempotent=True
+        )
+
+    async def close(self) -> None:
+        """Lets it go; one that is gone already is no error. ``async with`` does it."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        request = pb.DeleteSnapshotRequest(id=held.id)
+        try:
+            await self._connection.call(
+                methods.DELETE_SNAPSHOT, request, timeout=None, idempotent=True
+            )
+        except NotFound:
+            pass
+
+    def _taken(self) -> pb.Snapshot:
+        if self._held is None:
+            raise RuntimeError("the snapshot is not taken: use it in `async with`")
+        return self._held

@@ -1,0 +1,152 @@
+"""Keys and values to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import methods
+from ..errors import NotFound
+from ..records import Reader
+from ..types import Entry, Record, entry_of
+from ..v1 import key_value_pb2 as pb
+from ..values import Codecs, key_bytes
+from .connection import Connection
+from .range import Range
+
+Key = bytes | str
+
+
+class View:
+    """The keys and values of a namespace, as they are now or as a snapshot shows them.
+
+    Keys are 1 to 65,000 bytes; text stands for its UTF-8. ``timeout`` is in seconds, for all tries
+    together. Every call raises ``NotFound``: ``NAMESPACE_NOT_FOUND`` when the namespace is not
+    there, ``SNAPSHOT_NOT_FOUND`` when the snapshot is not any more.
+    """
+
+    def __init__(
+        self, connection: Connection, name: str, codecs: Codecs, snapshot: str = ""
+    ) -> None:
+        self._connection = connection
+        self._codecs = codecs
+        self._reader = Reader(name, codecs)
+        self._snapshot = snapshot
+        #: The namespace's name; empty for the default one.
+        self.name = name
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"<{kind} {self.name or 'default'!r} at {self._connection.target}>"
+
+    async def get(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
+        """The value, or ``default`` when the key is not there."""
+        try:
+            return (await self.read(key, timeout=timeout)).value
+        except NotFound as error:
+            if error.reason != "KEY_NOT_FOUND":
+                raise
+            return default
+
+    async def read(self, key: Key, *, timeout: float | None = None) -> Record:
+        """The value with what is known of it; ``NotFound`` when the key is not there."""
+        request = pb.GetRequest(
+            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
+        )
+        response = await self._read(methods.GET, request, timeout)
+        return self._reader.record(response.entry, response.value)
+
+    async def read_range(
+        self, key: Key, offset: int, length: int | None = None, *, timeout: float | None = None
+    ) -> bytes:
+        """Bytes of the value, as they are stored; up to its end without a ``length``."""
+        if length == 0:
+            return b""
+        part = pb.ByteRange(offset=offset, length=length or 0)
+        request = pb.GetRequest(
+            namespace=self.name, key=key_bytes(key), range=part, snapshot=self._snapshot
+        )
+        return (await self._read(methods.GET, request, timeout)).value
+
+    async def head(self, key: Key, *, timeout: float | None = None) -> Entry:
+        """What is known of a value, without it; ``NotFound`` when the key is not there."""
+        request = pb.HeadRequest(
+            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
+        )
+        return entry_of((await self._read(methods.HEAD, request, timeout)).entry)
+
+    async def contains(self, key: Key, *, timeout: float | None = None) -> bool:
+        """Whether the key is there."""
+        return (await self.head_many([key], timeout=timeout))[0] is not None
+
+    async def get_many(
+        self, keys: Iterable[Key], default: Any = None, *, timeout: float | None = None
+    ) -> list[Any]:
+        """The values of up to 10,000 keys as of one moment, in the order of the keys."""
+        records = await self.read_many(keys, timeout=timeout)
+        return [default if record is None else record.value for record in records]
+
+    async def read_many(
+        self, keys: Iterable[Key], *, timeout: float | None = None
+    ) -> list[Record | None]:
+        """As ``get_many``, with what is known of each value; None for a key that is not there."""
+        results = await self._batch_get(keys, entries_only=False, timeout=timeout)
+        return [
+            self._reader.record(result.entry, result.value) if result.HasField("entry") else None
+            for result in results
+        ]
+
+    async def head_many(
+        self, keys: Iterable[Key], *, timeout: float | None = None
+    ) -> list[Entry | None]:
+        """As ``read_many``, without the values."""
+        results = await self._batch_get(keys, entries_only=True, timeout=timeout)
+        return [entry_of(result.entry) if result.HasField("entry") else None for result in results]
+
+    def range(
+        self,
+        start: Key = b"",
+        stop: Key = b"",
+        *,
+        prefix: Key = b"",
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Range:
+        """The keys from ``start`` on and before ``stop``, with the prefix; in byte order.
+
+        ``reverse``: from the largest down. ``limit``: at most so many.
+        """
+        selection = pb.KeySelection(
+            start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
+        )
+        return Range(
+            self._connection,
+            self._reader,
+            selection,
+            reverse=reverse,
+            limit=limit,
+            snapshot=self._snapshot,
+        )
+
+    def prefix(self, prefix: Key, *, reverse: bool = False, limit: int | None = None) -> Range:
+        """The keys that begin like this."""
+        return self.range(prefix=prefix, reverse=reverse, limit=limit)
+
+    async def _read(
+        self,
+        method: methods.Method[methods.Request, methods.Response],
+        request: methods.Request,
+        timeout: float | None,
+    ) -> methods.Response:
+        return await self._connection.call(method, request, timeout=timeout, idempotent=True)
+
+    async def _batch_get(
+        self, keys: Iterable[Key], *, entries_only: bool, timeout: float | None
+    ) -> Iterable[pb.BatchGetResult]:
+        request = pb.BatchGetRequest(
+            namespace=self.name,
+            keys=map(key_bytes, keys),
+            entries_only=entries_only,
+            snapshot=self._snapshot,
+        )
+        return (await self._read(methods.BATCH_GET, request, timeout)).results
