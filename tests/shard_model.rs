@@ -425,7 +425,11 @@ impl Bench {
     }
 
     fn apply(&mut self, op: Op) {
-        let user = |key: u8| Key::new(format!("key-{key}").as_bytes()).unwrap();
+        // The same bytes in several namespaces are several keys.
+        let user = |key: u8| {
+            let namespace = NamespaceId(u32::from(key % 3));
+            Key::in_namespace(namespace, format!("key-{}", key / 3).as_bytes()).unwrap()
+        };
         match op {
             Op::Put {
                 key,
@@ -544,11 +548,10 @@ impl Bench {
         let reader = self.store.as_ref().unwrap().reader();
         for now in [self.now, Timestamp(u64::MAX)] {
             let expiring = self.model.iter().filter(|(_, kept)| kept.has_expired(now));
-            let expected: BTreeMap<&[u8], Option<Timestamp>> = expiring
-                .map(|(key, kept)| (key.as_bytes(), kept.expiry))
-                .collect();
+            let expected: BTreeMap<&Key, Option<Timestamp>> =
+                expiring.map(|(key, kept)| (key, kept.expiry)).collect();
             let due = reader.due(now, usize::MAX).unwrap();
-            let times: Vec<_> = due.iter().map(|key| expected.get(&key[..])).collect();
+            let times: Vec<_> = due.iter().map(|key| expected.get(key)).collect();
             assert!(times.is_sorted() && times.iter().all(Option::is_some));
             assert_eq!(due.len(), expected.len());
         }
@@ -563,8 +566,8 @@ impl Bench {
             rows.filter(|(_, row): &(Bytes, Row)| !row.kind.is_gone())
                 .collect()
         };
-        let (keys, blobs, references) =
-            (live(Space::Key), live(Space::Blob), live(Space::Reference));
+        let keys = Space::KEYS.map(live).concat();
+        let (blobs, references) = (live(Space::Blob), live(Space::Reference));
         let links: Vec<&Row> = keys
             .iter()
             .map(|(_, row)| row)
@@ -611,13 +614,7 @@ impl Bench {
         };
         assert_eq!(store.totals(), expected);
         let mut sizes: HashMap<SegmentId, u64> = HashMap::new();
-        for space in [
-            Space::Key,
-            Space::Blob,
-            Space::Reference,
-            Space::Purged,
-            Space::Mark,
-        ] {
+        for space in Space::ALL {
             for found in snapshot.scan(space, &[], None) {
                 let (id, row) = found.unwrap();
                 let beside = id.len() + row.attributes.len();
@@ -650,13 +647,7 @@ impl Bench {
         let store = self.store.as_ref().unwrap();
         let snapshot = store.reader().snapshot();
         let mut rows = Vec::new();
-        for space in [
-            Space::Key,
-            Space::Blob,
-            Space::Reference,
-            Space::Purged,
-            Space::Mark,
-        ] {
+        for space in Space::ALL {
             rows.extend(snapshot.scan(space, &[], None).map(Result::unwrap));
         }
         let usage = store

@@ -1,7 +1,8 @@
 //! The checksums, each with its one job: `sum64` (xxh64) is the client's, `payload_sum` (XXH3-64)
 //! finds damage of stored bytes, the digest (BLAKE3) names content, xxh3 spreads keys over slots.
 
-use crate::model::{Digest, Slot};
+use super::Space;
+use crate::model::{Digest, Key, NamespaceId, Slot};
 use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
 
@@ -27,7 +28,26 @@ pub fn payload_sum(payload: &[u8]) -> u64 {
 /// live in one shard, or else `xxh3(key) % 1024`.
 #[must_use]
 pub fn slot_of(key: &[u8]) -> Slot {
-    Digest::parse_hex(key).map_or_else(|| reduce(xxh3_64(key)), Digest::slot)
+    slot_of_id(Space::Key, key)
+}
+
+/// The slot of a key by its id in a space of keys. In a namespace other than the default one, the
+/// namespace is hashed with the key, but a digest's key is still at home where its content is.
+#[must_use]
+pub fn slot_of_id(space: Space, id: &[u8]) -> Slot {
+    let key = match space {
+        Space::NamespacedKey => id.get(NamespaceId::PREFIX_SIZE..).unwrap_or_default(),
+        _ => id,
+    };
+    Digest::parse_hex(key).map_or_else(|| reduce(xxh3_64(id)), Digest::slot)
+}
+
+impl Key {
+    /// The slot that it is in.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        slot_of_id(self.space(), self.id())
+    }
 }
 
 impl Digest {

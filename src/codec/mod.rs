@@ -16,7 +16,7 @@ mod segment_header;
 mod train;
 
 pub use attributes::{ATTRIBUTES_SIZE_MAX, decode_attributes, encode_attributes};
-pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, sum64_of};
+pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, slot_of_id, sum64_of};
 pub use cursor::{Cursor, put_varint};
 pub use dictionary::{
     DICTIONARY_SIZE_MAX, Dictionaries, Dictionary, DictionaryEncoder, DictionaryId,

@@ -3,7 +3,8 @@
 
 use super::{Cursor, FormatError, payload_sum};
 use crate::model::{
-    BlobRef, Codec, Digest, RefId, SealedValue, Seq, Timestamp, ValueInfo, Version,
+    BlobRef, Codec, Digest, Key, NamespaceId, RefId, SealedValue, Seq, Timestamp, ValueInfo,
+    Version,
 };
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -22,8 +23,10 @@ pub const FLAG_EXPIRED: u16 = 8;
 /// What an id names. Rows of the index begin with its byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
-    /// A user's key.
+    /// A key of the default namespace.
     Key,
+    /// A key of another namespace: the namespace's number, 4 bytes, big-endian, and the key.
+    NamespacedKey,
     /// A blob: its digest.
     Blob,
     /// A reference: digest and reference id.
@@ -42,8 +45,9 @@ pub enum Space {
 
 impl Space {
     /// All of them, in the order in which they are walked.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Key,
+        Self::NamespacedKey,
         Self::Blob,
         Self::Reference,
         Self::Purged,
@@ -53,11 +57,24 @@ impl Space {
         Self::Dictionary,
     ];
 
+    /// Those whose ids name keys.
+    pub const KEYS: [Self; 2] = [Self::Key, Self::NamespacedKey];
+
+    /// The keys of a namespace.
+    #[must_use]
+    pub fn of_keys(namespace: NamespaceId) -> Self {
+        match namespace {
+            NamespaceId::DEFAULT => Self::Key,
+            _ => Self::NamespacedKey,
+        }
+    }
+
     /// The byte that rows of this space begin with.
     #[must_use]
     pub const fn prefix(self) -> u8 {
         match self {
             Self::Key => b'k',
+            Self::NamespacedKey => b'n',
             Self::Blob => b'b',
             Self::Reference => b'r',
             Self::Purged => b'p',
@@ -139,9 +156,8 @@ impl Kind {
             .ok_or(unknown)
     }
 
-    /// What the record's id names.
-    #[must_use]
-    pub const fn space(self) -> Space {
+    /// What the record's id names in the default namespace.
+    const fn space(self) -> Space {
         match self {
             Self::Value | Self::Link | Self::Tombstone => Space::Key,
             Self::Blob | Self::BlobGone => Space::Blob,
@@ -152,6 +168,21 @@ impl Kind {
             Self::Aborted => Space::Transaction,
             Self::Dictionary => Space::Dictionary,
         }
+    }
+
+    /// What the record's id names.
+    #[must_use]
+    pub fn space_in(self, namespace: NamespaceId) -> Space {
+        match self.space() {
+            Space::Key => Space::of_keys(namespace),
+            space => space,
+        }
+    }
+
+    /// Whether the record is about a key.
+    #[must_use]
+    pub fn is_of_key(self) -> bool {
+        self.space() == Space::Key
     }
 
     /// Whether the record says that its entity is gone. Such a record carries a
@@ -176,8 +207,8 @@ pub struct Record {
     pub kind: Kind,
     /// `FLAG_*`.
     pub flags: u16,
-    /// Room for namespaces; 0 today.
-    pub namespace: u32,
+    /// The namespace of its key; of the owner, for a reference.
+    pub namespace: NamespaceId,
     /// The order in its shard.
     pub seq: Seq,
     /// The store-wide version, 0 for records that are no change of a user's.
@@ -205,7 +236,7 @@ impl Record {
         Self {
             kind,
             flags: 0,
-            namespace: 0,
+            namespace: NamespaceId::DEFAULT,
             seq: Seq::default(),
             version: Version::default(),
             expiry: None,
@@ -231,6 +262,25 @@ impl Record {
             payload: value.payload,
             ..Self::bookkeeping(kind, id, Bytes::new())
         }
+    }
+
+    /// The same record, in the namespace of a key.
+    #[must_use]
+    pub fn in_namespace_of(self, key: &Key) -> Self {
+        let namespace = key.namespace();
+        Self { namespace, ..self }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.kind.space_in(self.namespace)
+    }
+
+    /// What it is about, and its id there.
+    #[must_use]
+    pub fn entity(&self) -> (Space, Bytes) {
+        (self.space(), self.id.clone())
     }
 
     /// Bytes that the record takes in a segment, its share of the frame aside.
@@ -259,7 +309,7 @@ impl Record {
         out.extend_from_slice(&id_len.to_le_bytes());
         out.push(self.kind.byte());
         out.push(self.codec.byte());
-        out.extend_from_slice(&self.namespace.to_le_bytes());
+        out.extend_from_slice(&self.namespace.0.to_le_bytes());
         out.extend_from_slice(&self.flags.to_le_bytes());
         let attributes_len = u16::try_from(self.attributes.len()).expect("they end at 32 KiB");
         out.extend_from_slice(&attributes_len.to_le_bytes());
@@ -299,7 +349,7 @@ impl RecordHeader {
         let id_len = usize::from(cursor.u16()?);
         let kind = cursor.u8()?;
         let codec = cursor.u8()?;
-        let namespace = cursor.u32()?;
+        let namespace = NamespaceId(cursor.u32()?);
         let flags = cursor.u16()?;
         let attributes_len = usize::from(cursor.u16()?);
         let id = cursor.take(id_len)?;
@@ -310,8 +360,10 @@ impl RecordHeader {
                 what: "record header",
             });
         }
+        let kind = Kind::parse(kind)?;
+        check_id(kind, namespace, id)?;
         let record = Record {
-            kind: Kind::parse(kind)?,
+            kind,
             flags,
             namespace,
             seq,
@@ -336,6 +388,26 @@ impl RecordHeader {
         let record = &self.record;
         (RECORD_HEADER_SIZE + record.id.len() + record.attributes.len()) as u64
             + u64::from(self.payload_len)
+    }
+}
+
+/// The id of a key begins with its namespace.
+fn check_id(kind: Kind, namespace: NamespaceId, id: &[u8]) -> Result<(), FormatError> {
+    let prefix = namespace.prefix().filter(|_| kind.is_of_key());
+    if prefix.is_none_or(|prefix| id.starts_with(&prefix)) {
+        return Ok(());
+    }
+    Err(FormatError::Field {
+        field: "namespace",
+        value: u64::from(namespace.0),
+    })
+}
+
+impl Key {
+    /// Which of the spaces it is in.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        Space::of_keys(self.namespace())
     }
 }
 
@@ -419,7 +491,7 @@ mod tests {
         Record {
             kind: Kind::Value,
             flags: FLAG_CONTENT,
-            namespace: 0,
+            namespace: NamespaceId(27),
             seq: Seq(21),
             version: Version(22),
             expiry: Some(Timestamp(23)),
@@ -429,7 +501,7 @@ mod tests {
             },
             codec: Codec::Zstd,
             payload_sum: 26,
-            id: Bytes::from_static(b"the key"),
+            id: Bytes::from_static(b"\0\0\0\x1bthe key"),
             attributes: Bytes::from_static(b"said of it"),
             payload: Bytes::from_static(b"payload"),
         }
@@ -466,11 +538,23 @@ mod tests {
             assert_eq!(meta[at..at + 8], field.to_le_bytes(), "field at {at}");
         }
         assert_eq!(meta[56..60], 7u32.to_le_bytes());
-        assert_eq!(meta[60..62], 7u16.to_le_bytes());
+        assert_eq!(meta[60..62], 11u16.to_le_bytes());
         assert_eq!((meta[62], meta[63]), (1, 1));
+        assert_eq!(meta[64..68], 27u32.to_le_bytes());
         assert_eq!(meta[68..70], FLAG_CONTENT.to_le_bytes());
         assert_eq!(meta[70..72], 10u16.to_le_bytes());
-        assert_eq!(&meta[72..], b"the keysaid of it");
+        assert_eq!(&meta[72..], b"\0\0\0\x1bthe keysaid of it");
+    }
+
+    #[test]
+    fn a_key_outside_its_namespace_is_no_record() {
+        let mut meta = Vec::new();
+        let record = Record {
+            namespace: NamespaceId(28),
+            ..sample()
+        };
+        record.encode_meta(7, &mut meta);
+        assert!(RecordHeader::decode(&mut Cursor::new(&meta), 7).is_err());
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use super::database::{Index, STATE_ROW};
 use super::{IndexBatch, IndexError, IndexState, Row};
 use crate::codec::{FormatError, Space};
-use crate::model::{Seq, Timestamp};
+use crate::model::{Key, NamespaceId, Seq, Timestamp};
 use bytes::Bytes;
 use fjall::Readable as _;
 
-/// Rows of expiries; time and sequence number follow, 8 bytes each, big-endian.
+/// Rows of expiries; time and sequence number follow, 8 bytes each, big-endian, and, where it is not
+/// the default one, the namespace, 4 bytes, big-endian.
 const PREFIX: u8 = b'e';
-/// Bytes of such a row's key.
+/// Bytes of such a row's key in the default namespace.
 const ROW_KEY_SIZE: usize = 17;
 /// Rows are completed in batches of about this many.
 const BATCH_ROWS: usize = 4096;
@@ -22,10 +23,12 @@ pub struct Expiry {
     pub at: Timestamp,
     /// The record.
     pub seq: Seq,
+    /// The namespace of its key.
+    pub namespace: NamespaceId,
 }
 
 impl IndexBatch<'_> {
-    /// Puts the key that a record ends; `None` when it does not any more.
+    /// Puts the id of the key that a record ends; `None` when it does not any more.
     pub fn put_expiry(&mut self, expiry: Expiry, key: Option<&[u8]>) {
         let rows = &self.index.rows;
         match key {
@@ -40,28 +43,27 @@ impl Index {
     ///
     /// # Errors
     /// When the index is damaged.
-    pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Bytes>, IndexError> {
+    pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Key>, IndexError> {
         let end = Expiry {
             at: Timestamp(now.0.saturating_add(1)),
             seq: Seq(0),
+            namespace: NamespaceId::DEFAULT,
         };
         let snapshot = self.database.snapshot();
-        let due = snapshot.range(&self.rows, vec![PREFIX]..row_key(end).to_vec());
+        let due = snapshot.range(&self.rows, vec![PREFIX]..row_key(end));
         let key = |guard: fjall::Guard| {
-            let (row, key) = guard.into_inner()?;
-            match row.len() {
-                ROW_KEY_SIZE => Ok(Bytes::from(key)),
-                got => Err(FormatError::Short {
-                    needed: ROW_KEY_SIZE,
-                    got,
-                }
-                .into()),
-            }
+            let (row, id) = guard.into_inner()?;
+            let namespace = namespace_of(&row)?;
+            let foreign = |_| FormatError::Field {
+                field: "namespace",
+                value: u64::from(namespace.0),
+            };
+            Ok(Key::of_id(namespace, &id).map_err(foreign)?)
         };
         due.take(count_max).map(key).collect()
     }
 
-    /// The key that a record ends, as its row says.
+    /// The id of the key that a record ends, as its row says.
     ///
     /// # Errors
     /// When the index is damaged.
@@ -108,7 +110,7 @@ impl Index {
         self.change(old.map(|guard| Ok((guard.into_inner()?.0.into(), None))))?;
         let records = self.snapshot().scan(Space::Key, &[], None);
         self.change(records.filter_map(|found| match found {
-            Ok((id, row)) => row.expiry().map(|it| Ok((row_key(it), Some(id)))),
+            Ok((id, row)) => row.expiry().map(|it| Ok((row_key(it).into(), Some(id)))),
             Err(error) => Some(Err(error)),
         }))?;
         self.batch().commit(&state)
@@ -137,16 +139,33 @@ impl Row {
     /// When the record ends its key, if it does.
     #[must_use]
     pub fn expiry(&self) -> Option<Expiry> {
-        let at = self.expiry.filter(|_| self.kind.space() == Space::Key)?;
-        Some(Expiry { at, seq: self.seq })
+        let at = self.expiry.filter(|_| self.kind.is_of_key())?;
+        Some(Expiry {
+            at,
+            seq: self.seq,
+            namespace: self.namespace,
+        })
     }
 }
 
-fn row_key(expiry: Expiry) -> Bytes {
-    let mut key = [PREFIX; ROW_KEY_SIZE];
-    key[1..9].copy_from_slice(&expiry.at.0.to_be_bytes());
-    key[9..].copy_from_slice(&expiry.seq.0.to_be_bytes());
-    Bytes::copy_from_slice(&key)
+fn row_key(expiry: Expiry) -> Vec<u8> {
+    let mut key = vec![PREFIX];
+    key.extend_from_slice(&expiry.at.0.to_be_bytes());
+    key.extend_from_slice(&expiry.seq.0.to_be_bytes());
+    key.extend(expiry.namespace.prefix().into_iter().flatten());
+    key
+}
+
+/// The namespace that such a row's key names.
+fn namespace_of(row_key: &[u8]) -> Result<NamespaceId, FormatError> {
+    match row_key.get(ROW_KEY_SIZE..) {
+        Some([]) => Ok(NamespaceId::DEFAULT),
+        Some(&[a, b, c, d]) => Ok(NamespaceId(u32::from_be_bytes([a, b, c, d]))),
+        _ => Err(FormatError::Short {
+            needed: ROW_KEY_SIZE,
+            got: row_key.len(),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +184,7 @@ mod tests {
         Row {
             kind: Kind::Value,
             content: false,
+            namespace: NamespaceId::DEFAULT,
             codec: Codec::Raw,
             seq: Seq(seq),
             version: Version(seq),
@@ -188,6 +208,7 @@ mod tests {
         Expiry {
             at: Timestamp(at),
             seq: Seq(seq),
+            namespace: NamespaceId::DEFAULT,
         }
     }
 
@@ -200,7 +221,11 @@ mod tests {
             batch.put_expiry(expiry(at, seq), Some(key.as_bytes()));
         }
         batch.commit(&IndexState::default()).unwrap();
-        let due = |now, count_max| index.due(Timestamp(now), count_max).unwrap();
+        let due = |now, count_max| {
+            let due = index.due(Timestamp(now), count_max).unwrap();
+            let bytes = due.iter().map(Key::to_bytes);
+            bytes.collect::<Vec<Bytes>>()
+        };
         assert_eq!(due(254, 9), Vec::<Bytes>::new());
         assert_eq!(due(255, 9), ["a"]);
         assert_eq!(due(300, 9), ["a", "b", "c"]);
@@ -211,6 +236,26 @@ mod tests {
         assert_eq!(due(300, 9), ["a", "c"]);
         assert_eq!(index.expiry_count().unwrap(), 3);
         assert_eq!(index.expiry(expiry(300, 1)).unwrap().unwrap(), "c");
+    }
+
+    #[test]
+    fn what_is_due_is_of_its_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index"), OPTIONS).unwrap();
+        let mut batch = index.batch();
+        let mut keys = Vec::new();
+        for number in [0, 1, u32::MAX] {
+            let key = Key::in_namespace(NamespaceId(number), b"key").unwrap();
+            let own = Expiry {
+                namespace: key.namespace(),
+                ..expiry(300, 7)
+            };
+            batch.put_expiry(own, Some(key.id()));
+            keys.push(key);
+        }
+        batch.commit(&IndexState::default()).unwrap();
+        assert_eq!(index.due(Timestamp(300), 9).unwrap(), keys);
+        assert_eq!(index.due(Timestamp(299), 9).unwrap(), []);
     }
 
     #[test]
@@ -233,7 +278,8 @@ mod tests {
         assert!(!index.has_expiries().unwrap());
         index.complete_expiries().unwrap();
         assert!(index.has_expiries().unwrap());
-        assert_eq!(index.due(Timestamp(u64::MAX), 9).unwrap(), ["goes"]);
+        let goes = Key::new(b"goes").unwrap();
+        assert_eq!(index.due(Timestamp(u64::MAX), 9).unwrap(), [goes]);
         assert_eq!(index.expiry(expiry(500, 5)).unwrap().unwrap(), "goes");
         assert_eq!(index.state().unwrap(), Some(state));
     }

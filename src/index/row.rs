@@ -2,13 +2,14 @@
 
 use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, put_varint};
 use crate::log::Position;
-use crate::model::{Codec, SegmentId, Seq, Timestamp, ValueInfo, Version};
+use crate::model::{Codec, Key, NamespaceId, SegmentId, Seq, Timestamp, ValueInfo, Version};
 use bytes::Bytes;
 
 const CONTENT: u8 = 1;
 const INLINE: u8 = 2;
 const EXPIRES: u8 = 4;
 const ATTRIBUTES: u8 = 8;
+const NAMESPACED: u8 = 16;
 
 /// Where a record and its payload stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Row {
     pub kind: Kind,
     /// Whether the record stands under the content key of its value.
     pub content: bool,
+    /// The namespace that its record names.
+    pub namespace: NamespaceId,
     /// How the payload is stored.
     pub codec: Codec,
     /// The order in its shard.
@@ -56,6 +59,7 @@ impl Row {
         Self {
             kind: record.kind,
             content: record.flags & FLAG_CONTENT != 0,
+            namespace: record.namespace,
             codec: record.codec,
             seq: record.seq,
             version: record.version,
@@ -74,6 +78,16 @@ impl Row {
         !self.kind.is_gone() && self.expiry.is_none_or(|expiry| expiry > now)
     }
 
+    /// The key that holds a reference; `None` for the row of anything else.
+    #[must_use]
+    pub fn owner(&self) -> Option<Key> {
+        let id = self.inline.as_deref()?;
+        let is_reference = self.kind == Kind::Reference;
+        is_reference
+            .then(|| Key::of_id(self.namespace, id).ok())
+            .flatten()
+    }
+
     /// The bytes of a row.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -82,7 +96,8 @@ impl Row {
         let flags = u8::from(self.content) * CONTENT
             + u8::from(self.inline.is_some()) * INLINE
             + u8::from(self.expiry.is_some()) * EXPIRES
-            + u8::from(!self.attributes.is_empty()) * ATTRIBUTES;
+            + u8::from(!self.attributes.is_empty()) * ATTRIBUTES
+            + u8::from(self.namespace != NamespaceId::DEFAULT) * NAMESPACED;
         out.extend_from_slice(&[self.kind.byte(), self.codec.byte(), flags]);
         for field in [
             self.seq.0,
@@ -94,6 +109,9 @@ impl Row {
             self.info.raw_len,
         ] {
             put_varint(&mut out, field);
+        }
+        if self.namespace != NamespaceId::DEFAULT {
+            put_varint(&mut out, u64::from(self.namespace.0));
         }
         if let Some(expiry) = self.expiry {
             put_varint(&mut out, expiry.0);
@@ -126,11 +144,12 @@ impl Row {
         };
         let payload_offset = cursor.varint()?;
         let payload_len = cursor.varint()?;
-        let payload_len = u32::try_from(payload_len).map_err(|_| FormatError::Field {
-            field: "payload length",
-            value: payload_len,
-        })?;
+        let payload_len = small(payload_len, "payload length")?;
         let raw_len = cursor.varint()?;
+        let namespace = match flags & NAMESPACED {
+            0 => NamespaceId::DEFAULT,
+            _ => NamespaceId(small(cursor.varint()?, "namespace")?),
+        };
         let expiry = match flags & EXPIRES {
             0 => None,
             _ => Some(Timestamp(cursor.varint()?)),
@@ -151,6 +170,7 @@ impl Row {
         Ok(Self {
             kind,
             content: flags & CONTENT != 0,
+            namespace,
             codec,
             seq,
             version,
@@ -168,16 +188,21 @@ impl Row {
     }
 }
 
+fn small(value: u64, field: &'static str) -> Result<u32, FormatError> {
+    u32::try_from(value).map_err(|_| FormatError::Field { field, value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_row_comes_back_as_it_was() {
-        for (expiry, attributes, inline) in [
-            (None, "", None),
-            (None, "said of it", None),
+        for (namespace, expiry, attributes, inline) in [
+            (0, None, "", None),
+            (1, None, "said of it", None),
             (
+                u32::MAX,
                 Some(Timestamp(99)),
                 "said of it",
                 Some(Bytes::from_static(b"payload")),
@@ -186,6 +211,7 @@ mod tests {
             let row = Row {
                 kind: Kind::Value,
                 content: true,
+                namespace: NamespaceId(namespace),
                 codec: Codec::Zstd,
                 seq: Seq(1 << 40),
                 version: Version(3),

@@ -171,16 +171,16 @@ impl Command {
                 body: Some(body),
                 attributes,
                 ..
-            } => (key.as_bytes().len() + attributes.len(), body.payload_len()),
+            } => (key.id().len() + attributes.len(), body.payload_len()),
             Self::StoreBlob { owner, value, .. } => (
-                owner.as_bytes().len(),
+                owner.id().len(),
                 value.as_ref().map_or(0, |value| value.payload.len()),
             ),
             Self::Delete { key, .. }
             | Self::Expire { key }
             | Self::Merge {
                 key, body: None, ..
-            } => (key.as_bytes().len(), 0),
+            } => (key.id().len(), 0),
             Self::DropReference { .. }
             | Self::ReclaimBlob { .. }
             | Self::PurgeTombstones { .. }

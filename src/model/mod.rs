@@ -12,6 +12,7 @@ mod error;
 mod histogram;
 mod id;
 mod key;
+mod namespace;
 mod range;
 mod report;
 mod value;
@@ -25,6 +26,7 @@ pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
+pub use namespace::NamespaceId;
 pub use range::{Direction, KeyRange};
 pub use report::{
     GroupReport, Problem, RestoreReport, ScrubReport, ShardGroupReport, StatusReport, StoreReport,

@@ -1,5 +1,6 @@
 //! A part of the key space in byte order.
 
+use super::NamespaceId;
 use bytes::Bytes;
 
 /// Which way keys are walked.
@@ -36,6 +37,20 @@ impl KeyRange {
         Self {
             start: Bytes::copy_from_slice(prefix),
             end: successor(prefix),
+        }
+    }
+
+    /// The ids of its keys in a namespace.
+    #[must_use]
+    pub fn ids_in(&self, namespace: NamespaceId) -> Self {
+        let Some(prefix) = namespace.prefix() else {
+            return self.clone();
+        };
+        let id = |bytes: &Bytes| Bytes::from([&prefix, &bytes[..]].concat());
+        let end = self.end.as_ref().map(id);
+        Self {
+            start: id(&self.start),
+            end: end.or_else(|| successor(&prefix)),
         }
     }
 
@@ -92,6 +107,7 @@ fn successor(prefix: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Key;
     use proptest::prelude::*;
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -104,6 +120,18 @@ mod tests {
         fn a_prefix_is_the_range_of_what_begins_with_it(prefix in bytes(), key in bytes()) {
             let range = KeyRange::of_prefix(&prefix);
             prop_assert_eq!(range.contains(&key), key.starts_with(&prefix));
+        }
+
+        #[test]
+        fn ids_are_in_a_namespaces_range_as_their_keys_are(start in bytes(), end in bytes(), open in any::<bool>(), key in bytes(), number in prop_oneof![Just(0u32), Just(1), Just(255), Just(u32::MAX)]) {
+            let range = KeyRange { start: start.into(), end: (!open).then(|| end.into()) };
+            let namespace = NamespaceId(number);
+            if let Ok(one) = Key::in_namespace(namespace, &key) {
+                let ids = range.ids_in(namespace);
+                prop_assert_eq!(ids.contains(one.id()), range.contains(&key));
+                let other = Key::in_namespace(NamespaceId(2), &key).unwrap();
+                prop_assert!(number == 0 || !ids.contains(other.id()));
+            }
         }
 
         #[test]

@@ -15,7 +15,6 @@ pub use cut::Cut;
 pub use moment::{Moment, Walk};
 pub use watch::Watch;
 
-use crate::codec::slot_of;
 use crate::model::{
     BlobRef, Clock, Command, Digest, Error, Key, Reply, Result, ShardId, Timestamp, VersionCounter,
 };
@@ -105,7 +104,7 @@ impl Router {
     /// The shard of a key.
     #[must_use]
     pub fn shard_of_key(&self, key: &Key) -> ShardId {
-        self.homes.shard_of(slot_of(key.as_bytes()))
+        self.homes.shard_of(key.slot())
     }
 
     /// The home of a content.
@@ -156,8 +155,7 @@ impl Router {
     /// What the shard answers.
     pub fn due(&self, shard: ShardId, count_max: usize) -> Result<Vec<Key>> {
         let reader = self.handle(shard).reader()?;
-        let due = self.told(shard, reader.due(self.now(), count_max))?;
-        due.iter().map(|key| Key::new(key)).collect()
+        self.told(shard, reader.due(self.now(), count_max))
     }
 
     /// Drops a reference at its content's home.
@@ -187,7 +185,7 @@ impl Router {
     /// What the shard answers.
     pub fn is_unchanged(&self, key: &Key, then: Epoch) -> Result<bool> {
         let reader = self.handle(self.shard_of_key(key)).reader()?;
-        Ok(reader.is_unchanged(key.as_bytes(), then))
+        Ok(reader.is_unchanged(key, then))
     }
 
     /// A content at its home.

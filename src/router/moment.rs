@@ -9,7 +9,7 @@
 use super::merge::{Merged, Part};
 use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
-use crate::model::{Direction, Key, KeyRange, Result, ShardId, Timestamp, Version};
+use crate::model::{Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp, Version};
 use crate::shard::{Found, ShardSnapshot};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -106,11 +106,16 @@ impl Moment {
         self.router.told(found.shard, opened)
     }
 
-    /// A walk over the live records in a range.
+    /// A walk over the live records of a namespace's keys in a range.
     #[must_use]
-    pub fn walk(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> Walk {
+    pub fn walk(
+        self: &Arc<Self>,
+        namespace: NamespaceId,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Walk {
         let part = |shard: &ShardSnapshot| {
-            let rows: Rows = Box::new(shard.range(range, direction));
+            let rows: Rows = Box::new(shard.range(namespace, range, direction));
             Part {
                 shard: shard.id(),
                 rows: rows.peekable(),
@@ -156,7 +161,8 @@ impl Walk {
     pub fn next_live(&mut self) -> Result<Option<(Key, Found)>> {
         while let Some((id, found)) = self.merged.next(&self.moment.router)? {
             if found.row.is_live(self.moment.now) {
-                return Ok(Some((Key::new(&id)?, found)));
+                let key = Key::of_id(found.row.namespace, &id)?;
+                return Ok(Some((key, found)));
             }
         }
         Ok(None)

@@ -183,7 +183,7 @@ impl Backup<'_> {
         for found in shard.records() {
             let (id, record) = cut.told(shard.id(), found.map_err(Into::into))?;
             if record.row.version > self.header.since {
-                let key = Key::new(&id)?;
+                let key = Key::of_id(record.row.namespace, &id)?;
                 let entry = match record.row.is_live(self.header.created_at) {
                     true => entry_of(cut, shard.id(), key, &record)?,
                     false => Entry::Tombstone {

@@ -30,7 +30,7 @@ impl Default for Turns {
 
 impl Turns {
     async fn take(&self, key: &Key) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = xxh3_64(key.as_bytes()) as usize;
+        let hash = xxh3_64(key.id()) as usize;
         self.0[hash % TURNS].lock().await
     }
 }

@@ -35,8 +35,7 @@ struct Weight;
 impl Weighter<Key, Recent> for Weight {
     fn weight(&self, key: &Key, value: &Recent) -> u64 {
         ENTRY_OVERHEAD
-            + (key.as_bytes().len() + value.found.data.len() + value.found.head.attributes.len())
-                as u64
+            + (key.id().len() + value.found.data.len() + value.found.head.attributes.len()) as u64
     }
 }
 

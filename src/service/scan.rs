@@ -2,7 +2,7 @@
 
 use super::get::Head;
 use super::{Service, blocking};
-use crate::model::{Direction, Error, Key, KeyRange, Result};
+use crate::model::{Direction, Error, Key, KeyRange, NamespaceId, Result};
 use crate::router::{Moment, Walk};
 use crate::shard::Found as Record;
 use bytes::Bytes;
@@ -84,7 +84,7 @@ impl Service {
     /// # Errors
     /// What the shards answer.
     pub async fn scan(&self, moment: &Arc<Moment>, scan: &Scan) -> Result<ScanStream> {
-        let walk = moment.walk(&scan.range, scan.direction);
+        let walk = moment.walk(NamespaceId::DEFAULT, &scan.range, scan.direction);
         Ok(ScanStream {
             rest: blocking(move || Rest::of(walk)).await?,
             keys_only: scan.keys_only,

@@ -7,7 +7,7 @@
 //! the index is, and the epoch after: what anybody can have seen of a group is then too new for
 //! whatever was kept before it.
 
-use crate::codec::{Record, Space};
+use crate::codec::Record;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
@@ -51,7 +51,7 @@ impl Epochs {
     /// Says which keys the next epoch changes. To be called before the index is changed.
     pub fn announce(&self, records: &[Record]) {
         let next = self.now().0 + 1;
-        for record in records.iter().filter(|it| it.kind.space() == Space::Key) {
+        for record in records.iter().filter(|it| it.kind.is_of_key()) {
             self.0.changed[place_of(&record.id)].store(next, Ordering::Release);
         }
     }

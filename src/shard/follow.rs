@@ -3,7 +3,7 @@
 use super::error::ShardError;
 use super::feed::{Feed, Hold, Standing};
 use super::reader::{Found, Records};
-use crate::codec::{FLAG_EXPIRED, FLAG_MERGED, FLAG_MOVED, Kind, Role, SEGMENT_HEADER_SIZE, Space};
+use crate::codec::{FLAG_EXPIRED, FLAG_MERGED, FLAG_MOVED, Kind, Role, SEGMENT_HEADER_SIZE};
 use crate::index::{Place, Row};
 use crate::log::{
     Frame, FrameScanner, LogError, Payloads, Position, ScannedRecord, Segment, SegmentMap,
@@ -173,7 +173,7 @@ impl Follower {
     ) -> Result<()> {
         for scanned in frame.records {
             let record = &scanned.record;
-            if record.kind.space() != Space::Key || record.flags & FLAG_MOVED != 0 {
+            if !record.kind.is_of_key() || record.flags & FLAG_MOVED != 0 {
                 continue;
             }
             // Named before the merge, or while nothing else has happened since.
@@ -216,7 +216,7 @@ impl Follower {
         };
         Ok(Change {
             version: record.version,
-            key: Key::new(&record.id)?,
+            key: Key::of_id(record.namespace, &record.id)?,
             what,
         })
     }

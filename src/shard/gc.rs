@@ -152,7 +152,7 @@ impl ShardStore {
             let membership = frame.header.membership;
             job.knows_transactions |= membership.role != Role::Single;
             for scanned in frame.records {
-                let entity = (scanned.record.kind.space(), scanned.record.id.clone());
+                let entity = scanned.record.entity();
                 let row = self.index.get(entity.0, &entity.1)?;
                 match self.verdict(&scanned, membership, row.as_ref(), job)? {
                     Verdict::Dead => {}

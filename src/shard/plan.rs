@@ -4,9 +4,7 @@
 //! rests on and replication will.
 
 use super::merge::{plan_merge, plan_merge_delete};
-use crate::codec::{
-    FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, Space, TombstoneNote, encode_blob_ref,
-};
+use crate::codec::{FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
     BlobRef, Command, Condition, Digest, Existing, Key, PutBody, Replaced, Reply, SealedValue,
@@ -101,7 +99,7 @@ impl Plan {
 
     /// The same plan; what it says of a key says this of itself too.
     pub(super) fn flagged(mut self, flag: u16) -> Self {
-        let of_keys = |record: &&mut Record| record.kind.space() == Space::Key;
+        let of_keys = |record: &&mut Record| record.kind.is_of_key();
         for record in self.records.iter_mut().filter(of_keys) {
             record.flags |= flag;
         }
@@ -272,7 +270,9 @@ pub(super) fn write_key(
     let mut stored = true;
     let digest = put.body.digest();
     let mut own = match put.body {
-        PutBody::Small(value) => Record::of_value(Kind::Value, put.key.to_bytes(), value),
+        PutBody::Small(value) => {
+            Record::of_value(Kind::Value, put.key.id().clone(), value).in_namespace_of(&put.key)
+        }
         PutBody::Home { blob, info, value } => {
             let new = unless_there(current, blob.digest, value, context)?;
             stored = new.is_some();
@@ -310,10 +310,11 @@ fn blob_records(blob: BlobRef, owner: &Key, new: Option<SealedValue>) -> Vec<Rec
     let mut records = Vec::with_capacity(4);
     if let Some(value) = new {
         let id = Bytes::copy_from_slice(&blob.digest.0);
-        records.push(Record::of_value(Kind::Blob, id, value));
+        records.push(Record::of_value(Kind::Blob, id, value).in_namespace_of(owner));
     }
     let id = encode_blob_ref(blob);
-    records.push(Record::bookkeeping(Kind::Reference, id, owner.to_bytes()));
+    let reference = Record::bookkeeping(Kind::Reference, id, owner.id().clone());
+    records.push(reference.in_namespace_of(owner));
     records
 }
 
@@ -382,7 +383,7 @@ pub(super) fn write_tombstone(
     before: Option<Known>,
     context: PlanContext,
 ) -> Plan {
-    let mut own = gone(Kind::Tombstone, key.to_bytes(), context);
+    let mut own = gone(Kind::Tombstone, key.id().clone(), context).in_namespace_of(key);
     own.version = version;
     let mut records = vec![own];
     let replaced = drop_replaced(current, &mut records, before, context);
@@ -461,10 +462,8 @@ fn mark(kind: Kind, id: &'static [u8], version: Version) -> Record {
 }
 
 fn link(key: &Key, blob: BlobRef, info: ValueInfo) -> Record {
-    Record {
-        info,
-        ..Record::bookkeeping(Kind::Link, key.to_bytes(), encode_blob_ref(blob))
-    }
+    let record = Record::bookkeeping(Kind::Link, key.id().clone(), encode_blob_ref(blob));
+    Record { info, ..record }.in_namespace_of(key)
 }
 
 fn gone(kind: Kind, id: Bytes, context: PlanContext) -> Record {

@@ -229,7 +229,7 @@ impl ShardReader {
     /// When the index is damaged.
     pub fn look(&self, key: &Key) -> Result<Look, ShardError> {
         let epoch = self.records.epochs.now();
-        let found = self.find(Space::Key, key.as_bytes())?;
+        let found = self.find(key.space(), key.id())?;
         Ok(found.map_or(Look::Absent(epoch), Look::Found))
     }
 
@@ -240,8 +240,8 @@ impl ShardReader {
 
     /// Whether the newest record of a key is still the one that was seen then.
     #[must_use]
-    pub fn is_unchanged(&self, key: &[u8], then: Epoch) -> bool {
-        self.records.epochs.is_unchanged(key, then)
+    pub fn is_unchanged(&self, key: &Key, then: Epoch) -> bool {
+        self.records.epochs.is_unchanged(key.id(), then)
     }
 
     /// The live record of a key.
@@ -249,7 +249,7 @@ impl ShardReader {
     /// # Errors
     /// When the index is damaged.
     pub fn key(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, ShardError> {
-        let found = self.find(Space::Key, key.as_bytes())?;
+        let found = self.find(key.space(), key.id())?;
         Ok(found.filter(|found| found.row.is_live(now)))
     }
 
@@ -258,7 +258,7 @@ impl ShardReader {
     /// # Errors
     /// When the index is damaged.
     pub fn record(&self, key: &Key) -> Result<Option<Found>, ShardError> {
-        self.find(Space::Key, key.as_bytes())
+        self.find(key.space(), key.id())
     }
 
     /// A blob.
@@ -356,7 +356,7 @@ impl ShardReader {
     ///
     /// # Errors
     /// When the index is damaged.
-    pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Bytes>, ShardError> {
+    pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Key>, ShardError> {
         Ok(self.index.due(now, count_max)?)
     }
 
@@ -386,8 +386,7 @@ impl ShardReader {
             .scan(Space::Reference, &[], None)
             .filter_map(|found| match found {
                 Ok((id, row)) if row.kind == Kind::Reference => {
-                    let owner = row.inline.as_deref().and_then(|bytes| Key::new(bytes).ok());
-                    Some(Ok((decode_blob_ref(&id).ok()?, owner?)))
+                    Some(Ok((decode_blob_ref(&id).ok()?, row.owner()?)))
                 }
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),

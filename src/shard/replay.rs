@@ -168,7 +168,7 @@ impl<'a> Replay<'a> {
 
     fn record(&mut self, scanned: &ScannedRecord) -> Result<(), ShardError> {
         let record = &scanned.record;
-        let entity = (record.kind.space(), record.id.clone());
+        let entity = record.entity();
         if record.kind == Kind::SlotLeft {
             self.slot_left(&record.id, record.seq)?;
         }
@@ -200,7 +200,8 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         self.flush()?;
-        for space in [Space::Key, Space::Blob, Space::Reference] {
+        let [keys, named_keys] = Space::KEYS;
+        for space in [keys, named_keys, Space::Blob, Space::Reference] {
             for found in self.index.snapshot().scan(space, &[], None) {
                 let (id, row) = found?;
                 if slot_of_entity(space, &id) == Some(slot) && row.seq < seq {
@@ -231,7 +232,7 @@ impl<'a> Replay<'a> {
         );
         while let Some(frame) = scanner.next_frame()? {
             for scanned in &frame.records {
-                let entity = (scanned.record.kind.space(), scanned.record.id.clone());
+                let entity = scanned.record.entity();
                 self.forget_if_in(entity, id)?;
             }
         }

@@ -7,7 +7,7 @@ use super::{ShardReader, error::ShardError};
 use crate::codec::{Dictionaries, Kind, Space, encode_blob_ref};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
-use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, ShardId, Version};
+use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, NamespaceId, ShardId, Version};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -49,14 +49,16 @@ impl ShardSnapshot {
         self.id
     }
 
-    /// The records of the keys in a range, tombstones too, in byte order or against it.
+    /// The records of a namespace's keys in a range, tombstones too, in byte order or against it.
     pub fn range(
         &self,
+        namespace: NamespaceId,
         range: &KeyRange,
         direction: Direction,
     ) -> impl Iterator<Item = Result<(Bytes, Found), IndexError>> + Send + use<> {
+        let (space, range) = (Space::of_keys(namespace), range.ids_in(namespace));
         let (segments, dictionaries) = (self.segments.clone(), self.dictionaries.clone());
-        let rows = self.index.range(Space::Key, range, direction);
+        let rows = self.index.range(space, &range, direction);
         let seen = self.seen;
         let found = move |row| Found::new(row, seen, segments.clone(), &dictionaries);
         rows.map(move |row| row.map(|(id, row)| (id, found(row))))
@@ -77,7 +79,7 @@ impl ShardSnapshot {
     /// # Errors
     /// When the index is damaged.
     pub fn record(&self, key: &Key) -> Result<Option<Found>, ShardError> {
-        let row = self.index.get(Space::Key, key.as_bytes())?;
+        let row = self.index.get(key.space(), key.id())?;
         Ok(row.map(|row| self.found(row)))
     }
 
@@ -90,9 +92,10 @@ impl ShardSnapshot {
         Ok(row.map_or(Version(0), |row| row.version))
     }
 
-    /// All records of keys, tombstones too, in byte order.
+    /// All records of keys of all namespaces, tombstones too, by namespace and in byte order.
     pub fn records(&self) -> impl Iterator<Item = Result<(Bytes, Found), IndexError>> + Send + '_ {
-        let rows = self.index.scan(Space::Key, &[], None);
+        let spaces = Space::KEYS.into_iter();
+        let rows = spaces.flat_map(|space| self.index.scan(space, &[], None));
         rows.map(|found| found.map(|(id, row)| (id, self.found(row))))
     }
 
@@ -129,11 +132,7 @@ impl ShardSnapshot {
             .scan(Space::Reference, &digest.0, None)
             .filter_map(|found| match found {
                 Ok((id, row)) if row.kind == Kind::Reference => {
-                    let owner = row
-                        .inline
-                        .as_deref()
-                        .and_then(|bytes| Key::new(bytes).ok())?;
-                    Some(Ok((crate::codec::decode_blob_ref(&id).ok()?, owner)))
+                    Some(Ok((crate::codec::decode_blob_ref(&id).ok()?, row.owner()?)))
                 }
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),

@@ -272,7 +272,7 @@ impl ShardStore {
         self.feed.draw(&counter);
         for (command, absent) in commands {
             if let (Command::Put { key, .. }, Some(then)) = (&command, absent)
-                && self.epochs.is_unchanged(key.as_bytes(), then)
+                && self.epochs.is_unchanged(key.id(), then)
             {
                 view.take_as_absent(key);
             }
@@ -308,7 +308,7 @@ impl ShardStore {
         let index = self.index.clone();
         let mut batch = index.batch();
         for (record, placed) in records.iter().zip(&prepared.placed) {
-            let entity = (record.kind.space(), record.id.clone());
+            let entity = record.entity();
             let before = match rows.remove(&entity) {
                 Some(before) => before,
                 None => self.index.get(entity.0, &entity.1)?,

@@ -33,7 +33,7 @@ impl<'a> View<'a> {
     /// Spares the look-up of a key that is known to have no row.
     pub fn take_as_absent(&mut self, key: &Key) {
         self.rows
-            .entry((Space::Key, key.to_bytes()))
+            .entry((key.space(), key.id().clone()))
             .or_insert(None);
     }
 
@@ -47,8 +47,7 @@ impl<'a> View<'a> {
                 expiry: record.expiry,
                 link: link_of(record.kind, &record.payload),
             };
-            self.planned
-                .insert((record.kind.space(), record.id.clone()), known);
+            self.planned.insert(record.entity(), known);
         }
     }
 
@@ -89,7 +88,7 @@ fn link_of(kind: Kind, payload: &[u8]) -> Option<BlobRef> {
 
 impl Current for View<'_> {
     fn key(&mut self, key: &Key) -> Result<Option<Known>, IndexError> {
-        self.known(Space::Key, key.to_bytes())
+        self.known(key.space(), key.id().clone())
     }
 
     fn blob(&mut self, digest: Digest) -> Result<Option<Known>, IndexError> {

@@ -5,7 +5,7 @@
 //! in the old one. Rows of the slot go with it, and a rebuild passes over what it left behind. A
 //! slot that comes back brings newer records.
 
-use crate::codec::{Membership, Record, Role, Space, slot_of};
+use crate::codec::{Membership, Record, Role, Space, slot_of_id};
 use crate::index::{IndexError, Row};
 use crate::model::{Digest, Slot};
 
@@ -23,7 +23,7 @@ pub fn is_void(
     {
         return Ok(true);
     }
-    let Some(slot) = slot_of_entity(record.kind.space(), &record.id) else {
+    let Some(slot) = slot_of_entity(record.space(), &record.id) else {
         return Ok(false);
     };
     let left = get(Space::Slot, &slot.0.to_be_bytes())?;
@@ -43,7 +43,7 @@ pub(super) fn parse_slot(id: &[u8]) -> Option<Slot> {
 /// The slot of a key or a content; nothing else belongs to one.
 pub(super) fn slot_of_entity(space: Space, id: &[u8]) -> Option<Slot> {
     match space {
-        Space::Key => Some(slot_of(id)),
+        Space::Key | Space::NamespacedKey => Some(slot_of_id(space, id)),
         Space::Blob | Space::Reference => {
             let digest = id.get(..Digest::SIZE)?;
             Some(Digest(<[u8; Digest::SIZE]>::try_from(digest).ok()?).slot())

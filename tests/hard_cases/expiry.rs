@@ -49,8 +49,7 @@ fn expire(name: &str) -> Command {
 }
 
 fn due(bench: &Bench, now: Timestamp) -> Vec<Key> {
-    let due = bench.reader().due(now, 100).unwrap();
-    due.iter().map(|key| Key::new(key).unwrap()).collect()
+    bench.reader().due(now, 100).unwrap()
 }
 
 fn after(now: Timestamp, ms: u64) -> Timestamp {
@@ -222,7 +221,7 @@ fn a_crash_at_any_step_of_an_expiry_loses_nothing_and_it_is_done_again() {
 #[test]
 fn a_check_finds_a_row_of_an_expiry_that_is_missing_or_too_many() {
     use shardkeep::index::Expiry;
-    use shardkeep::model::Seq;
+    use shardkeep::model::{NamespaceId, Seq};
     let mut bench = Bench::calm();
     let at = after(bench.clock.now(), 60_000);
     bench.run(put_until("k", b"value", at)).unwrap();
@@ -235,8 +234,13 @@ fn a_check_finds_a_row_of_an_expiry_that_is_missing_or_too_many() {
             batch.commit(state).unwrap();
         });
     };
-    let own = Expiry { at, seq };
-    let stray = Expiry { at, seq: Seq(999) };
+    let namespace = NamespaceId::DEFAULT;
+    let own = Expiry { at, seq, namespace };
+    let stray = Expiry {
+        at,
+        seq: Seq(999),
+        namespace,
+    };
     for (expiry, wrong, right) in [
         (own, None, Some(&b"k"[..])),
         (own, Some(&b"other"[..]), Some(b"k")),

@@ -238,7 +238,7 @@ impl IndexCheck<'_> {
     /// A record that the next start will enter.
     fn wait(&mut self, scanned: &ScannedRecord) {
         let record = &scanned.record;
-        let id = (record.kind.space(), record.id.clone());
+        let id = record.entity();
         let before = self.checked.get(id.0, &id.1).ok().flatten();
         if before.is_some_and(|before| before.seq > record.seq) {
             return;
@@ -257,7 +257,7 @@ impl IndexCheck<'_> {
         }
         *self.totals_of_log.entry(segment).or_default() += scanned.log_size;
         let index = &self.checked.index;
-        let row = match contained(|| index.get(record.kind.space(), &record.id)) {
+        let row = match contained(|| index.get(record.space(), &record.id)) {
             Ok(row) => row,
             Err(error) => return self.contradicts(format!("cannot be read: {error}")),
         };

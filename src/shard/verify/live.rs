@@ -126,7 +126,7 @@ fn check_frame(
         chunk
             .problems
             .extend(check_payload(segment, scanned, reader.dictionaries())?.err());
-        let row = index.get(record.kind.space(), &record.id)?;
+        let row = index.get(record.space(), &record.id)?;
         let known = check_known(segment.path(), scanned, row.as_ref());
         let membership = frame.header.membership;
         if known.is_err() && is_void(record, membership, |space, id| index.get(space, id))? {

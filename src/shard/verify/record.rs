@@ -6,7 +6,7 @@ use crate::codec::{
 };
 use crate::index::{Place, Row};
 use crate::log::{LogError, ScannedRecord, Segment, SegmentMap};
-use crate::model::{Digest, Key, Problem};
+use crate::model::{Digest, Key, NamespaceId, Problem};
 use crate::shard::dictionary::parse_dictionary;
 use bytes::Bytes;
 use std::path::Path;
@@ -53,7 +53,10 @@ fn payload_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -
         }
         Kind::Link => decode_blob_ref(&payload).err().map(|e| e.to_string()),
         Kind::Dictionary => parse_dictionary(&record.id, record.version, payload).err(),
-        Kind::Reference => Key::new(&payload).err().map(|e| e.to_string()),
+        Kind::Reference => {
+            let owner = Key::of_id(record.namespace, &payload);
+            owner.err().map(|e| e.to_string())
+        }
         Kind::Purged | Kind::Horizon | Kind::Counter | Kind::SlotLeft | Kind::Aborted => None,
     }
 }
@@ -108,7 +111,7 @@ pub fn check_row(
         payload_len: decoded.payload_len,
         ..row.place
     };
-    if (decoded.record.kind.space(), &decoded.record.id[..]) == (space, id)
+    if (decoded.record.space(), &decoded.record.id[..]) == (space, id)
         && is_expected(&decoded.record, place, row)
     {
         return Ok(());
@@ -154,8 +157,15 @@ fn is_expected(record: &Record, place: Place, row: &Row) -> bool {
 
 /// A record for a person.
 fn describe(record: &Record) -> String {
-    let entity = entity_name(record.kind.space(), &record.id);
+    let entity = entity_name(record.space(), &record.id);
     format!("{:?} of {entity}, version {}", record.kind, record.version)
+}
+
+fn namespaced_name(id: &[u8]) -> Option<String> {
+    let (number, _) = id.split_first_chunk()?;
+    let namespace = NamespaceId(u32::from_be_bytes(*number));
+    let key = Key::of_id(namespace, id).ok()?;
+    Some(format!("key \"{key}\" of namespace {namespace}"))
 }
 
 /// An entity for a person.
@@ -166,6 +176,7 @@ pub(super) fn entity_name(space: Space, id: &[u8]) -> String {
     };
     let name = match space {
         Space::Key => Key::new(id).ok().map(|key| format!("key \"{key}\"")),
+        Space::NamespacedKey => namespaced_name(id),
         Space::Blob => digest(id).map(|digest| format!("blob {digest}")),
         Space::Reference => digest(id).map(|digest| format!("a reference to blob {digest}")),
         Space::Dictionary => {

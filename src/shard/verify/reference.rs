@@ -3,9 +3,9 @@
 
 use super::StoreVerdict;
 use super::index::{CheckedIndex, inline};
-use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref, slot_of};
+use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref};
 use crate::index::{IndexError, Row};
-use crate::model::{BlobRef, Key, Problem, ShardId};
+use crate::model::{BlobRef, Problem, ShardId};
 use crate::shard::Homes;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -33,13 +33,18 @@ pub(super) fn check(verdict: &mut StoreVerdict, homes: &Homes) {
     let mut problems = Vec::new();
     let mut stale = 0;
     for index in store.shards.values() {
-        let links = index.for_each(Space::Key, |id, row| {
-            problems.extend(store.link_fault(index, id, row));
+        let [links, named_links] = Space::KEYS.map(|space| {
+            index.for_each(space, |id, row| {
+                problems.extend(store.link_fault(index, (space, id), row));
+            })
         });
         let references = index.for_each(Space::Reference, |id, row| {
             stale += u64::from(store.is_stale(id, row));
         });
-        for error in [links, references].into_iter().filter_map(Result::err) {
+        for error in [links, named_links, references]
+            .into_iter()
+            .filter_map(Result::err)
+        {
             let what = format!("cannot be read to its end: {error}");
             problems.push(Problem::of_index(index.path(), None, what));
         }
@@ -51,13 +56,18 @@ pub(super) fn check(verdict: &mut StoreVerdict, homes: &Homes) {
 }
 
 impl Store<'_> {
-    fn link_fault(&self, index: &CheckedIndex, id: &Bytes, row: &Row) -> Option<Problem> {
+    fn link_fault(
+        &self,
+        index: &CheckedIndex,
+        (space, id): (Space, &Bytes),
+        row: &Row,
+    ) -> Option<Problem> {
         let blob = decode_blob_ref(inline(row, Kind::Link)?).ok()?;
         let lacks = match self.lacks(blob) {
             Ok(lacks) => lacks?,
             Err(error) => format!("whose home cannot be read: {error}"),
         };
-        let key = super::record::entity_name(Space::Key, id);
+        let key = super::record::entity_name(space, id);
         Some(Problem {
             file: index.path().to_owned(),
             offset: None,
@@ -89,15 +99,14 @@ impl Store<'_> {
 
     /// Whether a reference's owner no longer names it.
     fn is_stale(&self, id: &Bytes, row: &Row) -> bool {
-        let Some(owner) = inline(row, Kind::Reference).and_then(|bytes| Key::new(bytes).ok())
-        else {
+        let Some(owner) = row.owner() else {
             return false;
         };
-        let home = self.homes.shard_of(slot_of(owner.as_bytes()));
+        let home = self.homes.shard_of(owner.slot());
         let link = self
             .shards
             .get(&home)
-            .and_then(|index| index.get(Space::Key, &owner.to_bytes()).ok()?);
+            .and_then(|index| index.get(owner.space(), owner.id()).ok()?);
         link.as_ref().and_then(|row| inline(row, Kind::Link)) != Some(id)
     }
 }
