@@ -9,8 +9,8 @@ use shardkeep::backup::{
 };
 use shardkeep::codec::encode_attributes;
 use shardkeep::model::{
-    Attributes, Codec, Digest, Error, ErrorKind, Key, SealedValue, StoreId, Timestamp, ValueInfo,
-    ValueType, Version,
+    Attributes, Codec, Digest, Error, ErrorKind, Key, Namespace, NamespaceId, NamespaceOptions,
+    SealedValue, StoreId, Timestamp, ValueInfo, ValueType, Version,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,8 +56,40 @@ fn said() -> Bytes {
     encode_attributes(&Attributes::new(ValueType::Json, metadata).unwrap())
 }
 
+/// A namespace, and what is in it.
+fn namespaced() -> Vec<Entry> {
+    let id = NamespaceId(0x01_02_03);
+    let orders = Namespace {
+        id,
+        uid: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        name: "orders".to_owned(),
+        options: NamespaceOptions {
+            by_content: false,
+            overwrite: true,
+            default_ttl_ms: Some(77),
+            value_size_max: Some(1 << 20),
+            compress: true,
+            dedup: false,
+        },
+        created_at: Timestamp(1_700_000_000_000),
+        dropped: false,
+        version: Version(9),
+    };
+    let key = Key::in_namespace(id, b"small").unwrap();
+    vec![
+        Entry::Namespace(orders),
+        Entry::Value {
+            key,
+            version: Version(14),
+            expiry: None,
+            attributes: Bytes::new(),
+            value: sealed(b"in orders", false),
+        },
+    ]
+}
+
 fn one_of_each() -> Vec<Entry> {
-    with_attributes(&said())
+    [with_attributes(&said()), namespaced()].concat()
 }
 
 fn with_attributes(attributes: &Bytes) -> Vec<Entry> {
@@ -135,7 +167,7 @@ impl Scratch {
 
 #[test]
 fn an_archive_is_what_its_format_document_draws() {
-    let golden = include_str!("data/archive-v2.hex");
+    let golden = include_str!("data/archive-v3.hex");
     let bytes = encode(header(), &one_of_each());
     assert_eq!(to_hex(&bytes), golden.trim_end());
 
@@ -164,17 +196,23 @@ fn to_hex(bytes: &[u8]) -> String {
     lines.join("\n")
 }
 
-/// Version 1 knew of no attributes, and is read for ever.
-#[test]
-fn an_archive_of_version_1_is_read() {
-    let golden = include_str!("data/archive-v1.hex");
+/// The entries of a golden archive of an earlier version.
+fn read_golden(golden: &str, format: u32) -> Vec<Entry> {
     let digits: Vec<u8> = golden.bytes().filter(u8::is_ascii_hexdigit).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
-    assert_eq!(bytes[8..12], 1_u32.to_le_bytes());
+    assert_eq!(bytes[8..12], format.to_le_bytes());
     let scratch = Scratch::new();
-    let (entries, _) = verified(&scratch.file("old", &bytes)).unwrap();
-    assert_eq!(entries, with_attributes(&Bytes::new()));
+    verified(&scratch.file("old", &bytes)).unwrap().0
+}
+
+/// Version 1 knew of no attributes, version 2 of no namespaces; both are read for ever.
+#[test]
+fn archives_of_earlier_versions_are_read() {
+    let first = read_golden(include_str!("data/archive-v1.hex"), 1);
+    assert_eq!(first, with_attributes(&Bytes::new()));
+    let second = read_golden(include_str!("data/archive-v2.hex"), 2);
+    assert_eq!(second, with_attributes(&said()));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 
 const SEGMENT_V1: &str = include_str!("data/segment-v1.hex");
 const SEGMENT_V2: &str = include_str!("data/segment-v2.hex");
+const SEGMENT_V3: &str = include_str!("data/segment-v3.hex");
 /// A dictionary that zstd's own tool has trained, with the name 40000.
 const DICTIONARY: &str = include_str!("data/dictionary.hex");
 const SALT: u64 = 0x5a17_5a17_5a17_5a17;
@@ -146,6 +147,57 @@ fn groups_of_version_2() -> Vec<Vec<Record>> {
     (dictionary.seq, dictionary.version) = (Seq(100), Version(190));
     (value.seq, value.version) = (Seq(101), Version(200));
     vec![vec![dictionary, value]]
+}
+
+fn orders() -> Namespace {
+    Namespace {
+        id: NamespaceId(0x0001_0203),
+        uid: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        name: "orders".to_owned(),
+        options: NamespaceOptions {
+            by_content: false,
+            overwrite: true,
+            default_ttl_ms: Some(3_600_000),
+            value_size_max: Some(1 << 20),
+            compress: true,
+            dedup: false,
+        },
+        created_at: Timestamp(1_700_000_000_000),
+        dropped: false,
+        version: Version(200),
+    }
+}
+
+/// What format version 3 brought: namespaces, and keys in them.
+fn groups_of_version_3() -> Vec<Vec<Record>> {
+    let orders = orders();
+    let key = Key::in_namespace(orders.id, b"a key").unwrap();
+    let value = SealedValue {
+        info: ValueInfo {
+            raw_len: 5,
+            sum64: codec::sum64_of(b"value"),
+        },
+        digest: None,
+        codec: Codec::Raw,
+        payload_sum: codec::payload_sum(b"value"),
+        payload: Bytes::from_static(b"value"),
+    };
+    let note = TombstoneNote {
+        at: Timestamp(1_700_000_000_000),
+    };
+    let id = key.id().clone();
+    let mut records = vec![
+        codec::namespace_record(&orders),
+        Record::of_value(Kind::Value, id.clone(), value).in_namespace_of(&key),
+        Record::bookkeeping(Kind::Reference, encode_blob_ref(reference()), id.clone())
+            .in_namespace_of(&key),
+        Record::bookkeeping(Kind::Tombstone, id, note.encode()).in_namespace_of(&key),
+    ];
+    for (number, record) in records.iter_mut().enumerate() {
+        record.seq = Seq(100 + number as u64);
+        record.version = Version(200 + number as u64);
+    }
+    vec![records]
 }
 
 fn segment_header(format: u32) -> SegmentHeader {
@@ -296,6 +348,22 @@ fn a_segment_of_format_version_2_is_read() {
     let (payload, raw_len) = (value.payload.clone(), value.info.raw_len);
     assert!(open_sealed(value.codec, payload.clone(), raw_len).is_err());
     assert_eq!(known.open(value.codec, payload, raw_len).unwrap(), ORDER);
+}
+
+#[test]
+fn a_segment_is_written_as_format_version_3_says() {
+    let written = to_hex(&segment(3, &groups_of_version_3()));
+    assert_eq!(written, without_comments(SEGMENT_V3));
+}
+
+#[test]
+fn a_segment_of_format_version_3_is_read() {
+    let read = read(SEGMENT_V3, 3);
+    assert_eq!(read, groups_of_version_3());
+    let record = &read[0][0];
+    let id = codec::parse_namespace_id(&record.id).unwrap();
+    let namespace = codec::decode_namespace(id, record.version, &record.payload);
+    assert_eq!(namespace.unwrap(), orders());
 }
 
 #[test]

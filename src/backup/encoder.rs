@@ -77,6 +77,7 @@ impl<W: Write> ArchiveEncoder<W> {
         let front_size = scratch.len() - FRAME_HEAD_SIZE;
         let head = FrameHead {
             kind: entry.kind(),
+            namespace: entry.namespace(),
             length: body_length(front_size, payload.len())?,
             position: self.position,
         }
@@ -135,7 +136,9 @@ impl<W: Write> ArchiveEncoder<W> {
                 what: match entry {
                     Entry::Value { key, .. } => format!("key \"{key}\""),
                     Entry::Blob { digest, .. } => format!("blob {digest}"),
-                    Entry::Reference { .. } | Entry::Tombstone { .. } => String::new(),
+                    Entry::Reference { .. } | Entry::Tombstone { .. } | Entry::Namespace(_) => {
+                        String::new()
+                    }
                 },
             }),
             _ => Ok(()),
@@ -161,7 +164,9 @@ impl<W: Write> ArchiveEncoder<W> {
 
 impl Counts {
     pub(super) fn add(&mut self, kind: FrameKind, payload_size: u64) {
+        let mut uncounted = 0;
         let count = match kind {
+            FrameKind::Namespace => &mut uncounted,
             FrameKind::Blob => &mut self.blobs,
             FrameKind::Value => &mut self.values,
             FrameKind::Reference => &mut self.references,

@@ -4,7 +4,11 @@
 //! parts before the payload are small, so a reader can check a value of 1 GiB without holding it.
 
 use super::frame::{FrameKind, take, take_u16, take_u64};
-use crate::model::{Codec, Digest, KEY_SIZE_MAX, Key, SealedValue, Timestamp, ValueInfo, Version};
+use crate::codec::{decode_namespace, encode_namespace};
+use crate::model::{
+    Codec, Digest, KEY_SIZE_MAX, Key, Namespace, NamespaceId, SealedValue, Timestamp, ValueInfo,
+    Version, check_namespace_name,
+};
 use bytes::Bytes;
 
 /// One entry of an archive.
@@ -52,6 +56,8 @@ pub enum Entry {
         /// The version that the delete took.
         version: Version,
     },
+    /// A namespace, before any key in it. Its number is that of the store that was backed up.
+    Namespace(Namespace),
 }
 
 const BLOB_CODEC_AT: usize = Digest::SIZE;
@@ -80,6 +86,10 @@ const REFERENCE_SIZE: usize = REFERENCE_ATTRIBUTES_AT + 2;
 
 const TOMBSTONE_SIZE: usize = 8;
 
+const NAMESPACE_VERSION_SIZE: usize = 8;
+/// Far above what any has.
+const NAMESPACE_SIZE_MAX: u64 = 4096;
+
 const HAS_EXPIRY: u8 = 1;
 const HAS_DIGEST: u8 = 2;
 
@@ -88,7 +98,8 @@ impl Entry {
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         match self {
-            Self::Blob { .. } => None,
+            // The whole catalogue stands in every archive, whatever its range.
+            Self::Blob { .. } | Self::Namespace(_) => None,
             Self::Value { version, .. }
             | Self::Reference { version, .. }
             | Self::Tombstone { version, .. } => Some(*version),
@@ -101,6 +112,18 @@ impl Entry {
             Self::Value { .. } => FrameKind::Value,
             Self::Reference { .. } => FrameKind::Reference,
             Self::Tombstone { .. } => FrameKind::Tombstone,
+            Self::Namespace(_) => FrameKind::Namespace,
+        }
+    }
+
+    /// The namespace of its key, or the one that it describes.
+    pub(super) fn namespace(&self) -> NamespaceId {
+        match self {
+            Self::Blob { .. } => NamespaceId::DEFAULT,
+            Self::Value { key, .. } | Self::Reference { key, .. } | Self::Tombstone { key, .. } => {
+                key.namespace()
+            }
+            Self::Namespace(namespace) => namespace.id,
         }
     }
 
@@ -108,7 +131,7 @@ impl Entry {
     pub(super) fn value(&self) -> Option<&SealedValue> {
         match self {
             Self::Blob { value, .. } | Self::Value { value, .. } => Some(value),
-            Self::Reference { .. } | Self::Tombstone { .. } => None,
+            Self::Reference { .. } | Self::Tombstone { .. } | Self::Namespace(_) => None,
         }
     }
 
@@ -167,23 +190,29 @@ impl Entry {
                 out.extend_from_slice(&version.0.to_le_bytes());
                 out.extend_from_slice(key.as_bytes());
             }
+            Self::Namespace(namespace) => {
+                out.extend_from_slice(&namespace.version.0.to_le_bytes());
+                out.extend_from_slice(&encode_namespace(namespace));
+            }
         }
     }
 
     /// The entry of a front and a payload, as [`FrameKind::front_size`] divided them.
     pub(super) fn decode(
-        kind: FrameKind,
+        (kind, namespace): (FrameKind, NamespaceId),
         front: &[u8],
         payload: Bytes,
     ) -> Result<Self, &'static str> {
         match kind {
+            FrameKind::Blob if namespace != NamespaceId::DEFAULT => Err("a blob of a namespace"),
             FrameKind::Blob => decode_blob(front, payload),
-            FrameKind::Value => decode_value(front, payload),
-            FrameKind::Reference => decode_reference(front),
+            FrameKind::Value => decode_value(namespace, front, payload),
+            FrameKind::Reference => decode_reference(namespace, front),
             FrameKind::Tombstone => Ok(Self::Tombstone {
                 version: Version(take_u64(front, VERSION_AT)),
-                key: decode_key(&front[TOMBSTONE_SIZE..])?,
+                key: decode_key(namespace, &front[TOMBSTONE_SIZE..])?,
             }),
+            FrameKind::Namespace => decode_described(namespace, front),
         }
     }
 }
@@ -196,6 +225,7 @@ impl FrameKind {
             Self::Value => VALUE_SIZE,
             Self::Reference => REFERENCE_SIZE,
             Self::Tombstone => TOMBSTONE_SIZE,
+            Self::Namespace => NAMESPACE_VERSION_SIZE,
         }
     }
 
@@ -219,7 +249,10 @@ impl FrameKind {
             Self::Tombstone if rest > KEY_SIZE_MAX as u64 => {
                 return Err("a key is longer than keys can be");
             }
-            Self::Reference | Self::Tombstone => rest,
+            Self::Namespace if rest > NAMESPACE_SIZE_MAX => {
+                return Err("a namespace is longer than one can be");
+            }
+            Self::Reference | Self::Tombstone | Self::Namespace => rest,
         };
         if more > rest {
             return Err("a key is longer than its frame");
@@ -241,7 +274,11 @@ fn decode_blob(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
     Ok(Entry::Blob { digest, value })
 }
 
-fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
+fn decode_value(
+    namespace: NamespaceId,
+    front: &[u8],
+    payload: Bytes,
+) -> Result<Entry, &'static str> {
     check_zero(&front[VALUE_ZERO_AT..VALUE_SIZE])?;
     let flags = front[VALUE_FLAGS_AT];
     check_zero(&[flags & !(HAS_EXPIRY | HAS_DIGEST)])?;
@@ -255,7 +292,7 @@ fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
     };
     let (key, attributes) = divide(rest, take_u16(front, VALUE_ATTRIBUTES_AT))?;
     Ok(Entry::Value {
-        key: decode_key(key)?,
+        key: decode_key(namespace, key)?,
         attributes,
         version: Version(take_u64(front, VERSION_AT)),
         expiry: decode_expiry(front, flags)?,
@@ -269,14 +306,14 @@ fn decode_value(front: &[u8], payload: Bytes) -> Result<Entry, &'static str> {
     })
 }
 
-fn decode_reference(front: &[u8]) -> Result<Entry, &'static str> {
+fn decode_reference(namespace: NamespaceId, front: &[u8]) -> Result<Entry, &'static str> {
     check_zero(&front[REFERENCE_ZERO_AT..REFERENCE_ATTRIBUTES_AT])?;
     let flags = front[REFERENCE_FLAGS_AT];
     check_zero(&[flags & !HAS_EXPIRY])?;
     let attributes_len = take_u16(front, REFERENCE_ATTRIBUTES_AT);
     let (key, attributes) = divide(&front[REFERENCE_SIZE..], attributes_len)?;
     Ok(Entry::Reference {
-        key: decode_key(key)?,
+        key: decode_key(namespace, key)?,
         attributes,
         version: Version(take_u64(front, VERSION_AT)),
         expiry: decode_expiry(front, flags)?,
@@ -298,8 +335,19 @@ fn push_len(out: &mut Vec<u8>, attributes: &Bytes) {
     out.extend_from_slice(&len.to_le_bytes());
 }
 
-fn decode_key(bytes: &[u8]) -> Result<Key, &'static str> {
-    Key::new(bytes).map_err(|_| "a key is empty, or longer than keys can be")
+fn decode_described(id: NamespaceId, front: &[u8]) -> Result<Entry, &'static str> {
+    let version = Version(take_u64(front, 0));
+    let described = decode_namespace(id, version, &front[NAMESPACE_VERSION_SIZE..]);
+    let described = described.map_err(|_| "a namespace that cannot be read")?;
+    let is_sound = id != NamespaceId::DEFAULT && check_namespace_name(&described.name).is_ok();
+    match is_sound {
+        true => Ok(Entry::Namespace(described)),
+        false => Err("a namespace that cannot be"),
+    }
+}
+
+fn decode_key(namespace: NamespaceId, bytes: &[u8]) -> Result<Key, &'static str> {
+    Key::in_namespace(namespace, bytes).map_err(|_| "a key is empty, or longer than keys can be")
 }
 
 fn decode_info(front: &[u8], at: usize) -> ValueInfo {

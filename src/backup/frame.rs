@@ -3,11 +3,12 @@
 //! The position makes a frame that was moved or repeated show; the salt, drawn for every file, makes
 //! a value that looks like a frame, or a frame of another file, fail its checksum.
 
+use crate::model::NamespaceId;
 use xxhash_rust::xxh3::Xxh3;
 
 const KIND_AT: usize = 0;
-const ZERO_AT: usize = KIND_AT + 1;
-const LENGTH_AT: usize = ZERO_AT + 3;
+const NAMESPACE_AT: usize = KIND_AT + 1;
+const LENGTH_AT: usize = NAMESPACE_AT + 3;
 const POSITION_AT: usize = LENGTH_AT + 4;
 /// Where the checksum stands: it covers what is before it, and the body.
 pub(super) const SUM_AT: usize = POSITION_AT + 8;
@@ -23,13 +24,19 @@ pub(super) enum FrameKind {
     Value = 2,
     Reference = 3,
     Tombstone = 4,
+    Namespace = 5,
 }
 
 impl FrameKind {
     fn decode(byte: u8) -> Option<Self> {
-        [Self::Blob, Self::Value, Self::Reference, Self::Tombstone]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        let all = [
+            Self::Blob,
+            Self::Value,
+            Self::Reference,
+            Self::Tombstone,
+            Self::Namespace,
+        ];
+        all.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -37,6 +44,8 @@ impl FrameKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub kind: FrameKind,
+    /// The namespace of its key, or the one that it describes; below 2^24.
+    pub namespace: NamespaceId,
     /// Bytes of the body.
     pub length: u32,
     /// Offset of the frame in its file.
@@ -48,6 +57,7 @@ impl FrameHead {
     pub fn encode(&self) -> [u8; FRAME_HEAD_SIZE] {
         let mut bytes = [0; FRAME_HEAD_SIZE];
         bytes[KIND_AT] = self.kind as u8;
+        bytes[NAMESPACE_AT..LENGTH_AT].copy_from_slice(&self.namespace.0.to_le_bytes()[..3]);
         bytes[LENGTH_AT..POSITION_AT].copy_from_slice(&self.length.to_le_bytes());
         bytes[POSITION_AT..SUM_AT].copy_from_slice(&self.position.to_le_bytes());
         bytes
@@ -55,11 +65,10 @@ impl FrameHead {
 
     /// The head and the checksum beside it.
     pub fn decode(bytes: &[u8; FRAME_HEAD_SIZE]) -> Result<(Self, u64), &'static str> {
-        if bytes[ZERO_AT..LENGTH_AT] != [0; 3] {
-            return Err("unknown flags in a frame");
-        }
+        let [a, b, c] = take(bytes, NAMESPACE_AT);
         let head = Self {
             kind: FrameKind::decode(bytes[KIND_AT]).ok_or("a frame of an unknown kind")?,
+            namespace: NamespaceId(u32::from_le_bytes([a, b, c, 0])),
             length: take_u32(bytes, LENGTH_AT),
             position: take_u64(bytes, POSITION_AT),
         };

@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         if sum.digest() != stored_sum {
             return Err(at("a frame's checksum does not match"));
         }
-        let entry = Entry::decode(head.kind, &front, payload).map_err(at)?;
+        let entry = Entry::decode((head.kind, head.namespace), &front, payload).map_err(at)?;
         self.check(&entry, payload_sum).map_err(at)?;
         self.counts.add(head.kind, payload_size);
         Ok(Some(entry))

@@ -10,6 +10,7 @@ mod checksum;
 mod cursor;
 mod dictionary;
 mod frame;
+mod namespace;
 mod record;
 mod seal;
 mod segment_header;
@@ -22,6 +23,7 @@ pub use dictionary::{
     DICTIONARY_SIZE_MAX, Dictionaries, Dictionary, DictionaryEncoder, DictionaryId,
 };
 pub use frame::{FRAME_HEADER_SIZE, FrameHeader, Membership, Role};
+pub use namespace::{decode_namespace, encode_namespace, namespace_record, parse_namespace_id};
 pub use record::{
     FLAG_CONTENT, FLAG_EXPIRED, FLAG_MERGED, FLAG_MOVED, Kind, RECORD_HEADER_SIZE, Record,
     RecordHeader, Space, TombstoneNote, decode_blob_ref, encode_blob_ref,

@@ -41,11 +41,13 @@ pub enum Space {
     Transaction,
     /// A zstd dictionary: its id, 4 bytes, big-endian.
     Dictionary,
+    /// A namespace: its number, 4 bytes, big-endian.
+    Namespace,
 }
 
 impl Space {
     /// All of them, in the order in which they are walked.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Key,
         Self::NamespacedKey,
         Self::Blob,
@@ -55,6 +57,7 @@ impl Space {
         Self::Slot,
         Self::Transaction,
         Self::Dictionary,
+        Self::Namespace,
     ];
 
     /// Those whose ids name keys.
@@ -82,12 +85,12 @@ impl Space {
             Self::Slot => b'h',
             Self::Transaction => b't',
             Self::Dictionary => b'd',
+            Self::Namespace => b'g',
         }
     }
 }
 
-/// What a record says of its entity. Numbers 13 to 15 are kept for namespaces, chunk lists and
-/// expiries.
+/// What a record says of its entity. Numbers 14 and 15 are kept for chunk lists and expiries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A key holds the payload.
@@ -114,12 +117,14 @@ pub enum Kind {
     SlotLeft,
     /// A transaction was given up: what its prepare says never came to be.
     Aborted,
+    /// A namespace: that it is there, its rules, or that it was dropped.
+    Namespace,
     /// A zstd dictionary, for as long as the log is there.
     Dictionary = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Value,
         Self::Link,
         Self::Tombstone,
@@ -132,6 +137,7 @@ impl Kind {
         Self::Counter,
         Self::SlotLeft,
         Self::Aborted,
+        Self::Namespace,
         Self::Dictionary,
     ];
 
@@ -166,6 +172,7 @@ impl Kind {
             Self::Horizon | Self::Counter => Space::Mark,
             Self::SlotLeft => Space::Slot,
             Self::Aborted => Space::Transaction,
+            Self::Namespace => Space::Namespace,
             Self::Dictionary => Space::Dictionary,
         }
     }
@@ -564,7 +571,7 @@ mod tests {
         }
         assert!(Kind::parse(0).is_err());
         assert!(
-            (13..=15)
+            (14..=15)
                 .chain(17..=255)
                 .all(|byte| Kind::parse(byte).is_err())
         );

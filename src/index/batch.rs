@@ -1,9 +1,9 @@
 //! Changes that the index takes over all at once.
 
-use super::database::{STATE_ROW, USAGE_PREFIX, row_key};
-use super::{Index, IndexError, IndexState, Row, SegmentUsage};
+use super::database::{COUNTS_PREFIX, STATE_ROW, USAGE_PREFIX, row_key};
+use super::{Index, IndexError, IndexState, Row, SegmentUsage, Totals};
 use crate::codec::Space;
-use crate::model::SegmentId;
+use crate::model::{NamespaceId, SegmentId};
 
 /// A batch. Readers without a snapshot see its rows in the order they were put, so what is pointed
 /// to is put before what points to it.
@@ -37,6 +37,15 @@ impl<'a> IndexBatch<'a> {
         key.extend_from_slice(&segment.0.to_be_bytes());
         match usage {
             Some(usage) => self.batch.insert(&self.index.rows, key, usage.encode()),
+            None => self.batch.remove(&self.index.rows, key),
+        }
+    }
+
+    /// Puts what a namespace holds; `None` for nothing.
+    pub fn put_counts(&mut self, namespace: NamespaceId, counts: Option<Totals>) {
+        let key = [&[COUNTS_PREFIX], &namespace.0.to_be_bytes()[..]].concat();
+        match counts {
+            Some(counts) => self.batch.insert(&self.index.rows, key, counts.encode()),
             None => self.batch.remove(&self.index.rows, key),
         }
     }

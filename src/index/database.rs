@@ -1,9 +1,9 @@
 //! The fjall database behind the index.
 
 use super::room::JournalRoom;
-use super::{IndexBatch, IndexState, Row, SegmentUsage};
-use crate::codec::{FormatError, Space};
-use crate::model::{Direction, KeyRange, SegmentId, system_remedy};
+use super::{IndexBatch, IndexState, Row, SegmentUsage, Totals};
+use crate::codec::{FormatError, Space, parse_namespace_id};
+use crate::model::{Direction, KeyRange, NamespaceId, SegmentId, system_remedy};
 use bytes::Bytes;
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub(super) const STATE_ROW: &[u8] = b"z";
 /// Rows of [`SegmentUsage`]; the segment's id follows, big-endian.
 pub(super) const USAGE_PREFIX: u8 = b's';
+/// Rows of what namespaces hold; the number follows, 4 bytes, big-endian.
+pub(super) const COUNTS_PREFIX: u8 = b'c';
 /// What `st_blocks` counts in, whatever the filesystem's own blocks are.
 const STAT_BLOCK_SIZE: u64 = 512;
 /// fjall's own floor.
@@ -205,6 +207,20 @@ impl Index {
             );
         }
         Ok(usage)
+    }
+
+    /// What each namespace holds that holds anything, the default one aside.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn counts(&self) -> Result<BTreeMap<NamespaceId, Totals>, IndexError> {
+        let mut counts = BTreeMap::new();
+        for guard in self.database.snapshot().prefix(&self.rows, [COUNTS_PREFIX]) {
+            let (key, value) = guard.into_inner()?;
+            let id = parse_namespace_id(&key[1..])?;
+            counts.insert(id, Totals::decode(&value)?);
+        }
+        Ok(counts)
     }
 
     /// A batch of changes.

@@ -26,6 +26,70 @@ pub struct Totals {
     pub references: u64,
 }
 
+impl Totals {
+    /// Numbers of it.
+    const FIELDS: usize = 6;
+
+    /// What is left of it without another, in each number.
+    #[must_use]
+    pub fn without(self, other: &Self) -> Self {
+        Self {
+            keys: self.keys.saturating_sub(other.keys),
+            logical_bytes: self.logical_bytes.saturating_sub(other.logical_bytes),
+            unique_bytes: self.unique_bytes.saturating_sub(other.unique_bytes),
+            stored_bytes: self.stored_bytes.saturating_sub(other.stored_bytes),
+            blobs: self.blobs.saturating_sub(other.blobs),
+            references: self.references.saturating_sub(other.references),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            keys: self.keys + other.keys,
+            logical_bytes: self.logical_bytes + other.logical_bytes,
+            unique_bytes: self.unique_bytes + other.unique_bytes,
+            stored_bytes: self.stored_bytes + other.stored_bytes,
+            blobs: self.blobs + other.blobs,
+            references: self.references + other.references,
+        }
+    }
+
+    fn fields(&self) -> [u64; Self::FIELDS] {
+        [
+            self.keys,
+            self.logical_bytes,
+            self.unique_bytes,
+            self.stored_bytes,
+            self.blobs,
+            self.references,
+        ]
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            keys: cursor.u64()?,
+            logical_bytes: cursor.u64()?,
+            unique_bytes: cursor.u64()?,
+            stored_bytes: cursor.u64()?,
+            blobs: cursor.u64()?,
+            references: cursor.u64()?,
+        })
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        self.fields()
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::read(&mut Cursor::new(bytes))
+    }
+}
+
 /// How far the index is, stored with every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexState {
@@ -63,7 +127,7 @@ impl IndexState {
         self.applied == Position::default()
     }
 
-    fn fields(&self) -> [u64; FIELDS] {
+    fn positions(&self) -> [u64; FIELDS - Totals::FIELDS] {
         [
             self.applied.segment.0,
             self.applied.offset,
@@ -72,17 +136,12 @@ impl IndexState {
             self.counter.0,
             self.last_seq.0,
             self.now.0,
-            self.totals.keys,
-            self.totals.logical_bytes,
-            self.totals.unique_bytes,
-            self.totals.stored_bytes,
-            self.totals.blobs,
-            self.totals.references,
         ]
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let fields = self.fields().into_iter().chain([LAYOUT]);
+        let fields = self.positions().into_iter().chain(self.totals.fields());
+        let fields = fields.chain([LAYOUT]);
         fields.flat_map(u64::to_le_bytes).collect()
     }
 
@@ -108,14 +167,7 @@ impl IndexState {
             counter: Version(cursor.u64()?),
             last_seq: Seq(cursor.u64()?),
             now: Timestamp(cursor.u64()?),
-            totals: Totals {
-                keys: cursor.u64()?,
-                logical_bytes: cursor.u64()?,
-                unique_bytes: cursor.u64()?,
-                stored_bytes: cursor.u64()?,
-                blobs: cursor.u64()?,
-                references: cursor.u64()?,
-            },
+            totals: Totals::read(&mut cursor)?,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! What a shard can be told to do, and what it answers. A shard is reached by these values only.
 
-use super::{BlobRef, Condition, Digest, Key, SealedValue, Timestamp, ValueInfo, Version};
+use super::{
+    BlobRef, Condition, Digest, Key, Namespace, SealedValue, Timestamp, ValueInfo, Version,
+};
 use bytes::Bytes;
 
 /// What a put does when the key has a record already.
@@ -125,6 +127,17 @@ pub enum Command {
         /// What the client said of the value, encoded.
         attributes: Bytes,
     },
+    /// Removes a key whose namespace was dropped. It takes no version: for all who look, the key went
+    /// with its namespace.
+    Clear {
+        /// The key; it belongs to this shard.
+        key: Key,
+    },
+    /// Makes a namespace, changes its rules, or drops it.
+    SetNamespace {
+        /// What it is from now on; a version of 0 is drawn, any other is a backup's.
+        namespace: Namespace,
+    },
     /// Logs that tombstones up to this version may go.
     PurgeTombstones {
         /// The highest version whose tombstone may go.
@@ -178,11 +191,13 @@ impl Command {
             ),
             Self::Delete { key, .. }
             | Self::Expire { key }
+            | Self::Clear { key }
             | Self::Merge {
                 key, body: None, ..
             } => (key.id().len(), 0),
             Self::DropReference { .. }
             | Self::ReclaimBlob { .. }
+            | Self::SetNamespace { .. }
             | Self::PurgeTombstones { .. }
             | Self::Mark { .. } => (0, 0),
         }
@@ -196,6 +211,8 @@ impl Command {
             Self::Merge { body, .. } => body.is_none(),
             Self::Delete { .. }
             | Self::Expire { .. }
+            | Self::Clear { .. }
+            | Self::SetNamespace { .. }
             | Self::DropReference { .. }
             | Self::ReclaimBlob { .. }
             | Self::PurgeTombstones { .. }
@@ -256,6 +273,11 @@ pub enum Reply {
     },
     /// The command came without bytes, and the blob is not (any more) there: send it with them.
     BlobMissing,
+    /// A namespace is what the command said.
+    NamespaceSet {
+        /// The version that it took.
+        version: Version,
+    },
     /// A housekeeping command is done.
     Done,
 }

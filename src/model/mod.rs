@@ -26,7 +26,9 @@ pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
-pub use namespace::NamespaceId;
+pub use namespace::{
+    DEFAULT_NAMESPACE, Namespace, NamespaceId, NamespaceOptions, check_namespace_name,
+};
 pub use range::{Direction, KeyRange};
 pub use report::{
     GroupReport, Problem, RestoreReport, ScrubReport, ShardGroupReport, StatusReport, StoreReport,

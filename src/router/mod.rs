@@ -8,6 +8,7 @@ mod content;
 mod cut;
 mod merge;
 mod moment;
+mod namespace;
 mod scan;
 mod watch;
 

@@ -4,9 +4,10 @@ use super::link::random_u128;
 use super::{ChainBook, Service, blocking};
 use crate::backup::{ArchiveHeader, ArchiveReader, ArchiveWriter, BackupRoot, Entry};
 use crate::codec::Kind;
-use crate::model::{Digest, Error, Key, Result, ShardId, Version};
+use crate::model::{Digest, Error, Key, NamespaceId, Result, ShardId, Version};
 use crate::router::Cut;
 use crate::shard::{Found, ShardSnapshot};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ type OnProgress<'a> = &'a mut (dyn FnMut(BackupProgress) + Send);
 struct Backup<'a> {
     progress: OnProgress<'a>,
     cut: Cut,
+    /// Namespaces of which nothing is to be seen, though their keys may be there still.
+    dropped: HashSet<NamespaceId>,
     header: ArchiveHeader,
     writer: ArchiveWriter,
 }
@@ -135,12 +138,16 @@ fn write(
     progress: OnProgress<'_>,
 ) -> Result<BackupDone> {
     let writer = ArchiveWriter::create(root, path, header)?;
+    let all = cut.namespaces()?.into_iter();
+    let dropped = all.filter(|it| it.dropped).map(|it| it.id).collect();
     let mut backup = Backup {
         progress: &mut *progress,
+        dropped,
         cut,
         header,
         writer,
     };
+    backup.write_namespaces()?;
     for index in 0..backup.cut.shards.len() {
         backup.write_blobs(index)?;
     }
@@ -161,16 +168,23 @@ fn write(
 }
 
 impl Backup<'_> {
+    fn write_namespaces(&mut self) -> Result<()> {
+        for namespace in self.cut.namespaces()? {
+            self.writer.write(&Entry::Namespace(namespace))?;
+        }
+        Ok(())
+    }
+
     /// Each content that a record of this backup names, once, by its home shard.
     fn write_blobs(&mut self, index: usize) -> Result<()> {
-        let (cut, writer) = (&self.cut, &mut self.writer);
+        let cut = &self.cut;
         let shard = &cut.shards[index];
         for found in shard.blobs() {
             let (digest, blob) = cut.told(shard.id(), found.map_err(Into::into))?;
-            if is_named_after(cut, shard, digest, self.header)? {
+            if self.is_named(shard, digest)? {
                 let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
-                writer.write(&Entry::Blob { digest, value })?;
-                (self.progress)(BackupProgress::Written(writer.bytes()));
+                self.writer.write(&Entry::Blob { digest, value })?;
+                (self.progress)(BackupProgress::Written(self.writer.bytes()));
             }
         }
         Ok(())
@@ -178,11 +192,11 @@ impl Backup<'_> {
 
     fn write_records(&mut self, index: usize) -> Result<()> {
         fail::fail_point!("backup::records");
-        let (cut, writer) = (&self.cut, &mut self.writer);
+        let cut = &self.cut;
         let shard = &cut.shards[index];
         for found in shard.records() {
             let (id, record) = cut.told(shard.id(), found.map_err(Into::into))?;
-            if record.row.version > self.header.since {
+            if self.takes(&record) {
                 let key = Key::of_id(record.row.namespace, &id)?;
                 let entry = match record.row.is_live(self.header.created_at) {
                     true => entry_of(cut, shard.id(), key, &record)?,
@@ -191,33 +205,36 @@ impl Backup<'_> {
                         version: record.row.version,
                     },
                 };
-                writer.write(&entry)?;
-                (self.progress)(BackupProgress::Written(writer.bytes()));
+                self.writer.write(&entry)?;
+                (self.progress)(BackupProgress::Written(self.writer.bytes()));
             }
         }
         Ok(())
     }
 }
 
-/// Whether any record that goes into the backup names this content.
-fn is_named_after(
-    cut: &Cut,
-    home: &ShardSnapshot,
-    digest: Digest,
-    header: ArchiveHeader,
-) -> Result<bool> {
-    for found in home.references_to(digest) {
-        let (blob, owner) = cut.told(home.id(), found.map_err(Into::into))?;
-        let record = cut.record(&owner)?;
-        let names = |record: &Found| {
-            let new = record.row.version > header.since && record.row.is_live(header.created_at);
-            new && record.link() == Some(blob)
-        };
-        if record.as_ref().is_some_and(names) {
-            return Ok(true);
-        }
+impl Backup<'_> {
+    /// Whether a key's record goes into the backup.
+    fn takes(&self, record: &Found) -> bool {
+        record.row.version > self.header.since && !self.dropped.contains(&record.row.namespace)
     }
-    Ok(false)
+
+    /// Whether any record that goes into the backup names this content.
+    fn is_named(&self, home: &ShardSnapshot, digest: Digest) -> Result<bool> {
+        let cut = &self.cut;
+        for found in home.references_to(digest) {
+            let (blob, owner) = cut.told(home.id(), found.map_err(Into::into))?;
+            let record = cut.record(&owner)?;
+            let names = |record: &Found| {
+                let is_live = record.row.is_live(self.header.created_at);
+                self.takes(record) && is_live && record.link() == Some(blob)
+            };
+            if record.as_ref().is_some_and(names) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry> {

@@ -1,8 +1,8 @@
 //! Delete, in any case or on a condition.
 
 use super::Service;
-use super::put::{ATTEMPTS_MAX, PutRule, Requirement, overtaken, refusal};
-use crate::model::{Command, Key, Reply, Result, Version};
+use super::put::{ATTEMPTS_MAX, PutRule, Requirement, key_in, overtaken, refusal};
+use crate::model::{Command, Namespace, Reply, Result, Version};
 
 /// What a delete did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Service {
     /// # Errors
     /// As [`Service::delete_if`].
     pub async fn delete(&self, key: &[u8]) -> Result<Option<Version>> {
-        let done = self.delete_if(key, None).await?;
+        let done = self.delete_if(self.default_namespace(), key, None).await?;
         Ok(done.map(|done| done.version))
     }
 
@@ -32,11 +32,12 @@ impl Service {
     /// answer.
     pub async fn delete_if(
         &self,
+        namespace: &Namespace,
         key: &[u8],
         requirement: Option<Requirement>,
     ) -> Result<Option<DeleteDone>> {
         self.check_delete_allowed()?;
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        let key = key_in(namespace, key)?;
         let shard = self.router().shard_of_key(&key);
         for _ in 0..ATTEMPTS_MAX {
             let condition = self.condition(&key, requirement).await?;

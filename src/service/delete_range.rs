@@ -4,9 +4,11 @@
 //! a value that was put meanwhile stays. So a call deletes a part of what was there at one moment, in
 //! order of the keys, and nothing else; readers may see it half done.
 
+use super::put::key_in;
 use super::remove::BATCH_MAX;
 use super::{Scan, Service};
-use crate::model::{Command, Condition, Direction, Key, KeyRange, Result};
+use crate::model::{Command, Condition, Direction, Key, KeyRange, Namespace, Result};
+use std::sync::Arc;
 
 /// What a delete of a range did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,9 +25,15 @@ impl Service {
     /// # Errors
     /// `Disabled` (`DELETE_DISABLED`) before anything else; what the shards answer, and then some of
     /// the keys may be deleted.
-    pub async fn delete_range(&self, range: KeyRange, limit: u64) -> Result<RangeDeleted> {
+    pub async fn delete_range(
+        &self,
+        namespace: Arc<Namespace>,
+        range: KeyRange,
+        limit: u64,
+    ) -> Result<RangeDeleted> {
         self.check_delete_allowed()?;
         let scan = Scan {
+            namespace,
             range,
             direction: Direction::Forward,
             keys_only: true,
@@ -39,7 +47,7 @@ impl Service {
             let page = walk.next_page(count).await?;
             let mut commands = Vec::with_capacity(page.items.len());
             for item in &page.items {
-                let key = Key::new(&item.key)?;
+                let key = key_in(&scan.namespace, &item.key)?;
                 let condition = Some(Condition::Version(item.head.version));
                 let command = Command::Delete {
                     key: key.clone(),

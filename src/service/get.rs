@@ -1,9 +1,10 @@
 //! Get and Head.
 
+use super::put::key_in;
 use super::recent::Recent;
 use super::{Service, blocking};
 use crate::codec::{decode_attributes, digest_of};
-use crate::model::{Attributes, Digest, Error, Key, Result, Timestamp, Version};
+use crate::model::{Attributes, Digest, Error, Key, Namespace, Result, Timestamp, Version};
 use crate::router::{FoundValue, Moment};
 use crate::shard::Found as Record;
 use bytes::Bytes;
@@ -120,17 +121,21 @@ impl Service {
     ///
     /// # Errors
     /// `Invalid` for an impossible key; what the shards answer.
-    pub fn locate(&self, key: &[u8]) -> Result<Option<Located>> {
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
-        self.locate_key(key)
+    pub fn locate(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Located>> {
+        self.locate_key(key_in(namespace, key)?)
     }
 
     /// As [`Service::locate`], at a moment. May wait for the disk, which is asked on another thread.
     ///
     /// # Errors
     /// As [`Service::locate`].
-    pub async fn locate_at(&self, moment: Arc<Moment>, key: &[u8]) -> Result<Option<Located>> {
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
+    pub async fn locate_at(
+        &self,
+        moment: Arc<Moment>,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<Located>> {
+        let key = key_in(namespace, key)?;
         blocking(move || {
             let Some(record) = moment.find(&key)? else {
                 return Ok(None);
@@ -195,7 +200,7 @@ impl Service {
         self.get_key(Key::new(key)?).await
     }
 
-    async fn get_key(&self, key: Key) -> Result<Option<Found>> {
+    pub(super) async fn get_key(&self, key: Key) -> Result<Option<Found>> {
         match self.locate_key(key)? {
             Some(located) => self.read(located).await.map(Some),
             None => Ok(None),
@@ -207,17 +212,25 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::get`].
-    pub async fn head_with_digest(&self, key: &[u8]) -> Result<Option<Head>> {
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
-        self.describe(&key).await
+    pub async fn head_with_digest(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<Head>> {
+        self.describe(&key_in(namespace, key)?).await
     }
 
     /// As [`Service::head_with_digest`], at a moment.
     ///
     /// # Errors
     /// As [`Service::get`].
-    pub async fn head_at(&self, moment: Arc<Moment>, key: &[u8]) -> Result<Option<Head>> {
-        let Some(located) = self.locate_at(moment, key).await? else {
+    pub async fn head_at(
+        &self,
+        moment: Arc<Moment>,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<Head>> {
+        let Some(located) = self.locate_at(moment, namespace, key).await? else {
             return Ok(None);
         };
         match located.head() {

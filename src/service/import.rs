@@ -97,6 +97,7 @@ fn too_large(raw_len: u64, max: u64) -> Error {
 
 fn change_of(entry: Entry) -> Result<Change> {
     Ok(match entry {
+        Entry::Namespace(namespace) => Change::Namespace(namespace),
         Entry::Blob { digest, value } => Change::Blob { digest, value },
         Entry::Value {
             key,
@@ -195,7 +196,12 @@ fn checked(record: &ZstdbRecord, raw_len_max: u64) -> Result<Option<Checked>> {
         sum64: sum64_of(&data),
     };
     let digest = Some(digest_of(&data));
-    Ok(Some(Checked { data, info, digest }))
+    Ok(Some(Checked {
+        data,
+        info,
+        digest,
+        compress: true,
+    }))
 }
 
 fn raw_of(value: &ZstdbValue, raw_len_max: u64) -> Result<Bytes, String> {

@@ -4,10 +4,11 @@
 //! of one key take turns, so that they do not overtake each other; other writers they overtake or
 //! are overtaken by, and then read again.
 
-use super::put::{ATTEMPTS_MAX, Lifetime, Put, PutRule, Requirement, overtaken};
+use super::put::{ATTEMPTS_MAX, Lifetime, Put, PutRule, Requirement, key_in, overtaken};
 use super::{Found, Head, Service};
-use crate::config::KeyMode;
-use crate::model::{Attributes, Condition, Error, ErrorKind, Key, Result, ValueType, Version};
+use crate::model::{
+    Attributes, Condition, Error, ErrorKind, Key, Namespace, Result, ValueType, Version,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -62,16 +63,17 @@ impl Service {
     /// `NOT_A_COUNTER` for a value that is no 64-bit number in decimal digits, `COUNTER_OVERFLOW`.
     pub async fn increment(
         &self,
+        namespace: &Namespace,
         key: &[u8],
         requirement: Option<Requirement>,
         addition: Addition,
     ) -> Result<Increment> {
         self.check_set_allowed()?;
-        if self.rules().key_mode == KeyMode::Content {
+        if namespace.options.by_content {
             let message = "values stand under their digest here (keys.mode): a counter needs a key of its own";
             return Err(Error::invalid("COUNTER_ON_CONTENT", message).at("key"));
         }
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        let key = key_in(namespace, key)?;
         let _turn = self.0.counters.take(&key).await;
         for _ in 0..ATTEMPTS_MAX {
             let record = self.find_if(&key, requirement).await?;
@@ -81,13 +83,15 @@ impl Service {
             {
                 return Err(no_counter(&key, long.row.info.raw_len));
             }
-            let found = self.get(key.as_bytes()).await?;
+            let found = self.get_key(key.clone()).await?;
             let version = found.as_ref().map(|found| found.head.version);
             if version != record.map(|record| record.row.version) {
                 continue; // Written, or expired, between the two looks.
             }
             let value = addition.to(&key, found.as_ref())?;
-            let put = next(&key, value, found.map(|found| found.head))?;
+            let before = found.map(|found| found.head);
+            let unset = namespace.default_lifetime(self.now());
+            let put = next(namespace, &key, value, (before, unset))?;
             match self.put(put).await {
                 Ok(done) => {
                     let version = done.version;
@@ -102,25 +106,31 @@ impl Service {
 }
 
 /// The put that gives a counter its next value, unless another comes first.
-fn next(key: &Key, value: i64, before: Option<Head>) -> Result<Put<'_>> {
-    let (condition, expiry, attributes) = match before {
+fn next<'a>(
+    namespace: &'a Namespace,
+    key: &'a Key,
+    value: i64,
+    (before, unset): (Option<Head>, Lifetime),
+) -> Result<Put<'a>> {
+    let (condition, lifetime, attributes) = match before {
         Some(head) => (
             Condition::Version(head.version),
-            head.expiry,
+            head.expiry.map_or(Lifetime::Forever, Lifetime::Until),
             head.attributes()?,
         ),
         None => {
             let attributes = Attributes::new(ValueType::Int64, BTreeMap::new())?;
-            (Condition::Absent, None, attributes)
+            (Condition::Absent, unset, attributes)
         }
     };
     Ok(Put {
+        namespace,
         key: key.as_bytes(),
         data: Bytes::from(value.to_string()),
         sum64: None,
         digest: None,
         rule: PutRule::If(Requirement::Record(condition)),
-        lifetime: expiry.map_or(Lifetime::Forever, Lifetime::Until),
+        lifetime,
         attributes,
     })
 }

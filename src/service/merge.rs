@@ -3,11 +3,12 @@
 use super::Service;
 use super::link::{Content, Target, command_of, random_u128};
 use super::put::Checked;
+use super::translation::Translation;
 use crate::codec::{digest_of, open_sealed};
 use crate::dedup::{ContentStore, OpenReference};
 use crate::model::{
-    BlobRef, Command, Digest, Error, Key, PutBody, RefId, Result, SealedValue, Timestamp,
-    ValueInfo, Version,
+    BlobRef, Command, Digest, Error, Key, Namespace, PutBody, RefId, Result, SealedValue,
+    Timestamp, ValueInfo, Version,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ const BUDGET_KIB: u32 = 64 * 1024;
 /// One change from a backup.
 #[derive(Debug)]
 pub(super) enum Change {
+    /// A namespace, before any key in it.
+    Namespace(Namespace),
     /// A content, before any record that names it.
     Blob { digest: Digest, value: SealedValue },
     /// A record with its value, sealed.
@@ -66,6 +69,7 @@ pub(super) struct Merge {
     tasks: JoinSet<Result<()>>,
     budget: Budget,
     holding_blobs: bool,
+    namespaces: Translation,
     /// Records of keys merged so far.
     pub records: u64,
 }
@@ -80,6 +84,7 @@ impl Merge {
             tasks: JoinSet::new(),
             budget: Budget(Arc::new(Semaphore::new(BUDGET_KIB as usize))),
             holding_blobs: false,
+            namespaces: Translation::default(),
             records: 0,
         })
     }
@@ -90,7 +95,16 @@ impl Merge {
     }
 
     /// Starts the next change, which has its room in the budget.
-    pub async fn take(&mut self, change: Change, room: Room) -> Result<()> {
+    pub async fn take(&mut self, mut change: Change, room: Room) -> Result<()> {
+        if let Change::Namespace(namespace) = change {
+            return self.namespaces.take(&self.service, namespace).await;
+        }
+        if let Some(at) = change.place() {
+            match self.namespaces.translate(&at.key)? {
+                Some(key) => at.key = key,
+                None => return Ok(()),
+            }
+        }
         let is_blob = matches!(change, Change::Blob { .. });
         if self.holding_blobs && !is_blob {
             self.wait_for(0).await?;
@@ -160,11 +174,21 @@ impl Budget {
 }
 
 impl Change {
+    fn place(&mut self) -> Option<&mut Place> {
+        match self {
+            Self::Namespace(_) | Self::Blob { .. } => None,
+            Self::Sealed { at, .. }
+            | Self::Raw { at, .. }
+            | Self::Linked { at, .. }
+            | Self::Deleted { at } => Some(at),
+        }
+    }
+
     fn payload_len(&self) -> usize {
         match self {
             Self::Blob { value, .. } | Self::Sealed { value, .. } => value.payload.len(),
             Self::Raw { value, .. } => value.data.len(),
-            Self::Linked { .. } | Self::Deleted { .. } => 0,
+            Self::Namespace(_) | Self::Linked { .. } | Self::Deleted { .. } => 0,
         }
     }
 }
@@ -172,6 +196,8 @@ impl Change {
 impl Service {
     async fn merge_one(&self, change: Change, holder: RefId) -> Result<()> {
         match change {
+            // The merge itself has taken it.
+            Change::Namespace(_) => Ok(()),
             Change::Blob { digest, value } => self.merge_blob(digest, value, holder).await,
             Change::Sealed { at, value } => {
                 let value = self.0.sealing.seal_again(value).map_err(|error| {

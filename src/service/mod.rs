@@ -27,6 +27,7 @@
 
 mod backup;
 mod backups;
+mod catalogue;
 mod cpu;
 mod delete;
 mod delete_range;
@@ -38,6 +39,7 @@ mod import;
 mod increment;
 mod link;
 mod merge;
+mod namespace;
 mod once;
 mod page_hint;
 mod put;
@@ -52,9 +54,11 @@ mod settings;
 mod snapshot;
 mod store_book;
 mod touch;
+mod translation;
 mod verify;
 mod watch;
 
+pub use crate::index::Totals;
 pub use crate::router::Moment;
 pub use backup::{BackupDone, BackupProgress};
 pub use backups::Stored;
@@ -64,6 +68,7 @@ pub use delete_range::RangeDeleted;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
+pub use namespace::NamespaceChange;
 pub use once::Named;
 pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
@@ -78,9 +83,13 @@ use crate::backup::BackupRoot;
 use crate::codec::{Dictionaries, Sealer};
 use crate::config::{Config, Durability, KeyMode};
 use crate::dedup::Dedup;
-use crate::model::{Error, Key, Result, ScrubReport, Timestamp, Version};
+use crate::model::{
+    DEFAULT_NAMESPACE, Error, Key, Namespace, NamespaceId, NamespaceOptions, Result, ScrubReport,
+    Timestamp, Version,
+};
 use crate::router::Router;
 use crate::telemetry::Level;
+use catalogue::Catalogue;
 use increment::Turns;
 use once::Answers;
 use page_hint::PageHints;
@@ -96,8 +105,6 @@ use watch::Watches;
 /// What the configuration says about requests.
 #[derive(Debug, Clone)]
 struct Rules {
-    key_mode: KeyMode,
-    overwrite: bool,
     value_size_max: u64,
     /// Whether what is acknowledged may not be on the disk yet.
     unsynced: bool,
@@ -143,6 +150,7 @@ struct Inner {
     snapshots: Snapshots,
     watches: Watches,
     answers: Answers,
+    catalogue: Catalogue,
     /// Keys removed since the start because they had expired.
     expired: AtomicU64,
     /// One backup, restore or gc at a time.
@@ -158,8 +166,6 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts, config: &Config) -> Self {
         let rules = Rules {
-            key_mode: config.keys.mode,
-            overwrite: config.keys.overwrite,
             value_size_max: config.server.max_upload_size,
             unsynced: config.storage.durability == Durability::Os,
             dedup_min: config.dedup.min_size,
@@ -191,6 +197,7 @@ impl Service {
             snapshots: Snapshots::default(),
             watches: Watches::default(),
             answers: Answers::default(),
+            catalogue: Catalogue::new(default_namespace(config)),
             expired: AtomicU64::default(),
             chores: Arc::default(),
         }))
@@ -248,6 +255,26 @@ impl Service {
     /// Asks the process to shut down in order; returns at once.
     pub fn stop(&self) {
         self.0.parts.stop.send_replace(true);
+    }
+}
+
+/// The namespace that is always there, as the configuration says.
+fn default_namespace(config: &Config) -> Namespace {
+    Namespace {
+        id: NamespaceId::DEFAULT,
+        uid: 0,
+        name: DEFAULT_NAMESPACE.to_owned(),
+        options: NamespaceOptions {
+            by_content: config.keys.mode == KeyMode::Content,
+            overwrite: config.keys.overwrite,
+            default_ttl_ms: None,
+            value_size_max: None,
+            compress: true,
+            dedup: true,
+        },
+        created_at: Timestamp(0),
+        dropped: false,
+        version: Version(0),
     }
 }
 

@@ -6,11 +6,10 @@
 
 use super::Service;
 use super::link::{Target, command_of};
-use crate::codec::{digest_of, encode_attributes, sum64_of};
-use crate::config::KeyMode;
+use crate::codec::{digest_of, encode_attributes, payload_sum, sum64_of};
 use crate::model::{
-    Attributes, Condition, Digest, Error, ErrorKind, Existing, Key, PutBody, Reply, Result,
-    SealedValue, Timestamp, ValueInfo, Version,
+    Attributes, Codec, Condition, Digest, Error, ErrorKind, Existing, Key, Namespace, NamespaceId,
+    PutBody, Reply, Result, SealedValue, Timestamp, ValueInfo, Version,
 };
 use crate::shard::{Epoch, Look};
 use bytes::Bytes;
@@ -21,6 +20,8 @@ pub(super) const ATTEMPTS_MAX: usize = 64;
 /// A value to be stored.
 #[derive(Debug, Clone)]
 pub struct Put<'a> {
+    /// Where the key is.
+    pub namespace: &'a Namespace,
     /// The key. In content mode it may be empty, or the digest's 64 hex digits.
     pub key: &'a [u8],
     /// The raw value.
@@ -104,6 +105,8 @@ pub(super) struct Checked {
     pub info: ValueInfo,
     /// BLAKE3, where the value's name or home needs it.
     pub digest: Option<Digest>,
+    /// Whether it may be compressed.
+    pub compress: bool,
 }
 
 /// What a look at a put's key found.
@@ -135,9 +138,14 @@ impl Service {
     /// # Errors
     /// As [`Service::put`].
     pub async fn set(&self, key: &[u8], data: Bytes, sum64: u64) -> Result<Key> {
-        let by_content = self.rules().key_mode == KeyMode::Content;
-        let key = if by_content { &[] } else { key };
+        let namespace = self.default_namespace();
+        let key = if namespace.options.by_content {
+            &[]
+        } else {
+            key
+        };
         let put = Put {
+            namespace,
             key,
             data,
             sum64: Some(sum64),
@@ -159,12 +167,13 @@ impl Service {
     /// that does not hold is `AlreadyExists`, `NotFound` or `Conflict`.
     pub async fn put(&self, put: Put<'_>) -> Result<PutDone> {
         self.check_set_allowed()?;
-        let by_content = self.rules().key_mode == KeyMode::Content;
-        let large = self.has_home(by_content, put.data.len());
+        let options = &put.namespace.options;
+        let by_content = options.by_content;
+        let large = options.dedup && self.has_home(by_content, put.data.len());
         let value = self.check(&put, by_content || large).await?;
         let key = match value.digest.filter(|_| by_content) {
-            Some(digest) => content_key(put.key, digest)?,
-            None => Key::new(put.key).map_err(|error| error.at("key"))?,
+            Some(digest) => content_key(put.namespace.id, put.key, digest)?,
+            None => key_in(put.namespace, put.key)?,
         };
         self.check_rule(&put, by_content)?;
         for _ in 0..ATTEMPTS_MAX {
@@ -198,8 +207,8 @@ impl Service {
             let message = "a value cannot change under its content's key: of the conditions, only absence can be asked for (keys.mode)";
             return Err(Error::invalid("CONDITION_ON_CONTENT", message).at("condition"));
         }
-        if !self.rules().overwrite {
-            let message = "a key keeps its first value here (keys.overwrite is off): of the conditions, only absence can be asked for";
+        if !put.namespace.options.overwrite {
+            let message = "a key keeps its first value here (keys.overwrite, or the namespace's overwrite, is off): of the conditions, only absence can be asked for";
             let error = Error::new(ErrorKind::Disabled, "OVERWRITE_DISABLED", message);
             return Err(error.at("condition"));
         }
@@ -214,7 +223,7 @@ impl Service {
                 Existing::Require(self.version_with(key, digest).await?)
             }
             PutRule::Quiet | PutRule::Free if by_content => Existing::KeepSameContent,
-            PutRule::Quiet | PutRule::Free if self.rules().overwrite => Existing::Replace,
+            PutRule::Quiet | PutRule::Free if put.namespace.options.overwrite => Existing::Replace,
             PutRule::Quiet | PutRule::Free => Existing::Keep,
         };
         let is_guess = matches!(put.rule, PutRule::If(Requirement::Digest(_)));
@@ -305,10 +314,10 @@ impl Service {
             self.0.cpu.run(hash).await?
         };
         check_sums(put, sum64, digest)?;
-        let (size, max) = (put.data.len() as u64, self.rules().value_size_max);
+        let size = put.data.len() as u64;
+        let (max, limit) = self.value_size_max(put.namespace);
         if size > max {
-            let message =
-                format!("value too large: size={size}, max={max} (server.max_upload_size)");
+            let message = format!("value too large: size={size}, max={max} ({limit})");
             return Err(Error::too_large("VALUE_TOO_LARGE", message).at("value"));
         }
         Ok(Checked {
@@ -318,7 +327,20 @@ impl Service {
             },
             data: put.data.clone(),
             digest,
+            compress: put.namespace.options.compress,
         })
+    }
+
+    /// The largest value of a namespace, and what says so.
+    fn value_size_max(&self, namespace: &Namespace) -> (u64, String) {
+        let server = self.rules().value_size_max;
+        match namespace.options.value_size_max.filter(|max| *max < server) {
+            Some(max) => (
+                max,
+                format!("value_size_max of namespace {}", namespace.name),
+            ),
+            None => (server, "server.max_upload_size".to_owned()),
+        }
     }
 
     /// What the index knows of the put's key: what is in it is durable, so a put that would change
@@ -352,13 +374,33 @@ impl Service {
     pub(super) async fn seal(&self, value: Checked) -> Result<SealedValue> {
         let sealing = self.0.sealing.clone();
         let offload = value.data.len() >= self.rules().offload_size;
-        let seal = move || sealing.seal(value.data, value.info, value.digest);
+        let Checked {
+            data,
+            info,
+            digest,
+            compress,
+        } = value;
+        let seal = move || match compress {
+            true => sealing.seal(data, info, digest),
+            false => SealedValue {
+                info,
+                digest,
+                codec: Codec::Raw,
+                payload_sum: payload_sum(&data),
+                payload: data,
+            },
+        };
         if offload {
             self.0.cpu.run(seal).await
         } else {
             Ok(seal())
         }
     }
+}
+
+/// A key that a client sent, in its namespace.
+pub(super) fn key_in(namespace: &Namespace, key: &[u8]) -> Result<Key> {
+    Key::in_namespace(namespace.id, key).map_err(|error| error.at("key"))
 }
 
 fn check_sums(put: &Put<'_>, sum64: u64, digest: Option<Digest>) -> Result<()> {
@@ -383,9 +425,9 @@ fn check_sums(put: &Put<'_>, sum64: u64, digest: Option<Digest>) -> Result<()> {
 }
 
 /// The key of a content; the one that was sent may only be the same.
-fn content_key(sent: &[u8], digest: Digest) -> Result<Key> {
+fn content_key(namespace: NamespaceId, sent: &[u8], digest: Digest) -> Result<Key> {
     if sent.is_empty() || Digest::parse_hex(sent) == Some(digest) {
-        return Ok(Key::of_digest(digest));
+        return Key::in_namespace(namespace, &digest.to_hex());
     }
     let message = format!(
         "key is not the content's digest: values stand under their BLAKE3 digest here (keys.mode), which is {digest}; send that key or none"

@@ -2,7 +2,7 @@
 
 use super::get::Head;
 use super::{Service, blocking};
-use crate::model::{Direction, Error, Key, KeyRange, NamespaceId, Result};
+use crate::model::{Direction, Error, Key, KeyRange, Namespace, Result};
 use crate::router::{Moment, Walk};
 use crate::shard::Found as Record;
 use bytes::Bytes;
@@ -16,6 +16,8 @@ pub(super) const BATCH_SIZE_MAX: usize = 64 << 20;
 /// Which keys are walked, and how.
 #[derive(Debug, Clone)]
 pub struct Scan {
+    /// The namespace that is walked.
+    pub namespace: Arc<Namespace>,
     /// The keys.
     pub range: KeyRange,
     /// The order.
@@ -52,6 +54,8 @@ pub struct ScanStream {
     rest: Option<Rest>,
     keys_only: bool,
     left: u64,
+    /// Whose keys they are: nothing is seen of a namespace that is dropped meanwhile.
+    of: (Service, Arc<Namespace>),
 }
 
 /// What a scan has not answered with yet.
@@ -84,11 +88,12 @@ impl Service {
     /// # Errors
     /// What the shards answer.
     pub async fn scan(&self, moment: &Arc<Moment>, scan: &Scan) -> Result<ScanStream> {
-        let walk = moment.walk(NamespaceId::DEFAULT, &scan.range, scan.direction);
+        let walk = moment.walk(scan.namespace.id, &scan.range, scan.direction);
         Ok(ScanStream {
             rest: blocking(move || Rest::of(walk)).await?,
             keys_only: scan.keys_only,
             left: scan.limit,
+            of: (self.clone(), scan.namespace.clone()),
         })
     }
 
@@ -165,6 +170,8 @@ impl ScanStream {
     /// # Errors
     /// What the shards answer; the scan is over then.
     pub async fn next_page(&mut self, count_max: usize) -> Result<Page> {
+        let (service, namespace) = &self.of;
+        service.check_there(namespace)?;
         let Some(rest) = self.rest.take() else {
             return Ok(Page::default());
         };

@@ -1,9 +1,9 @@
 //! Touch: another expiry for a value that stays.
 
 use super::link::{Content, Target, command_of};
-use super::put::{ATTEMPTS_MAX, Lifetime, Requirement, missing, overtaken};
+use super::put::{ATTEMPTS_MAX, Lifetime, Requirement, key_in, missing, overtaken};
 use super::{Head, Service, blocking};
-use crate::model::{Condition, Existing, Key, PutBody, Reply, Result, Version};
+use crate::model::{Condition, Existing, Key, Namespace, PutBody, Reply, Result, Version};
 use crate::router::content_missing;
 use crate::shard::Found as Record;
 
@@ -15,12 +15,13 @@ impl Service {
     /// As a put, and `NotFound` (`KEY_NOT_FOUND`).
     pub async fn touch(
         &self,
+        namespace: &Namespace,
         key: &[u8],
         requirement: Option<Requirement>,
         lifetime: Lifetime,
     ) -> Result<Head> {
         self.check_set_allowed()?;
-        let key = Key::new(key).map_err(|error| error.at("key"))?;
+        let key = key_in(namespace, key)?;
         for _ in 0..ATTEMPTS_MAX {
             let record = self.find_if(&key, requirement).await?;
             let record = record.ok_or_else(|| missing(&key))?;
@@ -55,7 +56,7 @@ impl Service {
         if head.digest.is_some() {
             return Ok(Some(head));
         }
-        let found = self.get(key.as_bytes()).await?;
+        let found = self.get_key(key.clone()).await?;
         let same = found.filter(|found| found.head.version == head.version);
         Ok(same.map(|found| found.with_digest().head))
     }

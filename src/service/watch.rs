@@ -4,7 +4,7 @@
 //! slow it is, and holds little. It ends with an error where that is no longer so.
 
 use super::{Head, Service, blocking};
-use crate::model::{Error, ErrorKind, KeyRange, Result, Version};
+use crate::model::{Error, ErrorKind, Key, KeyRange, Namespace, Result, Version};
 use crate::router::Watch;
 use crate::shard::{Change, Changed, Found as Record};
 use bytes::Bytes;
@@ -43,6 +43,8 @@ impl Watches {
 /// What to watch.
 #[derive(Debug, Clone)]
 pub struct WatchQuery {
+    /// The namespace that is watched.
+    pub namespace: Arc<Namespace>,
     /// Changes of these keys.
     pub range: KeyRange,
     /// Changes after this version; without one, from now on.
@@ -93,6 +95,8 @@ pub struct WatchPage {
 #[derive(Debug)]
 pub struct Watching {
     watch: Watch,
+    service: Service,
+    namespace: Arc<Namespace>,
     range: KeyRange,
     values: bool,
     /// Changes that were read and are of the keys that are watched.
@@ -127,6 +131,8 @@ impl Service {
         let router = self.router().clone();
         Ok(Watching {
             watch: blocking(move || router.watch(after)).await?,
+            service: self.clone(),
+            namespace: query.namespace,
             range: query.range,
             values: query.values,
             pending: VecDeque::new(),
@@ -165,18 +171,20 @@ impl Watching {
     /// with.
     ///
     /// # Errors
-    /// `Conflict` (`WATCH_COMPACTED`, `WATCH_RESTORED`); `Unavailable` when a shard is opened anew;
-    /// `Corrupt`.
+    /// `Conflict` (`WATCH_COMPACTED`, `WATCH_RESTORED`); `NotFound` (`NAMESPACE_NOT_FOUND`) when the
+    /// namespace was dropped; `Unavailable` when a shard is opened anew; `Corrupt`.
     pub async fn next_page(mut self) -> Result<(Self, WatchPage)> {
         blocking(move || {
+            self.service.check_there(&self.namespace)?;
             let mut more = true;
             if self.pending.is_empty() {
                 let changes = self.watch.read_on(CHANGES_AT_ONCE)?;
                 more = !changes.is_empty();
-                let range = &self.range;
-                let watched = changes
-                    .into_iter()
-                    .filter(|change| range.contains(change.key.as_bytes()));
+                let (range, namespace) = (&self.range, self.namespace.id);
+                let is_watched =
+                    |key: &Key| key.namespace() == namespace && range.contains(key.as_bytes());
+                let changes = changes.into_iter();
+                let watched = changes.filter(|change| is_watched(&change.key));
                 self.pending.extend(watched);
             }
             let events = self.take_events()?;

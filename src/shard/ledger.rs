@@ -4,7 +4,7 @@
 
 use crate::codec::{Kind, RECORD_HEADER_SIZE};
 use crate::index::{Expiry, IndexBatch, Row, SegmentUsage, Totals};
-use crate::model::SegmentId;
+use crate::model::{NamespaceId, SegmentId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +14,35 @@ pub(super) struct Ledger {
     pub totals: Totals,
     usage: BTreeMap<SegmentId, SegmentUsage>,
     changed: BTreeSet<SegmentId>,
+    /// Of each namespace but the default one, which has the rest of the totals.
+    counts: BTreeMap<NamespaceId, Totals>,
+    counted: BTreeSet<NamespaceId>,
     /// The records that came to end their keys, and those that went, since the last call.
     expiries: BTreeMap<Expiry, Option<Bytes>>,
 }
 
 impl Ledger {
-    pub fn new(totals: Totals, usage: BTreeMap<SegmentId, SegmentUsage>) -> Self {
+    pub fn new(
+        totals: Totals,
+        usage: BTreeMap<SegmentId, SegmentUsage>,
+        counts: BTreeMap<NamespaceId, Totals>,
+    ) -> Self {
         Self {
             totals,
             usage,
             changed: BTreeSet::new(),
+            counts,
+            counted: BTreeSet::new(),
             expiries: BTreeMap::new(),
         }
     }
 
     pub fn usage(&self) -> &BTreeMap<SegmentId, SegmentUsage> {
         &self.usage
+    }
+
+    pub fn counts(&self) -> &BTreeMap<NamespaceId, Totals> {
+        &self.counts
     }
 
     /// Enters a record that now stands in the log. `before` is the entity's row so far. Whether
@@ -50,6 +63,9 @@ impl Ledger {
         }
         self.touch(segment).live_bytes += size;
         self.totals.add(row);
+        if let Some(counts) = self.counts_of(row) {
+            counts.add(row);
+        }
         true
     }
 
@@ -71,6 +87,9 @@ impl Ledger {
             usage.live_bytes = usage.live_bytes.saturating_sub(size);
         }
         self.totals.subtract(row);
+        if let Some(counts) = self.counts_of(row) {
+            counts.subtract(row);
+        }
     }
 
     /// A segment is gone.
@@ -79,11 +98,17 @@ impl Ledger {
         self.changed.insert(segment);
     }
 
-    /// Puts the rows of the books that changed since the last call: how full segments are, and which
-    /// records end their keys.
+    /// Puts the rows of the books that changed since the last call: how full segments are, what
+    /// namespaces hold, and which records end their keys.
     pub fn put_changes(&mut self, batch: &mut IndexBatch<'_>) {
         for id in std::mem::take(&mut self.changed) {
             batch.put_usage(id, self.usage.get(&id).copied());
+        }
+        for id in std::mem::take(&mut self.counted) {
+            if self.counts.get(&id) == Some(&Totals::default()) {
+                self.counts.remove(&id);
+            }
+            batch.put_counts(id, self.counts.get(&id).copied());
         }
         for (expiry, key) in self.take_expiries() {
             batch.put_expiry(expiry, key.as_deref());
@@ -94,6 +119,17 @@ impl Ledger {
     /// call.
     pub fn take_expiries(&mut self) -> BTreeMap<Expiry, Option<Bytes>> {
         std::mem::take(&mut self.expiries)
+    }
+
+    /// The counts that a row of a namespace other than the default one adds to.
+    fn counts_of(&mut self, row: &Row) -> Option<&mut Totals> {
+        // Whoever brought a content, all namespaces share it: it counts with the default one.
+        let shared = row.namespace == NamespaceId::DEFAULT || row.kind == Kind::Blob;
+        if shared || Totals::share(row) == Totals::default() {
+            return None;
+        }
+        self.counted.insert(row.namespace);
+        Some(self.counts.entry(row.namespace).or_default())
     }
 
     fn touch(&mut self, segment: SegmentId) -> &mut SegmentUsage {
@@ -108,23 +144,11 @@ fn log_size(id_len: usize, row: &Row) -> u64 {
 
 impl Totals {
     fn add(&mut self, row: &Row) {
-        let share = Self::share(row);
-        self.keys += share.keys;
-        self.logical_bytes += share.logical_bytes;
-        self.unique_bytes += share.unique_bytes;
-        self.stored_bytes += share.stored_bytes;
-        self.blobs += share.blobs;
-        self.references += share.references;
+        *self = self.with(&Self::share(row));
     }
 
     fn subtract(&mut self, row: &Row) {
-        let share = Self::share(row);
-        self.keys = self.keys.saturating_sub(share.keys);
-        self.logical_bytes = self.logical_bytes.saturating_sub(share.logical_bytes);
-        self.unique_bytes = self.unique_bytes.saturating_sub(share.unique_bytes);
-        self.stored_bytes = self.stored_bytes.saturating_sub(share.stored_bytes);
-        self.blobs = self.blobs.saturating_sub(share.blobs);
-        self.references = self.references.saturating_sub(share.references);
+        *self = self.without(&Self::share(row));
     }
 
     /// What one row adds to the totals.
@@ -162,6 +186,7 @@ impl Totals {
             | Kind::Counter
             | Kind::SlotLeft
             | Kind::Aborted
+            | Kind::Namespace
             | Kind::Dictionary => Self::default(),
         }
     }

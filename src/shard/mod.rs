@@ -49,6 +49,7 @@ mod ledger;
 mod merge;
 mod message;
 mod meter;
+mod namespace;
 mod pin;
 pub mod plan;
 mod reader;

@@ -4,6 +4,7 @@
 //! rests on and replication will.
 
 use super::merge::{plan_merge, plan_merge_delete};
+use super::namespace::{plan_clear, plan_namespace};
 use crate::codec::{FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, TombstoneNote, encode_blob_ref};
 use crate::index::IndexError;
 use crate::model::{
@@ -135,6 +136,8 @@ pub fn plan(
         }
         Command::Delete { key, condition } => plan_delete(current, &key, condition, context, draw),
         Command::Expire { key } => plan_expire(current, &key, context, draw),
+        Command::Clear { key } => plan_clear(current, &key, context),
+        Command::SetNamespace { namespace } => Ok(plan_namespace(namespace, draw)),
         Command::StoreBlob { blob, owner, value } => {
             plan_store_blob(current, blob, &owner, value, context)
         }

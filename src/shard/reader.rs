@@ -12,10 +12,13 @@ use crate::codec::{
     ATTRIBUTES_SIZE_MAX, Cursor, Dictionaries, Kind, RECORD_HEADER_SIZE, RecordHeader, Space,
     decode_blob_ref, payload_sum,
 };
-use crate::index::{Index, IndexError, IndexSnapshot, Row};
+use crate::index::{Index, IndexError, IndexSnapshot, Row, Totals};
 use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
-use crate::model::{BlobRef, Codec, Digest, Error, Key, SealedValue, ShardId, Timestamp, Version};
+use crate::model::{
+    BlobRef, Codec, Digest, Error, Key, NamespaceId, SealedValue, ShardId, Timestamp, Version,
+};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 /// A shard's index and segments, for reading. Many may hold one; the shard is reopened only when
@@ -358,6 +361,19 @@ impl ShardReader {
     /// When the index is damaged.
     pub fn due(&self, now: Timestamp, count_max: usize) -> Result<Vec<Key>, ShardError> {
         Ok(self.index.due(now, count_max)?)
+    }
+
+    /// What each namespace holds here that holds anything, the default one too.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn counts(&self) -> Result<BTreeMap<NamespaceId, Totals>, ShardError> {
+        let totals = self.index.state()?.unwrap_or_default().totals;
+        let mut counts = self.index.counts()?;
+        let others = counts.values();
+        let rest = others.fold(totals, |rest, it| rest.without(it));
+        counts.insert(NamespaceId::DEFAULT, rest);
+        Ok(counts)
     }
 
     /// The version up to which tombstones may be gone.

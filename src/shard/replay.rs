@@ -49,7 +49,11 @@ impl<'a> Replay<'a> {
         options: &'a ShardOptions,
     ) -> Result<ReplayReport, ShardError> {
         let segments = opened.log.segments().load_full();
-        let ledger = Ledger::new(state.unwrap_or_default().totals, index.usage()?);
+        let ledger = Ledger::new(
+            state.unwrap_or_default().totals,
+            index.usage()?,
+            index.counts()?,
+        );
         if let Some(stranger) = ledger.usage().keys().find(|id| !segments.contains_key(id))
             && !opened.missing.contains(stranger)
         {

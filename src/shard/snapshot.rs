@@ -4,10 +4,14 @@ use super::epoch::Epoch;
 use super::plan::HORIZON_MARK;
 use super::reader::Found;
 use super::{ShardReader, error::ShardError};
-use crate::codec::{Dictionaries, Kind, Space, encode_blob_ref};
+use crate::codec::{
+    Dictionaries, Kind, Space, decode_namespace, encode_blob_ref, parse_namespace_id,
+};
 use crate::index::{IndexError, IndexSnapshot, Row};
 use crate::log::SegmentMap;
-use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, NamespaceId, ShardId, Version};
+use crate::model::{
+    BlobRef, Digest, Direction, Key, KeyRange, Namespace, NamespaceId, ShardId, Version,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -97,6 +101,21 @@ impl ShardSnapshot {
         let spaces = Space::KEYS.into_iter();
         let rows = spaces.flat_map(|space| self.index.scan(space, &[], None));
         rows.map(|found| found.map(|(id, row)| (id, self.found(row))))
+    }
+
+    /// The namespaces that were ever made, by number.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    pub fn namespaces(&self) -> Result<Vec<Namespace>, ShardError> {
+        let rows = self.index.scan(Space::Namespace, &[], None);
+        let namespace = |found: Result<(Bytes, Row), IndexError>| {
+            let (id, row) = found?;
+            let id = parse_namespace_id(&id).map_err(IndexError::from)?;
+            let payload = row.inline.as_deref().unwrap_or_default();
+            Ok(decode_namespace(id, row.version, payload).map_err(IndexError::from)?)
+        };
+        rows.map(namespace).collect()
     }
 
     /// All blobs that are there, in byte order.

@@ -48,6 +48,11 @@ pub(super) fn slot_of_entity(space: Space, id: &[u8]) -> Option<Slot> {
             let digest = id.get(..Digest::SIZE)?;
             Some(Digest(<[u8; Digest::SIZE]>::try_from(digest).ok()?).slot())
         }
-        Space::Purged | Space::Mark | Space::Slot | Space::Transaction | Space::Dictionary => None,
+        Space::Purged
+        | Space::Mark
+        | Space::Slot
+        | Space::Transaction
+        | Space::Dictionary
+        | Space::Namespace => None,
     }
 }

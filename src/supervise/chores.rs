@@ -64,6 +64,17 @@ pub(super) async fn expire(service: Service) {
     }
 }
 
+/// Removes what namespaces held that were dropped.
+pub(super) async fn clear(service: Service) {
+    match service.clear_dropped().await {
+        Ok(0) => {}
+        Ok(keys) => tracing::info!(keys, "keys of dropped namespaces removed"),
+        Err(error) => {
+            tracing::warn!(%error, "a dropped namespace was not cleared; it is tried again");
+        }
+    }
+}
+
 /// Makes what was acknowledged from memory durable.
 pub(super) async fn sync(router: Router) {
     if let Err(error) = router.sync().await {

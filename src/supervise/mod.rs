@@ -118,6 +118,13 @@ fn start_chores(
         stopping.clone(),
         expire,
     ));
+    let service = watched.service.clone();
+    let clear = move || chores::clear(service.clone());
+    tasks.spawn(chores::every(
+        chores::EXPIRY_INTERVAL,
+        stopping.clone(),
+        clear,
+    ));
     if config.storage.durability == Durability::Os {
         let router = watched.router.clone();
         let sync = move || chores::sync(router.clone());

@@ -22,7 +22,7 @@ fn contents_of(done: &BackupDone) -> (Vec<Digest>, BTreeSet<Digest>) {
         match entry.unwrap() {
             Entry::Blob { digest, .. } => there.push(digest),
             Entry::Reference { digest, .. } => drop(named.insert(digest)),
-            Entry::Value { .. } | Entry::Tombstone { .. } => {}
+            Entry::Value { .. } | Entry::Tombstone { .. } | Entry::Namespace(_) => {}
         }
     }
     (there, named)

@@ -270,7 +270,9 @@ fn an_expiry_takes_one_version() {
 }
 
 async fn put_until_in(house: &House, name: &str, value: Vec<u8>, at: Timestamp) {
+    let service = house.service();
     let put = Put {
+        namespace: service.default_namespace(),
         key: name.as_bytes(),
         data: value.into(),
         sum64: None,
@@ -279,7 +281,7 @@ async fn put_until_in(house: &House, name: &str, value: Vec<u8>, at: Timestamp) 
         lifetime: Lifetime::Until(at),
         attributes: Attributes::default(),
     };
-    house.service().put(put).await.unwrap();
+    service.put(put).await.unwrap();
 }
 
 /// Removes so many keys, which are due by now or very soon.

@@ -326,6 +326,15 @@ impl IndexCheck<'_> {
                 "totals {kept:?} do not equal a recount {counted:?}"
             ));
         }
+        let counts = contained(|| self.checked.index.counts());
+        match counts {
+            Ok(kept) if kept == *self.recount.counts() => {}
+            Ok(kept) => self.contradicts(format!(
+                "counts of namespaces {kept:?} do not equal a recount {:?}",
+                self.recount.counts()
+            )),
+            Err(error) => self.contradicts(format!("cannot be read: {error}")),
+        }
         let none = SegmentUsage::default();
         for id in self.log.segments.keys() {
             if self.log.purged.contains(id) {

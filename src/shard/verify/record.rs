@@ -2,7 +2,8 @@
 
 use crate::codec::{
     Cursor, Dictionaries, DictionaryId, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space,
-    TombstoneNote, decode_blob_ref, digest_of, payload_sum, sum64_of,
+    TombstoneNote, decode_blob_ref, decode_namespace, digest_of, parse_namespace_id, payload_sum,
+    sum64_of,
 };
 use crate::index::{Place, Row};
 use crate::log::{LogError, ScannedRecord, Segment, SegmentMap};
@@ -57,8 +58,15 @@ fn payload_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -
             let owner = Key::of_id(record.namespace, &payload);
             owner.err().map(|e| e.to_string())
         }
+        Kind::Namespace => namespace_fault(record, &payload),
         Kind::Purged | Kind::Horizon | Kind::Counter | Kind::SlotLeft | Kind::Aborted => None,
     }
+}
+
+fn namespace_fault(record: &Record, payload: &[u8]) -> Option<String> {
+    let id = parse_namespace_id(&record.id);
+    let read = id.and_then(|id| decode_namespace(id, record.version, payload));
+    read.err().map(|error| error.to_string())
 }
 
 fn value_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -> Option<String> {
@@ -182,6 +190,10 @@ pub(super) fn entity_name(space: Space, id: &[u8]) -> String {
         Space::Dictionary => {
             let id = DictionaryId::decode(id);
             id.map(|id| format!("zstd dictionary {id}"))
+        }
+        Space::Namespace => {
+            let id = parse_namespace_id(id).ok();
+            id.map(|id| format!("namespace {id}"))
         }
         Space::Purged | Space::Mark | Space::Slot | Space::Transaction => None,
     };

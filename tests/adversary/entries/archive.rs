@@ -47,6 +47,8 @@ fn walk(file: BackupFile) -> Result<()> {
             }
             Entry::Value { value, .. } => drop(opened(value)),
             Entry::Reference { .. } | Entry::Tombstone { .. } => {}
+            // No footer counts them.
+            Entry::Namespace(_) => handed_out -= 1,
         }
     }
     let counts = summary.counts;
@@ -80,8 +82,8 @@ pub fn mended(data: &[u8]) -> Option<Vec<u8>> {
             break;
         }
         put(&mut bytes, at + 8, at as u64);
-        if let Some(count) = counts.get_mut(usize::from(bytes[at].wrapping_sub(1)).min(4)) {
-            *count += 1;
+        if let kind @ 1..=4 = bytes[at] {
+            counts[usize::from(kind) - 1] += 1;
         }
         counts[4] += mend_payload(&mut bytes[at..body + length]);
         let summed = [&bytes[at..at + 16], &bytes[body..body + length]].concat();

@@ -2,13 +2,15 @@
 
 use super::entry;
 use crate::model::{
-    self, Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Result, Timestamp,
-    ValueType, Version,
+    Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Namespace, Result,
+    Timestamp, ValueType, Version,
 };
 use crate::proto::v1;
-use crate::service::{Lifetime, Requirement};
+use crate::service::{Lifetime, Requirement, Service};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A time to live ends here.
@@ -86,16 +88,7 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
         Some(Asked::Keep(true)) => Ok(Lifetime::Kept),
         Some(Asked::Keep(false)) => Err(not_false("expiry.keep", "ttl or expire_time")),
         Some(Asked::Ttl(ttl)) => {
-            let ms = millis(ttl.seconds, ttl.nanos);
-            let ms = ms
-                .filter(|ms| (1..=TTL_MAX_MS).contains(ms))
-                .ok_or_else(|| {
-                    let message = format!(
-                        "ttl is {}.{:09} s: it needs 1 ms to 100 years",
-                        ttl.seconds, ttl.nanos
-                    );
-                    Error::invalid("TTL_RANGE", message).at("expiry.ttl")
-                })?;
+            let ms = ttl_ms(ttl, "expiry.ttl")?;
             Ok(Lifetime::Until(Timestamp(now.0 + ms)))
         }
         Some(Asked::ExpireTime(at)) => {
@@ -112,6 +105,21 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
             Ok(Lifetime::Until(Timestamp(ms)))
         }
     }
+}
+
+/// Milliseconds that a key stays.
+pub(super) fn ttl_ms(
+    ttl: prost_types::Duration,
+    field: impl Into<Cow<'static, str>>,
+) -> Result<u64> {
+    let ms = millis(ttl.seconds, ttl.nanos).filter(|ms| (1..=TTL_MAX_MS).contains(ms));
+    ms.ok_or_else(|| {
+        let message = format!(
+            "ttl is {}.{:09} s: it needs 1 ms to 100 years",
+            ttl.seconds, ttl.nanos
+        );
+        Error::invalid("TTL_RANGE", message).at(field)
+    })
 }
 
 /// How long a snapshot is held without being renewed.
@@ -244,13 +252,11 @@ impl Count {
     }
 }
 
-/// The namespace that a request names; only the default one is there.
-pub(super) fn namespace(name: &str) -> Result<()> {
-    if matches!(name, "" | "default") {
-        return Ok(());
-    }
-    let message = format!("namespace {name} is not there");
-    Err(Error::new(model::ErrorKind::NotFound, "NAMESPACE_NOT_FOUND", message).at("namespace"))
+/// The namespace that a request names.
+pub(super) fn namespace(service: &Service, name: &str) -> Result<Arc<Namespace>> {
+    service
+        .namespace(name)
+        .map_err(|error| error.at("namespace"))
 }
 
 #[cfg(test)]

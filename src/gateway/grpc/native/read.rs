@@ -17,10 +17,13 @@ pub(super) async fn get(
     desk: Desk,
     request: v1::GetRequest,
 ) -> Result<Response<v1::GetResponse>> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let located = match snapshot::named(service, &request.snapshot)? {
-        Some(moment) => service.locate_at(moment, &request.key).await?,
-        None => service.locate(&request.key)?,
+        Some(moment) => {
+            let located = service.locate_at(moment, &namespace, &request.key);
+            located.await?
+        }
+        None => service.locate(&namespace, &request.key)?,
     };
     let located = match located {
         Some(located) => located,
@@ -56,10 +59,10 @@ fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
 
 /// Tells what is known of a value.
 pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<v1::HeadResponse> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let head = match snapshot::named(service, &request.snapshot)? {
-        Some(moment) => service.head_at(moment, &request.key).await?,
-        None => service.head_with_digest(&request.key).await?,
+        Some(moment) => service.head_at(moment, &namespace, &request.key).await?,
+        None => service.head_with_digest(&namespace, &request.key).await?,
     };
     let head = match head {
         Some(head) => head,
@@ -76,7 +79,7 @@ pub(super) async fn batch_get(
     desk: Desk,
     request: v1::BatchGetRequest,
 ) -> Result<Response<v1::BatchGetResponse>> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let count = request.keys.len();
     if count > KEYS_MAX {
         let message = format!("too many keys: count={count}, max={KEYS_MAX}; ask in several calls");
@@ -84,7 +87,10 @@ pub(super) async fn batch_get(
     }
     let numbered = request.keys.iter().enumerate();
     let keys: Result<Vec<Key>> = numbered
-        .map(|(number, key)| Key::new(key).map_err(|error| error.at(format!("keys[{number}]"))))
+        .map(|(number, key)| {
+            let key = Key::in_namespace(namespace.id, key);
+            key.map_err(|error| error.at(format!("keys[{number}]")))
+        })
         .collect();
     let keys = keys?;
     let moment = snapshot::moment(service, &request.snapshot).await?;

@@ -29,7 +29,7 @@ pub(super) async fn page(
     desk: Desk,
     request: v1::ScanRequest,
 ) -> Result<Response<v1::ScanResponse>> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let count = PAGE.of(request.page_size)?;
     let query = query_of(&request);
     let last = query.last_of(&request.page_token)?;
@@ -39,6 +39,7 @@ pub(super) async fn page(
         range = range.after(last.as_bytes(), direction);
     }
     let scan = Scan {
+        namespace,
         range,
         direction,
         keys_only: request.keys_only,
@@ -96,8 +97,9 @@ pub(super) async fn stream(
     request: v1::StreamScanRequest,
     stall_timeout: Duration,
 ) -> Result<Messages> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let scan = Scan {
+        namespace,
         range: door::range(request.selection)?,
         direction: direction(request.reverse),
         keys_only: request.keys_only,

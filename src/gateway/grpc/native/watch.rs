@@ -47,9 +47,10 @@ async fn begin(
     request: v1::WatchRequest,
     stall_timeout: Duration,
 ) -> Result<Messages> {
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let progress_interval = door::progress_interval(request.progress_interval)?;
     let query = WatchQuery {
+        namespace,
         range: door::range(request.selection)?,
         after: request.after_version.map(Version),
         values: request.include_values,

@@ -20,14 +20,19 @@ pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1
 async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
     // A server that takes no writes says so before it looks at one.
     service.check_set_allowed()?;
-    door::namespace(&request.namespace)?;
+    let namespace = &*door::namespace(service, &request.namespace)?;
+    let lifetime = match request.expiry {
+        None => namespace.default_lifetime(service.now()),
+        expiry => door::lifetime(expiry, service.now())?,
+    };
     let put = Put {
+        namespace,
         key: &request.key,
         data: request.value,
         sum64: request.sum64,
         digest: door::optional_digest(&request.digest, "digest")?,
         rule: door::requirement(request.condition)?.map_or(PutRule::Free, PutRule::If),
-        lifetime: door::lifetime(request.expiry, service.now())?,
+        lifetime,
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
     let done = service.put(put).await?;
@@ -60,9 +65,11 @@ pub(super) async fn delete(
 
 async fn delete_now(service: &Service, request: v1::DeleteRequest) -> Result<v1::DeleteResponse> {
     service.check_delete_allowed()?;
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let requirement = door::requirement(request.condition)?;
-    let done = service.delete_if(&request.key, requirement).await?;
+    let done = service
+        .delete_if(&namespace, &request.key, requirement)
+        .await?;
     Ok(v1::DeleteResponse {
         deleted: done.is_some(),
         version: done.map_or(0, |done| done.version.0),
@@ -83,7 +90,7 @@ pub(super) async fn delete_range(
     request: v1::DeleteRangeRequest,
 ) -> Result<v1::DeleteRangeResponse> {
     service.check_delete_allowed()?;
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let limit = LIMIT.of(request.limit)?;
     let query = query_of(&request);
     let last = query.last_of(&request.page_token)?;
@@ -95,7 +102,8 @@ pub(super) async fn delete_range(
     if let Some(last) = &last {
         range = range.after(last.as_bytes(), Direction::Forward);
     }
-    let done = service.delete_range(range, limit as u64).await?;
+    let done = service.delete_range(namespace, range, limit as u64);
+    let done = done.await?;
     let next = done.last.map(|last| query.token_after(last.as_bytes()));
     Ok(v1::DeleteRangeResponse {
         deleted_count: done.deleted,
@@ -132,10 +140,12 @@ pub(super) async fn touch(
 
 async fn touch_now(service: &Service, request: v1::TouchRequest) -> Result<v1::TouchResponse> {
     service.check_set_allowed()?;
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let requirement = door::requirement(request.condition)?;
     let lifetime = door::lifetime(request.expiry, service.now())?;
-    let head = service.touch(&request.key, requirement, lifetime).await?;
+    let head = service
+        .touch(&namespace, &request.key, requirement, lifetime)
+        .await?;
     Ok(v1::TouchResponse {
         entry: Some(entry::entry(request.key, &head)?),
     })
@@ -163,13 +173,13 @@ async fn increment_now(
     request: v1::IncrementRequest,
 ) -> Result<v1::IncrementResponse> {
     service.check_set_allowed()?;
-    door::namespace(&request.namespace)?;
+    let namespace = door::namespace(service, &request.namespace)?;
     let requirement = door::requirement(request.condition)?;
     let addition = Addition {
         delta: request.delta,
         initial: request.initial_value,
     };
-    let done = service.increment(&request.key, requirement, addition);
+    let done = service.increment(&namespace, &request.key, requirement, addition);
     let done = done.await?;
     Ok(v1::IncrementResponse {
         value: done.value,
