@@ -11,6 +11,7 @@ mod delete_ranges;
 mod fields;
 mod lifetimes;
 mod metadata;
+mod namespaces;
 mod puts;
 mod reads;
 mod request_ids;

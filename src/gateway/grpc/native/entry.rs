@@ -45,9 +45,18 @@ pub(super) fn digest(digest: Digest) -> Bytes {
 
 /// A moment in the words of the wire.
 pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.0 % 1000 * 1_000_000).expect("less than a second");
-    prost_types::Timestamp {
-        seconds: i64::try_from(at.0 / 1000).unwrap_or(i64::MAX),
-        nanos,
-    }
+    let (seconds, nanos) = seconds(at.0);
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// Milliseconds in the words of the wire.
+pub(super) fn duration(ms: u64) -> prost_types::Duration {
+    let (seconds, nanos) = seconds(ms);
+    prost_types::Duration { seconds, nanos }
+}
+
+/// Milliseconds as whole seconds and the nanoseconds that are left.
+fn seconds(ms: u64) -> (i64, i32) {
+    let nanos = i32::try_from(ms % 1000 * 1_000_000).expect("less than a second");
+    (i64::try_from(ms / 1000).unwrap_or(i64::MAX), nanos)
 }

@@ -22,6 +22,7 @@ mod door;
 mod entry;
 mod error;
 mod key_value;
+mod namespace;
 mod once;
 mod progress;
 mod read;
@@ -39,6 +40,7 @@ use crate::model::{Error, Result};
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::backup_service_server::BackupServiceServer;
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
+use crate::proto::v1::namespace_service_server::NamespaceServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::v1::watch_service_server::WatchServiceServer;
 use crate::service::Service;
@@ -90,12 +92,14 @@ impl Native {
         let admin = AdminServiceServer::new(self.clone());
         let backup = BackupServiceServer::new(self.clone());
         let snapshot = SnapshotServiceServer::new(self.clone());
+        let namespace = NamespaceServiceServer::new(self.clone());
         let watch = WatchServiceServer::new(self.clone());
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
         routes
             .add_service(Admitted::new(key_value, gate.clone()))
             .add_service(Admitted::new(admin, gate.clone()))
             .add_service(Admitted::new(backup, gate.clone()))
+            .add_service(Admitted::new(namespace, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
             .add_service(Admitted::new(watch, gate.clone()))
     }
