@@ -462,3 +462,50 @@ async fn a_backup_is_merged_into_a_running_server() {
     output(other.address(), &restore);
     assert_eq!(output(other.address(), &["get", key.trim()]), "value");
 }
+
+#[tokio::test]
+async fn a_namespace_is_made_told_changed_and_dropped_only_with_a_yes() {
+    let server = Server::builder().start().await;
+    let server = server.address();
+    let made = [
+        "ns",
+        "create",
+        "orders",
+        "--overwrite=false",
+        "--default-ttl=60",
+    ];
+    assert!(output(server, &made).contains("60 s"));
+    assert_eq!(code(&run(server, &made)), 1, "it is there already");
+    let told = json(server, &["ns", "describe", "orders"]);
+    assert_eq!(told["overwrite"], false, "{told}");
+    assert_eq!(told["default_ttl"], 60.0, "{told}");
+    let changed = json(
+        server,
+        &[
+            "ns",
+            "update",
+            "orders",
+            "--overwrite=true",
+            "--value-size-max=64KiB",
+        ],
+    );
+    assert_eq!(changed["overwrite"], true, "{changed}");
+    assert_eq!(changed["value_size_max"], 65_536, "{changed}");
+    assert_eq!(changed["default_ttl"], 60.0, "{changed}");
+    let all = json(server, &["ns", "list"]);
+    let names: Vec<_> = all["namespaces"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        (&names[0]["name"], &names[1]["name"]),
+        (&"default".into(), &"orders".into())
+    );
+    let drop = ["ns", "drop", "orders"];
+    let refused = run(server, &drop);
+    assert_eq!(code(&refused), 2);
+    assert!(said(&refused).contains("--yes"), "{}", said(&refused));
+    output(server, &[&drop[..], &["--yes"]].concat());
+    for gone in [&drop[..], &["ns", "describe", "orders"]] {
+        let gone = run(server, gone);
+        assert_eq!(code(&gone), 3, "{}", said(&gone));
+    }
+    assert_eq!(code(&run(server, &["ns", "drop", "default", "--yes"])), 4);
+}

@@ -6,6 +6,7 @@ use super::config_command::ConfigCommand;
 use super::exit::EXIT_CODES;
 use super::get::GetArgs;
 use super::ls::{LsArgs, StatArgs};
+use super::namespace::NamespaceArgs;
 use super::noop::NoopArgs;
 use super::offline::VerifyArgs;
 use super::put::PutArgs;
@@ -75,6 +76,8 @@ pub enum Command {
     Stat(StatArgs),
     /// Tell the size and the counters of the store
     Status,
+    /// Make, list, describe, change and drop namespaces
+    Ns(NamespaceArgs),
     /// Write a backup file on the server's machine
     Backup(BackupArgs),
     /// Restore backups, on a running server or into a new data directory

@@ -24,6 +24,7 @@ mod bench;
 mod budget;
 pub mod config_command;
 mod confine;
+mod confirm;
 mod download;
 mod exit;
 mod get;
@@ -31,6 +32,7 @@ mod get_tree;
 mod interrupt;
 pub mod list_file;
 mod ls;
+mod namespace;
 mod noop;
 mod offline;
 mod progress;
@@ -127,6 +129,7 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Ls(args) => ls::list(session, args).await,
         Command::Stat(args) => ls::stat(session, args).await,
         Command::Status => status::run(session).await,
+        Command::Ns(args) => namespace::run(session, args).await,
         Command::Backup(args) => backup::backup(session, args).await,
         Command::Serve(_)
         | Command::Noop(_)

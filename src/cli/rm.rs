@@ -1,5 +1,6 @@
 //! `rm`: removes keys, one by one or by prefix.
 
+use super::confirm::confirm;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::terminal::json_bytes;
@@ -7,7 +8,6 @@ use crate::client::Client;
 use crate::model::Key;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
 
 /// Removes keys.
 #[derive(Debug, clap::Args)]
@@ -105,25 +105,4 @@ async fn remove_prefix(
     }
     session.terminal.note(&text);
     Ok(Exit::Ok)
-}
-
-/// Asks on the terminal. Without one there is nobody to ask, and nothing is done.
-async fn confirm(question: &str) -> Result<(), CliError> {
-    if !io::stdin().is_terminal() {
-        let message = format!("{question} say --yes to do it");
-        return Err(CliError::Usage(message));
-    }
-    let prompt = format!("{question} [y/N] ");
-    let answer = tokio::task::spawn_blocking(move || {
-        let mut answer = String::new();
-        let asked = write!(io::stderr(), "{prompt}").and_then(|()| io::stderr().flush());
-        asked.and_then(|()| io::stdin().read_line(&mut answer))?;
-        Ok(answer)
-    });
-    let answer: io::Result<String> = answer.await.expect("asking does not panic");
-    let answer = answer.map_err(|error| CliError::stream("read", "standard input", error))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CliError::Failed("nothing removed".to_owned())),
-    }
 }

@@ -11,11 +11,13 @@
 mod connect;
 mod error;
 mod lane;
+mod namespace;
 mod reply;
 mod retry;
 
 pub use error::{ClientError, Result, cause_of};
 pub use lane::{Lane, Protocol};
+pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
 
 use crate::model::{Digest, StatusReport, Version};
