@@ -320,7 +320,7 @@ async fn puts_follow_the_rules_of_their_namespace() {
         value_size_max: 100,
         ..v1::NamespaceOptions::default()
     };
-    with_options(&mut namespaces, "strict", strict.clone()).await;
+    with_options(&mut namespaces, "strict", strict).await;
     put(&mut client, "strict", "key", "first").await;
     let second = client.put(put_in("strict", "key", "second")).await;
     assert_error(

@@ -24,6 +24,7 @@ from .errors import (
 )
 from .reports import Backup, BackupProgress
 from .retry import Retry
+from .rules import NamespaceInfo, Rules
 from .types import (
     KEEP,
     Condition,
@@ -64,6 +65,7 @@ __all__ = [
     "JsonCodec",
     "MsgpackCodec",
     "Namespace",
+    "NamespaceInfo",
     "NotFound",
     "Page",
     "PermissionDenied",
@@ -72,6 +74,7 @@ __all__ = [
     "Record",
     "ResourceExhausted",
     "Retry",
+    "Rules",
     "Snapshot",
     "TypedCodec",
     "Unavailable",

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from .v1 import admin_pb2, backup_pb2, snapshot_pb2
 from .v1 import key_value_pb2 as pb
+from .v1 import namespace_pb2 as ns
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -45,6 +46,12 @@ def _backup(
     name: str, request: type[Request], response: type[Response]
 ) -> Method[Request, Response]:
     return Method(f"/shardkeep.v1.BackupService/{name}", request, response)
+
+
+def _namespace(
+    name: str, request: type[Request], response: type[Response]
+) -> Method[Request, Response]:
+    return Method(f"/shardkeep.v1.NamespaceService/{name}", request, response)
 
 
 PUT = _key_value("Put", pb.PutRequest, pb.PutResponse)
@@ -100,3 +107,11 @@ PURGE_BACKUPS = _backup(
 RESTORE_BACKUP = _backup(
     "RestoreBackup", backup_pb2.RestoreBackupRequest, backup_pb2.RestoreBackupResponse
 )
+
+CREATE_NAMESPACE = _namespace("CreateNamespace", ns.CreateNamespaceRequest, ns.Namespace)
+GET_NAMESPACE = _namespace("GetNamespace", ns.GetNamespaceRequest, ns.Namespace)
+LIST_NAMESPACES = _namespace(
+    "ListNamespaces", ns.ListNamespacesRequest, ns.ListNamespacesResponse
+)
+UPDATE_NAMESPACE = _namespace("UpdateNamespace", ns.UpdateNamespaceRequest, ns.Namespace)
+DROP_NAMESPACE = _namespace("DropNamespace", ns.DropNamespaceRequest, ns.DropNamespaceResponse)

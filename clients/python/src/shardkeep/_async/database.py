@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 import grpc
 
+from .. import methods
 from ..retry import NO_RETRY, Retry
+from ..rules import CHANGEABLE, NamespaceInfo, Rules, namespace_of, options_message
+from ..v1 import namespace_pb2 as pb
 from ..values import Codecs, CodecTable
 from .admin import Admin
 from .backups import Backups
@@ -81,6 +85,62 @@ class Database:
     def backups(self) -> Backups:
         """Backups, with the ``admin_password`` of ``connect``."""
         return Backups(self._connection, self._admin)
+
+    async def create_namespace(
+        self, name: str, rules: Rules = Rules(), *, timeout: float | None = None
+    ) -> Namespace:
+        """Makes a namespace; ``AlreadyExists`` when it is there."""
+        request = pb.CreateNamespaceRequest(name=name, options=options_message(rules))
+        await self._connection.call(
+            methods.CREATE_NAMESPACE, request, timeout=timeout, idempotent=False
+        )
+        return self.namespace(name)
+
+    async def describe_namespace(
+        self, name: str = "", *, timeout: float | None = None
+    ) -> NamespaceInfo:
+        """What a namespace is and holds; ``NotFound`` when it is not there."""
+        request = pb.GetNamespaceRequest(name=name)
+        told = await self._connection.call(
+            methods.GET_NAMESPACE, request, timeout=timeout, idempotent=True
+        )
+        return namespace_of(told)
+
+    async def list_namespaces(self, *, timeout: float | None = None) -> list[NamespaceInfo]:
+        """All namespaces in the order of their names; ``timeout`` is for each page of them."""
+        request = pb.ListNamespacesRequest(page_size=1000)
+        found: list[NamespaceInfo] = []
+        while True:
+            page = await self._connection.call(
+                methods.LIST_NAMESPACES, request, timeout=timeout, idempotent=True
+            )
+            found.extend(namespace_of(message) for message in page.namespaces)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def update_namespace(
+        self, name: str, *, timeout: float | None = None, **changes: Any
+    ) -> NamespaceInfo:
+        """Changes rules of a namespace, those of ``Rules`` but ``by_content``, by their names."""
+        for rule in changes:
+            if rule not in CHANGEABLE:
+                raise ValueError(f"{rule} cannot be changed: only {', '.join(CHANGEABLE)} can")
+        request = pb.UpdateNamespaceRequest(
+            namespace=pb.Namespace(name=name, options=options_message(Rules(**changes)))
+        )
+        request.update_mask.paths.extend(f"options.{rule}" for rule in changes)
+        changed = await self._connection.call(
+            methods.UPDATE_NAMESPACE, request, timeout=timeout, idempotent=True
+        )
+        return namespace_of(changed)
+
+    async def drop_namespace(self, name: str, *, timeout: float | None = None) -> None:
+        """Drops a namespace with everything in it; ``NotFound`` when it is not there."""
+        request = pb.DropNamespaceRequest(name=name)
+        await self._connection.call(
+            methods.DROP_NAMESPACE, request, timeout=timeout, idempotent=False
+        )
 
 
 def connect(

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 import grpc
 
+from .. import methods
 from ..retry import NO_RETRY, Retry
+from ..rules import CHANGEABLE, NamespaceInfo, Rules, namespace_of, options_message
+from ..v1 import namespace_pb2 as pb
 from ..values import Codecs, CodecTable
 from .admin import Admin
 from .backups import Backups
@@ -82,6 +86,62 @@ class Database:
     def backups(self) -> Backups:
         """Backups, with the ``admin_password`` of ``connect``."""
         return Backups(self._connection, self._admin)
+
+    def create_namespace(
+        self, name: str, rules: Rules = Rules(), *, timeout: float | None = None
+    ) -> Namespace:
+        """Makes a namespace; ``AlreadyExists`` when it is there."""
+        request = pb.CreateNamespaceRequest(name=name, options=options_message(rules))
+        self._connection.call(
+            methods.CREATE_NAMESPACE, request, timeout=timeout, idempotent=False
+        )
+        return self.namespace(name)
+
+    def describe_namespace(
+        self, name: str = "", *, timeout: float | None = None
+    ) -> NamespaceInfo:
+        """What a namespace is and holds; ``NotFound`` when it is not there."""
+        request = pb.GetNamespaceRequest(name=name)
+        told = self._connection.call(
+            methods.GET_NAMESPACE, request, timeout=timeout, idempotent=True
+        )
+        return namespace_of(told)
+
+    def list_namespaces(self, *, timeout: float | None = None) -> list[NamespaceInfo]:
+        """All namespaces in the order of their names; ``timeout`` is for each page of them."""
+        request = pb.ListNamespacesRequest(page_size=1000)
+        found: list[NamespaceInfo] = []
+        while True:
+            page = self._connection.call(
+                methods.LIST_NAMESPACES, request, timeout=timeout, idempotent=True
+            )
+            found.extend(namespace_of(message) for message in page.namespaces)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    def update_namespace(
+        self, name: str, *, timeout: float | None = None, **changes: Any
+    ) -> NamespaceInfo:
+        """Changes rules of a namespace, those of ``Rules`` but ``by_content``, by their names."""
+        for rule in changes:
+            if rule not in CHANGEABLE:
+                raise ValueError(f"{rule} cannot be changed: only {', '.join(CHANGEABLE)} can")
+        request = pb.UpdateNamespaceRequest(
+            namespace=pb.Namespace(name=name, options=options_message(Rules(**changes)))
+        )
+        request.update_mask.paths.extend(f"options.{rule}" for rule in changes)
+        changed = self._connection.call(
+            methods.UPDATE_NAMESPACE, request, timeout=timeout, idempotent=True
+        )
+        return namespace_of(changed)
+
+    def drop_namespace(self, name: str, *, timeout: float | None = None) -> None:
+        """Drops a namespace with everything in it; ``NotFound`` when it is not there."""
+        request = pb.DropNamespaceRequest(name=name)
+        self._connection.call(
+            methods.DROP_NAMESPACE, request, timeout=timeout, idempotent=False
+        )
 
 
 def connect(
