@@ -11,6 +11,7 @@ use crate::router::Router;
 use arc_swap::ArcSwapOption;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What is known of the namespaces.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Catalogue {
     default: Arc<Namespace>,
     known: ArcSwapOption<Known>,
     changing: tokio::sync::Mutex<()>,
+    changed: watch::Sender<()>,
 }
 
 /// All namespaces but the default one, at one moment.
@@ -85,7 +87,13 @@ impl Catalogue {
             default: Arc::new(default),
             known: ArcSwapOption::empty(),
             changing: tokio::sync::Mutex::default(),
+            changed: watch::Sender::default(),
         }
+    }
+
+    /// For one who waits for changes.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The default namespace.
@@ -140,6 +148,7 @@ impl Catalogue {
         let after = router.namespaces().ok();
         let after = after.filter(|_| router.knows_namespaces());
         self.known.store(after.map(|it| Arc::new(Known::of(it))));
+        self.changed.send_replace(());
         changed
     }
 }

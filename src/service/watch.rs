@@ -97,6 +97,7 @@ pub struct Watching {
     watch: Watch,
     service: Service,
     namespace: Arc<Namespace>,
+    namespaces: watch::Receiver<()>,
     range: KeyRange,
     values: bool,
     /// Changes that were read and are of the keys that are watched.
@@ -132,6 +133,7 @@ impl Service {
         Ok(Watching {
             watch: blocking(move || router.watch(after)).await?,
             service: self.clone(),
+            namespaces: self.catalogue().changes(),
             namespace: query.namespace,
             range: query.range,
             values: query.values,
@@ -156,10 +158,14 @@ impl Watching {
     /// `Unavailable` (`SERVER_STOPPING`).
     pub async fn changed(&mut self) -> Result<()> {
         let Self {
-            watch, stopping, ..
+            watch,
+            namespaces,
+            stopping,
+            ..
         } = self;
         tokio::select! {
             () = watch.changed() => Ok(()),
+            _ = namespaces.changed() => Ok(()),
             _ = stopping.wait_for(|stop| *stop) => {
                 let message = "the server stops: watch again, from the last version on";
                 Err(Error::unavailable("SERVER_STOPPING", message))

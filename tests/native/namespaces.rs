@@ -8,6 +8,7 @@ use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
 use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
+use shardkeep::proto::v1::watch_service_client::WatchServiceClient;
 use shardkeep::start::offline;
 use std::path::Path;
 use std::time::Duration;
@@ -282,6 +283,49 @@ async fn freed(server: &Server, keys: u64) {
     tokio::time::timeout(PATIENCE, freed)
         .await
         .expect("it is freed");
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_its_namespace_alone_and_ends_with_it() {
+    let server = three_shards().start().await;
+    let (mut client, mut namespaces) = clients(&server).await;
+    create(&mut namespaces, "orders").await;
+    let watch = v1::WatchRequest {
+        namespace: "orders".to_owned(),
+        ..v1::WatchRequest::default()
+    };
+    let mut watches = WatchServiceClient::new(server.channel().await);
+    let mut stream = watches.watch(watch).await.unwrap().into_inner();
+    for key in ["one", "two", "three"] {
+        put(&mut client, "", key, "elsewhere").await;
+        put(&mut client, "orders", key, "here").await;
+    }
+    let delete = v1::DeleteRangeRequest {
+        namespace: "orders".to_owned(),
+        selection: Some(v1::KeySelection {
+            prefix: "t".into(),
+            ..v1::KeySelection::default()
+        }),
+        ..v1::DeleteRangeRequest::default()
+    };
+    let deleted = client.delete_range(delete).await.unwrap().into_inner();
+    assert_eq!(deleted.deleted_count, 2);
+    let mut keys = Vec::new();
+    while keys.len() < 5 {
+        let message = stream.message().await.unwrap().unwrap();
+        keys.extend(message.events.into_iter().map(|event| event.key));
+    }
+    keys[3..].sort();
+    assert_eq!(keys, ["one", "two", "three", "three", "two"]);
+    assert_eq!(scan(&mut client, "").await.unwrap().len(), 3);
+    drop_it(&mut namespaces, "orders").await.unwrap();
+    let end = loop {
+        match stream.message().await {
+            Ok(message) => assert_eq!(message.unwrap().events, []),
+            Err(end) => break end,
+        }
+    };
+    assert_error(&end, Code::NotFound, "NAMESPACE_NOT_FOUND", None);
 }
 
 #[tokio::test]
