@@ -36,7 +36,7 @@ pub use open::{OpenContext, Opened};
 pub use scan::{Frame, FrameScanner, Payloads, ScannedRecord};
 pub use segment::{Segment, SegmentMap, SharedSegments};
 pub use space::{Ballast, Purpose, free_space, reserve_behind};
-pub use transaction::{LogExtent, Vote};
+pub use transaction::{LogExtent, Vote, aborted};
 pub use writer::{GroupContext, Log, LogOptions};
 
 use crate::codec::FormatError;

@@ -121,7 +121,8 @@ impl Opened {
 }
 
 /// The record that says that a transaction was given up.
-fn aborted(transaction: u64) -> Record {
+#[must_use]
+pub fn aborted(transaction: u64) -> Record {
     let id = Bytes::copy_from_slice(&transaction.to_be_bytes());
     Record::bookkeeping(Kind::Aborted, id, Bytes::new())
 }

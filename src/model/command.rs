@@ -1,7 +1,8 @@
 //! What a shard can be told to do, and what it answers. A shard is reached by these values only.
 
 use super::{
-    BlobRef, Condition, Digest, Key, Namespace, SealedValue, Timestamp, ValueInfo, Version,
+    Batch, BatchReply, BlobRef, Condition, Digest, Key, Namespace, SealedValue, Timestamp,
+    ValueInfo, Version,
 };
 use bytes::Bytes;
 
@@ -89,6 +90,8 @@ pub enum Command {
         /// What must be so; `None` for a delete in any case.
         condition: Option<Condition>,
     },
+    /// Changes many keys together, or none of them.
+    Batch(Batch),
     /// Removes a key whose record has expired; changes nothing if it has not.
     Expire {
         /// The key; it belongs to this shard.
@@ -151,28 +154,23 @@ pub enum Command {
     },
 }
 
-/// Four records of bookkeeping around a command's key and payload.
-const OVERHEAD: usize = 4 * 128;
-
 impl Command {
     /// Bytes that it can add to a log at most, frame aside.
     #[must_use]
     pub fn log_size_max(&self) -> u64 {
-        let (key, payload) = self.sizes();
-        (OVERHEAD + 2 * key + payload) as u64
+        self.size_max(usize::MAX)
     }
 
     /// Bytes of the rows that it can put into an index at most, of which stored values of up to
     /// `inline_max` bytes are a part.
     #[must_use]
     pub fn rows_size_max(&self, inline_max: usize) -> u64 {
-        let (key, payload) = self.sizes();
-        (OVERHEAD + 2 * key + payload.min(inline_max)) as u64
+        self.size_max(inline_max)
     }
 
-    /// Bytes of its key with what stands beside it, and of its payload.
-    fn sizes(&self) -> (usize, usize) {
-        match self {
+    fn size_max(&self, payload_max: usize) -> u64 {
+        let (beside, payload) = match self {
+            Self::Batch(batch) => return batch.size_max(payload_max),
             Self::Put {
                 key,
                 body,
@@ -200,7 +198,8 @@ impl Command {
             | Self::SetNamespace { .. }
             | Self::PurgeTombstones { .. }
             | Self::Mark { .. } => (0, 0),
-        }
+        };
+        size_max(beside, payload.min(payload_max))
     }
 
     /// Whether it leads out of a full disk: such a command may use the reserve.
@@ -208,6 +207,7 @@ impl Command {
     pub fn frees_space(&self) -> bool {
         match self {
             Self::Put { .. } | Self::StoreBlob { .. } => false,
+            Self::Batch(batch) => batch.frees_space(),
             Self::Merge { body, .. } => body.is_none(),
             Self::Delete { .. }
             | Self::Expire { .. }
@@ -219,6 +219,13 @@ impl Command {
             | Self::Mark { .. } => true,
         }
     }
+}
+
+/// What a key with what stands beside it, and a payload, take at most.
+pub(super) fn size_max(beside: usize, payload: usize) -> u64 {
+    /// Four records of bookkeeping around them.
+    const OVERHEAD: usize = 4 * 128;
+    (OVERHEAD + 2 * beside + payload) as u64
 }
 
 /// A reference whose record is gone.
@@ -271,6 +278,8 @@ pub enum Reply {
         /// Whether its bytes were stored, rather than found.
         stored: bool,
     },
+    /// What a batch did.
+    Batch(BatchReply),
     /// The command came without bytes, and the blob is not (any more) there: send it with them.
     BlobMissing,
     /// A namespace is what the command said.

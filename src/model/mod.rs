@@ -4,6 +4,7 @@
 //! that nobody downstream checks a key's length or a digest's spelling again.
 
 mod attributes;
+mod batch;
 mod clock;
 mod command;
 mod condition;
@@ -12,12 +13,14 @@ mod error;
 mod histogram;
 mod id;
 mod key;
+mod lifetime;
 mod namespace;
 mod range;
 mod report;
 mod value;
 
 pub use attributes::{Attributes, METADATA_SIZE_MAX, ValueType};
+pub use batch::{Batch, BatchReply, Change, NewValue, Operation, Question, Test};
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, Existing, PutBody, Replaced, Reply};
 pub use condition::Condition;
@@ -26,6 +29,7 @@ pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
+pub use lifetime::Lifetime;
 pub use namespace::{
     DEFAULT_NAMESPACE, Namespace, NamespaceId, NamespaceOptions, check_namespace_name,
 };

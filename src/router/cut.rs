@@ -38,14 +38,19 @@ impl Router {
 
     /// Parks all shards with their snapshots taken; the version at that moment.
     pub(super) async fn stand_still(&self) -> Result<(Version, Vec<ShardSnapshot>)> {
-        let _only_one = self.cutting.lock().await;
+        let mut entries = Vec::with_capacity(self.shards.len());
+        for shard in self.shards.iter() {
+            entries.push(self.entry(shard.id()).await);
+        }
         let gate = CutGate::new(self.shards.len(), PATIENCE);
         let waiting: Vec<_> = self
             .shards
             .iter()
-            .map(|shard| {
+            .zip(entries)
+            .map(|(shard, entry)| {
                 let (shard, gate) = (shard.clone(), gate.clone());
                 tokio::spawn(async move {
+                    let _entry = entry;
                     let snapshot = shard.cut(gate.clone()).await;
                     if snapshot.is_err() {
                         gate.give_up();

@@ -4,6 +4,7 @@
 //! This room splits what concerns several shards and merges what comes back. It decides nothing
 //! about values.
 
+mod batch;
 mod content;
 mod cut;
 mod merge;
@@ -24,6 +25,7 @@ use crate::shard::{
     ShardStats,
 };
 use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
 
 /// All shards of a store.
 #[derive(Debug, Clone)]
@@ -32,8 +34,9 @@ pub struct Router {
     homes: Arc<Homes>,
     clock: Arc<Clock>,
     counter: Arc<VersionCounter>,
-    /// Held during a cut: shards that park at two gates at once would wait for each other.
-    cutting: Arc<tokio::sync::Mutex<()>>,
+    /// Held for each shard that is asked to a gate, by a cut or a batch: shards that stood at two
+    /// gates at once would wait for each other. Taken in the order of the shards.
+    gates: Arc<[Arc<tokio::sync::Mutex<()>>]>,
 }
 
 /// A value that was found: its key's record, and the record that holds its bytes.
@@ -76,11 +79,11 @@ impl Router {
         counter: Arc<VersionCounter>,
     ) -> Self {
         Self {
+            gates: shards.iter().map(|_| Arc::default()).collect(),
             shards: shards.into(),
             homes,
             clock,
             counter,
-            cutting: Arc::default(),
         }
     }
 
@@ -289,6 +292,12 @@ impl Router {
     pub fn group_stats(&self) -> Vec<(ShardId, GroupStats)> {
         let shards = self.shards.iter();
         shards.map(|it| (it.id(), it.group_stats())).collect()
+    }
+
+    /// The right to ask a shard to a gate. It goes with what is asked, and so outlives a caller who
+    /// does not wait for the answer.
+    async fn entry(&self, shard: ShardId) -> OwnedMutexGuard<()> {
+        self.gates[usize::from(shard.0)].clone().lock_owned().await
     }
 
     fn readers(&self) -> Result<Vec<Arc<ShardReader>>> {

@@ -2,7 +2,8 @@
 //!
 //! Snapshots are taken one after the other. If no version was drawn between the first and the last,
 //! they are of one moment: a change that one of them shows and another lacks began after the other
-//! was taken, and would have drawn its version meanwhile. Only where writers leave no such pause do
+//! was taken, and would have drawn its version meanwhile. A batch over several shards draws its version
+//! before any of them shows it, so it is asked too whether one came meanwhile. Only where writers leave no such pause do
 //! all shards stand still for it. Nothing is synced and no version named, as a [`Cut`](super::Cut)
 //! does.
 
@@ -10,7 +11,7 @@ use super::merge::{Merged, Part};
 use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
 use crate::model::{Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp, Version};
-use crate::shard::{Found, ShardSnapshot};
+use crate::shard::{Found, ShardReader, ShardSnapshot, Still};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -34,13 +35,11 @@ impl Router {
     pub async fn moment(&self) -> Result<Moment> {
         for _ in 0..ATTEMPTS_MAX {
             let before = self.counter.current();
-            let readers = self.readers()?;
-            let frozen = readers.iter().map(|reader| {
+            let (shards, is_whole) = self.each(|reader| {
                 fail::fail_point!("moment::between");
                 reader.freeze()
-            });
-            let shards = frozen.collect();
-            if self.shards.len() == 1 || self.counter.current() == before {
+            })?;
+            if is_whole && (self.shards.len() == 1 || self.counter.current() == before) {
                 return Ok(self.moment_of(shards));
             }
         }
@@ -56,6 +55,21 @@ impl Router {
     pub async fn named_moment(&self) -> Result<(Version, Moment)> {
         let cut = self.cut().await?;
         Ok((cut.version, self.moment_of(cut.shards)))
+    }
+
+    /// What is taken of each shard, and whether no batch came into any of them meanwhile: then all
+    /// of it is of one side of every batch.
+    pub(super) fn each<T>(&self, take: impl Fn(&ShardReader) -> T) -> Result<(Vec<T>, bool)> {
+        let readers = self.readers()?;
+        let still: Result<Vec<Still>> = readers
+            .iter()
+            .map(|reader| self.told(reader.id(), reader.still()))
+            .collect();
+        let still = still?;
+        let taken = readers.iter().map(|reader| take(reader)).collect();
+        let mut pairs = readers.iter().zip(still);
+        let is_whole = pairs.all(|(reader, still)| reader.is_still(still));
+        Ok((taken, is_whole))
     }
 
     fn moment_of(&self, shards: Vec<ShardSnapshot>) -> Moment {

@@ -5,6 +5,7 @@ use super::merge::{Merged, Part};
 use crate::codec::Space;
 use crate::index::{IndexError, Row};
 use crate::model::{Direction, Key, Result, Version};
+use crate::shard::ShardReader;
 use bytes::Bytes;
 
 /// Live rows in byte order of their keys.
@@ -78,8 +79,7 @@ impl Router {
     /// Each shard's live rows with a prefix, from `start` on.
     fn parts(&self, prefix: &[u8], start: Option<&[u8]>) -> Result<Vec<Part<LiveRows>>> {
         let now = self.now();
-        let readers = self.readers()?;
-        let part = |reader: &std::sync::Arc<crate::shard::ShardReader>| {
+        let part = |reader: &ShardReader| {
             let live = move |found: &Result<(Bytes, Row), IndexError>| {
                 found.as_ref().map_or(true, |(_, row)| row.is_live(now))
             };
@@ -94,6 +94,11 @@ impl Router {
                 rows: rows.peekable(),
             }
         };
-        Ok(readers.iter().map(part).collect())
+        loop {
+            // A batch shows in a moment, and no list has half of it.
+            if let (parts, true) = self.each(part)? {
+                return Ok(parts);
+            }
+        }
     }
 }

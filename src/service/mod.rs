@@ -70,7 +70,7 @@ pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
 pub use namespace::NamespaceChange;
 pub use once::Named;
-pub use put::{Lifetime, Put, PutDone, PutRule, Requirement, missing};
+pub use put::{Put, PutDone, PutRule, Requirement, missing};
 pub use restore::{RestoreDone, RestoreSource};
 pub use scan::{LocatedMany, Page, Scan, ScanItem, ScanStream};
 pub use settings::{Settings, SettingsChange};

@@ -9,11 +9,11 @@
 use super::catalogue::{Catalogue, not_there};
 use super::link::random_u128;
 use super::remove::BATCH_MAX;
-use super::{Lifetime, Service, blocking};
+use super::{Service, blocking};
 use crate::index::Totals;
 use crate::model::{
-    Command, DEFAULT_NAMESPACE, Error, ErrorKind, Key, Namespace, NamespaceId, NamespaceOptions,
-    Result, ShardId, Timestamp, Version, check_namespace_name,
+    Command, DEFAULT_NAMESPACE, Error, ErrorKind, Key, Lifetime, Namespace, NamespaceId,
+    NamespaceOptions, Result, ShardId, Timestamp, Version, check_namespace_name,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use super::Service;
 use super::link::{Target, command_of};
 use crate::codec::{digest_of, encode_attributes, payload_sum, sum64_of};
 use crate::model::{
-    Attributes, Codec, Condition, Digest, Error, ErrorKind, Existing, Key, Namespace, NamespaceId,
-    PutBody, Reply, Result, SealedValue, Timestamp, ValueInfo, Version,
+    Attributes, Codec, Condition, Digest, Error, ErrorKind, Existing, Key, Lifetime, Namespace,
+    NamespaceId, PutBody, Reply, Result, SealedValue, Timestamp, ValueInfo, Version,
 };
 use crate::shard::{Epoch, Look};
 use bytes::Bytes;
@@ -57,28 +57,6 @@ pub enum Requirement {
     Record(Condition),
     /// The value has this digest.
     Digest(Digest),
-}
-
-/// How long a record stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    /// Until it is replaced or removed.
-    Forever,
-    /// Until this moment.
-    Until(Timestamp),
-    /// As long as the record that it replaces.
-    Kept,
-}
-
-impl Lifetime {
-    /// When a record expires whose key's record so far expires at `before`.
-    pub(super) fn expiry(self, before: Option<Timestamp>) -> Option<Timestamp> {
-        match self {
-            Self::Forever => None,
-            Self::Until(at) => Some(at),
-            Self::Kept => before,
-        }
-    }
 }
 
 /// What a put did.

@@ -1,9 +1,11 @@
 //! Touch: another expiry for a value that stays.
 
 use super::link::{Content, Target, command_of};
-use super::put::{ATTEMPTS_MAX, Lifetime, Requirement, key_in, missing, overtaken};
+use super::put::{ATTEMPTS_MAX, Requirement, key_in, missing, overtaken};
 use super::{Head, Service, blocking};
-use crate::model::{Condition, Existing, Key, Namespace, PutBody, Reply, Result, Version};
+use crate::model::{
+    Condition, Existing, Key, Lifetime, Namespace, PutBody, Reply, Result, Version,
+};
 use crate::router::content_missing;
 use crate::shard::Found as Record;
 

@@ -30,23 +30,23 @@ const MAILBOX_CAPACITY: usize = 16 * 1024;
 
 /// Owns the shard's store. Private to this room: others hold a handle, whose actor can change.
 pub(super) struct ShardActor {
-    id: ShardId,
+    pub(super) id: ShardId,
     /// `None` once closed.
-    store: Option<ShardStore>,
+    pub(super) store: Option<ShardStore>,
     pending: VecDeque<Write>,
     health: watch::Sender<ShardHealth>,
     /// Why the shard takes no writes, once it does not.
     poison: Option<String>,
     gc: Option<GcRound>,
-    busy: Arc<BusySince>,
+    pub(super) busy: Arc<BusySince>,
     meter: Arc<Meter>,
 }
 
 /// The writer is at a piece of work for as long as this lives.
-struct Busy(Arc<BusySince>);
+pub(super) struct Busy(Arc<BusySince>);
 
 impl Busy {
-    fn begin(since: &Arc<BusySince>, now: Instant) -> Self {
+    pub fn begin(since: &Arc<BusySince>, now: Instant) -> Self {
         since.begin(now);
         Self(since.clone())
     }
@@ -88,7 +88,7 @@ impl ShardActor {
     }
 
     /// After this, the shard refuses writes and keeps reading until the supervisor reopens it.
-    fn poison(&mut self, error: &ShardError) {
+    pub(super) fn poison(&mut self, error: &ShardError) {
         let cause = error.to_string();
         tracing::error!(shard = %self.id, %cause, "shard is poisoned: it takes no writes until it is reopened");
         let rebuild = error.needs_rebuild().then(|| cause.clone());
@@ -103,7 +103,7 @@ impl ShardActor {
         self.poison = Some(cause);
     }
 
-    fn refusal(&self) -> Option<Error> {
+    pub(super) fn refusal(&self) -> Option<Error> {
         match (&self.poison, &self.store) {
             (Some(cause), _) => Some(refused(self.id, cause)),
             (None, None) => Some(refused(self.id, "it is closed")),
@@ -296,7 +296,7 @@ fn fail(group: Vec<Write>, error: ShardError, id: ShardId) -> Result<Vec<Write>,
     Err(error)
 }
 
-fn disk_full(id: ShardId, error: &ShardError) -> Error {
+pub(super) fn disk_full(id: ShardId, error: &ShardError) -> Error {
     let message = format!(
         "shard {id}: {error}; writes return by themselves when there is room, deletes work"
     );

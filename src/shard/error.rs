@@ -16,6 +16,9 @@ pub enum ShardError {
     /// The index says what the log does not: it must be rebuilt.
     #[error("index row contradicts the log: {0}")]
     Contradiction(String),
+    /// A batch was committed, and the index does not show all of it.
+    #[error("a batch is in the index in part: read again when the shard is open again")]
+    HalfShown,
     /// A transaction that a crash left undecided cannot be resolved yet.
     #[error(
         "transaction {transaction} is undecided until the log of shard {needed} can be read: see why that shard does not open"
@@ -41,6 +44,7 @@ impl ShardError {
                 | LogError::Damaged { .. }
                 | LogError::Newer { .. },
             )
+            | Self::HalfShown
             | Self::Undecided { .. } => false,
         }
     }
@@ -66,6 +70,7 @@ impl ShardError {
             Self::Log(LogError::Io { .. } | LogError::Newer { .. } | LogError::IndexStale(_))
             | Self::Index(_)
             | Self::Contradiction(_)
+            | Self::HalfShown
             | Self::Undecided { .. } => Error::unavailable("SHARD_FAILED", message),
         }
     }

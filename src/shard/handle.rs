@@ -18,7 +18,7 @@ use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 /// How a shard is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,18 +217,8 @@ impl ShardHandle {
         now: Timestamp,
         absent: Option<Epoch>,
     ) -> Result<Reply> {
-        let closed = |_| self.not_open();
-        let kib = u32::try_from(command.log_size_max() / 1024).unwrap_or(u32::MAX);
-        let kib = kib.clamp(1, self.payload_kib_max);
-        let request = self.permits.clone().acquire_owned().await.map_err(closed)?;
-        let payload = self
-            .payload_kib
-            .clone()
-            .acquire_many_owned(kib)
-            .await
-            .map_err(closed)?;
         // The permits go with the command: one whose request was cancelled is in the queue still.
-        let permits = [request, payload];
+        let permits = self.admit(command.log_size_max()).await?;
         let write = |reply| Write {
             command,
             now,
@@ -239,6 +229,16 @@ impl ShardHandle {
             _permits: permits,
         };
         self.ask(write).await
+    }
+
+    /// The permits for a command of so many bytes.
+    pub(super) async fn admit(&self, bytes: u64) -> Result<[OwnedSemaphorePermit; 2]> {
+        let closed = |_| self.not_open();
+        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+        let kib = kib.clamp(1, self.payload_kib_max);
+        let request = self.permits.clone().acquire_owned().await.map_err(closed)?;
+        let payload = self.payload_kib.clone().acquire_many_owned(kib);
+        Ok([request, payload.await.map_err(closed)?])
     }
 
     /// A reader. Hold it only as long as a request lasts: the shard cannot be reopened before.
@@ -282,7 +282,7 @@ impl ShardHandle {
         .await
     }
 
-    async fn ask<M, T>(&self, message: impl FnOnce(ReplyTo<T>) -> M) -> Result<T>
+    pub(super) async fn ask<M, T>(&self, message: impl FnOnce(ReplyTo<T>) -> M) -> Result<T>
     where
         M: actix::Message<Result = ()> + Send + 'static,
         ShardActor: actix::Handler<M>,

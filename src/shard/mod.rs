@@ -2,7 +2,8 @@
 //!
 //! What others hold is a [`ShardHandle`]; the actor behind it is private and can be replaced.
 //! Rooms inside: [`plan`] decides without I/O, `store` executes (log, then index), `replay` does
-//! the same from the log after a crash, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
+//! the same from the log after a crash, `ballot` brings the shards of a batch to one result and `participant` is a
+//! shard at its gate, `gc` rewrites segments in slices, `reader` answers Gets, `transactions`
 //! resolves what a crash left undecided, `meter` counts what groups cost, `courier` hands their answers over, `feed` tells how far the
 //! writer is and `follow` reads the log behind it, `void` knows records that say nothing.
 //!
@@ -31,10 +32,14 @@
 //!
 //! # How a reader never sees half a batch
 //! One command's rows for one key are one row: a Get sees the old one or the new. A link's row is
-//! put behind its blob's row, in one batch, so who sees the link finds the blob. Scans read a
-//! snapshot.
+//! put behind its blob's row, in one batch, so who sees the link finds the blob. While the rows of
+//! several keys come, readers of single keys wait, in all shards of the batch at once: see `showing`.
+//! Scans read a snapshot.
 
 mod actor;
+mod ballot;
+mod batch;
+mod commit;
 mod courier;
 mod cut;
 mod dictionary;
@@ -50,11 +55,14 @@ mod merge;
 mod message;
 mod meter;
 mod namespace;
+mod participant;
 mod pin;
 pub mod plan;
+mod prepare;
 mod reader;
 mod replay;
 mod set_aside;
+mod showing;
 mod snapshot;
 mod space;
 mod store;
@@ -63,6 +71,7 @@ mod verify;
 mod view;
 mod void;
 
+pub use ballot::{Ballot, Outcome};
 pub use cut::CutGate;
 pub use epoch::Epoch;
 pub use error::ShardError;
@@ -71,7 +80,9 @@ pub use handle::{ShardHandle, ShardHealth};
 pub use homes::Homes;
 pub use message::GcOutcome;
 pub use meter::GroupStats;
+pub use participant::Admitted;
 pub use reader::{Found, Look, ShardReader};
+pub use showing::Still;
 pub use snapshot::ShardSnapshot;
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use transactions::Transactions;

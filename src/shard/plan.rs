@@ -3,6 +3,7 @@
 //! The same command on the same state gives the same plan on any machine, which is what recovery
 //! rests on and replication will.
 
+use super::batch::plan_batch;
 use super::merge::{plan_merge, plan_merge_delete};
 use super::namespace::{plan_clear, plan_namespace};
 use crate::codec::{FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, TombstoneNote, encode_blob_ref};
@@ -135,6 +136,7 @@ pub fn plan(
             plan_put(current, put, existing, context, draw)
         }
         Command::Delete { key, condition } => plan_delete(current, &key, condition, context, draw),
+        Command::Batch(batch) => plan_batch(current, batch, context, draw),
         Command::Expire { key } => plan_expire(current, &key, context, draw),
         Command::Clear { key } => plan_clear(current, &key, context),
         Command::SetNamespace { namespace } => Ok(plan_namespace(namespace, draw)),

@@ -6,6 +6,7 @@ use super::feed::Feed;
 use super::follow::Follower;
 use super::pin;
 use super::plan::HORIZON_MARK;
+use super::showing::{Showing, Still};
 use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
 use crate::codec::{
@@ -37,6 +38,7 @@ pub struct ShardReader {
 pub(super) struct Records {
     pub segments: SharedSegments,
     pub epochs: Epochs,
+    pub showing: Arc<Showing>,
     pub dictionaries: Arc<Dictionaries>,
 }
 
@@ -274,12 +276,31 @@ impl ShardReader {
     }
 
     fn find(&self, space: Space, id: &[u8]) -> Result<Option<Found>, ShardError> {
-        let seen = self.records.epochs.now();
-        let found = pin::find(&self.records.segments, || self.index.get(space, id))?;
-        Ok(
-            found
-                .map(|(row, segments)| Found::new(row, seen, segments, &self.records.dictionaries)),
-        )
+        loop {
+            let still = self.still()?;
+            let seen = self.records.epochs.now();
+            let found = pin::find(&self.records.segments, || self.index.get(space, id))?;
+            if self.is_still(still) {
+                let of =
+                    |(row, segments)| Found::new(row, seen, segments, &self.records.dictionaries);
+                return Ok(found.map(of));
+            }
+        }
+    }
+
+    /// Waits until no batch is in the index in part. What is read after is of one side of every
+    /// batch if [`ShardReader::is_still`] says so then.
+    ///
+    /// # Errors
+    /// `HalfShown` when that will be so only once the shard is opened again.
+    pub fn still(&self) -> Result<Still, ShardError> {
+        self.records.showing.still()
+    }
+
+    /// Whether no batch has come into the index since.
+    #[must_use]
+    pub fn is_still(&self, then: Still) -> bool {
+        self.records.showing.is_still(then)
     }
 
     /// The record of a row, which must not be older than the segments that are there.

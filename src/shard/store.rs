@@ -11,20 +11,21 @@ use super::plan::{HORIZON_MARK, Known, Plan, PlanContext, plan};
 use super::reader::{Records, ShardReader};
 use super::replay::{Replay, ReplayReport};
 use super::set_aside::set_aside;
+use super::showing::Showing;
 use super::transactions::Transactions;
 use super::view::View;
-use crate::codec::{Dictionaries, Kind, Membership, Record, Space};
+use crate::codec::{Dictionaries, Membership, Record, Space};
 use crate::config::Durability;
-use crate::index::{Index, IndexBatch, IndexError, IndexOptions, IndexState, Place, Row, Totals};
+use crate::index::{Index, IndexError, IndexOptions, IndexState, Totals};
 use crate::log::{Ballast, GroupContext, Log, LogError, LogIdentity, LogOptions, OpenContext};
 use crate::model::{
     Clock, Command, Reply, SegmentId, Seq, ShardId, StoreId, Timestamp, Version, VersionCounter,
 };
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everything that opening a shard needs.
 #[derive(Debug, Clone)]
@@ -102,11 +103,12 @@ pub struct ShardStore {
     pub(super) log: Log,
     pub(super) index: Arc<Index>,
     pub(super) ledger: Ledger,
-    epochs: Epochs,
+    pub(super) epochs: Epochs,
+    pub(super) showing: Arc<Showing>,
     pub(super) feed: Arc<Feed>,
-    last_seq: Seq,
+    pub(super) last_seq: Seq,
     pub(super) now: Timestamp,
-    unpersisted: u64,
+    pub(super) unpersisted: u64,
     pub(super) dictionaries: HeldDictionaries,
     /// Tombstones up to this version may go.
     pub(super) horizon: Version,
@@ -199,6 +201,7 @@ impl ShardStore {
             index: Arc::new(index),
             ledger,
             epochs: Epochs::new(),
+            showing: Arc::default(),
             last_seq: state.last_seq.max(opened.last_seq),
             now: state.now.max(opened.now),
             unpersisted: 0,
@@ -228,6 +231,7 @@ impl ShardStore {
             Records {
                 segments: self.log.segments(),
                 epochs: self.epochs.clone(),
+                showing: self.showing.clone(),
                 dictionaries: self.options.dictionaries.clone(),
             },
             Arc::downgrade(&self.feed),
@@ -291,110 +295,6 @@ impl ShardStore {
         }
         let cost = self.commit(records, view.into_rows(), Forget::default(), now)?;
         Ok((replies, Some(cost)))
-    }
-
-    /// The commit: rows on paper, append, one sync, index.
-    pub(super) fn commit(
-        &mut self,
-        mut records: Vec<Record>,
-        mut rows: HashMap<EntityId, Option<Row>>,
-        forget: Forget,
-        now: Timestamp,
-    ) -> Result<GroupCost, ShardError> {
-        self.number(&mut records);
-        self.now = self.now.max(now);
-        let prepared = self.log.prepare(&records, self.group_context(now));
-        let end = prepared.end;
-        let index = self.index.clone();
-        let mut batch = index.batch();
-        for (record, placed) in records.iter().zip(&prepared.placed) {
-            let entity = record.entity();
-            let before = match rows.remove(&entity) {
-                Some(before) => before,
-                None => self.index.get(entity.0, &entity.1)?,
-            };
-            let place = Place {
-                record: placed.record,
-                payload_offset: placed.payload_offset,
-                payload_len: u32::try_from(record.payload.len()).expect("values end at 1 GiB"),
-            };
-            let row = Row::new(
-                record,
-                place,
-                inline_payload(record, self.options.inline_max),
-            );
-            if self.ledger.enter(&entity.1, before.as_ref(), &row) {
-                batch.put(entity.0, &entity.1, &row);
-                rows.insert(entity, Some(row));
-            } else {
-                rows.insert(entity, before);
-            }
-        }
-        for (space, id) in forget.rows {
-            // A newer record may have come since GC looked at this one.
-            let row = self.index.get(space, &id)?;
-            if let Some(row) = row.filter(|row| Some(row.place.record.segment) == forget.segment) {
-                self.ledger.leave(&id, &row);
-                batch.remove(space, &id);
-            }
-        }
-        if let Some(segment) = forget.segment {
-            self.ledger.forget_segment(segment);
-        }
-        self.ledger.put_changes(&mut batch);
-        let bytes = end.offset - prepared.start.offset;
-        self.log.write(prepared)?;
-        fail::fail_point!("shard::written", |_| Err(crashed("write")));
-        let written = Instant::now();
-        if self.options.durability == Durability::Sync {
-            self.log.sync()?;
-        }
-        let synced = Instant::now();
-        fail::fail_point!("shard::synced", |_| Err(crashed("sync")));
-        self.show(batch, &records)?;
-        let index = synced.elapsed();
-        self.note_marks(&records);
-        self.checkpoint_after(bytes)?;
-        Ok(GroupCost {
-            bytes,
-            sync: synced - written,
-            index,
-        })
-    }
-
-    /// Puts a durable group into the index, where readers see it.
-    fn show(&self, batch: IndexBatch<'_>, records: &[Record]) -> Result<(), ShardError> {
-        self.epochs.announce(records);
-        batch.commit(&self.state())?;
-        fail::fail_point!("shard::indexed");
-        self.epochs.advance();
-        self.feed.show(self.log.end());
-        Ok(())
-    }
-
-    fn note_marks(&mut self, records: &[Record]) {
-        let horizons = records.iter().filter(|record| record.kind == Kind::Horizon);
-        for record in horizons {
-            self.horizon = self.horizon.max(record.version);
-        }
-    }
-
-    /// Gives sequence numbers to records that have none; a moved record keeps its own.
-    fn number(&mut self, records: &mut [Record]) {
-        for record in records.iter_mut().filter(|record| record.seq == Seq(0)) {
-            self.last_seq.0 += 1;
-            record.seq = self.last_seq;
-        }
-    }
-
-    fn checkpoint_after(&mut self, written: u64) -> Result<(), ShardError> {
-        self.unpersisted += written;
-        if self.unpersisted >= self.options.checkpoint_bytes {
-            self.log.sync()?; // A durable index must not be ahead of the log.
-            self.index.persist()?;
-            self.unpersisted = 0;
-        }
-        Ok(())
     }
 
     pub(super) fn state(&self) -> IndexState {

@@ -13,13 +13,18 @@
 //! | after it | all prepares, or a decision | committed |
 //! | while shards resolve | decisions in some of them | what those say |
 //!
+//! While the process lives, its memory knows what was decided until every shard that took part has
+//! its decision on the disk: a shard that failed in between and is opened again asks here, not the
+//! logs of its neighbours, which go on meanwhile.
+//!
 //! A shard whose log cannot be read may hold the missing prepare: who needs it does not serve until
 //! it is back, and no shard's GC removes a segment with a frame of a transaction meanwhile.
 
 use super::error::ShardError;
 use crate::codec::Membership;
 use crate::log::{LogExtent, Vote};
-use crate::model::ShardId;
+use crate::model::{ShardId, Version};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -31,6 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Transactions {
     shards: Mutex<Vec<Neighbour>>,
     changed: Condvar,
+    /// Transactions of this process that are decided, and not yet in every log.
+    unended: Mutex<BTreeMap<u64, Unended>>,
+}
+
+/// A decision that some shards may not have on the disk yet.
+#[derive(Debug)]
+struct Unended {
+    committed: bool,
+    shards: Vec<ShardId>,
 }
 
 /// A shard as the others see it.
@@ -65,6 +79,7 @@ impl Transactions {
         Self {
             shards: Mutex::new(vec![neighbour; usize::from(shards)]),
             changed: Condvar::new(),
+            unended: Mutex::default(),
         }
     }
 
@@ -81,6 +96,7 @@ impl Transactions {
 
     /// Nothing is undecided in a shard, durably.
     pub(super) fn resolved(&self, shard: ShardId) {
+        self.end(shard, |_| true);
         self.change(shard, |it| it.resolved = true);
         let mut shards = self.lock();
         if shards.iter().all(|it| it.resolved) {
@@ -90,7 +106,32 @@ impl Transactions {
 
     /// Whether a shard may yet ask what became of a transaction.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.lock().iter().any(|it| !it.resolved)
+        self.lock().iter().any(|it| !it.resolved) || !self.decisions().is_empty()
+    }
+
+    /// What became of a transaction, before any of these shards acts on it.
+    pub(super) fn decided(&self, transaction: Version, committed: bool, shards: Vec<ShardId>) {
+        let decision = Unended { committed, shards };
+        self.decisions().insert(transaction.0, decision);
+    }
+
+    /// A shard has the decision in its log, durably, or no part of the transaction.
+    pub(super) fn ended(&self, transaction: Version, shard: ShardId) {
+        self.end(shard, |it| it == transaction.0);
+    }
+
+    fn end(&self, shard: ShardId, is_meant: impl Fn(u64) -> bool) {
+        self.decisions().retain(|transaction, it| {
+            if is_meant(*transaction) {
+                it.shards.retain(|unended| *unended != shard);
+            }
+            !it.shards.is_empty()
+        });
+    }
+
+    fn decisions(&self) -> MutexGuard<'_, BTreeMap<u64, Unended>> {
+        let unended = self.unended.lock();
+        unended.expect("no code panics while it holds this lock")
     }
 
     /// Whether a transaction that was prepared here is committed.
@@ -99,6 +140,9 @@ impl Transactions {
     /// `Undecided` when that needs the log of a shard that does not open; `Log` when one cannot be
     /// read.
     pub(super) fn is_committed(&self, prepared: Membership) -> Result<bool, ShardError> {
+        if let Some(decision) = self.decisions().get(&prepared.transaction) {
+            return Ok(decision.committed);
+        }
         let logs = self.logs();
         let mut prepares = 0;
         let mut unread = None;

@@ -245,7 +245,8 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
         | ShardError::Index(IndexError::Row(_) | IndexError::File { .. } | IndexError::Panicked) => {
             down(false)
         }
-        ShardError::Undecided { .. }
+        ShardError::HalfShown
+        | ShardError::Undecided { .. }
         | ShardError::Log(LogError::Io { .. } | LogError::Full { .. })
         | ShardError::Index(
             IndexError::Database(_)

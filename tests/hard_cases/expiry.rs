@@ -6,9 +6,10 @@ use crate::faults::{arm, disarm};
 use crate::house::House;
 use shardkeep::codec::{Kind, Space};
 use shardkeep::model::{
-    Attributes, BlobRef, Command, Existing, Key, PutBody, RefId, Reply, Timestamp, Version,
+    Attributes, BlobRef, Command, Existing, Key, Lifetime, PutBody, RefId, Reply, Timestamp,
+    Version,
 };
-use shardkeep::service::{Lifetime, Put, PutRule, RestoreSource};
+use shardkeep::service::{Put, PutRule, RestoreSource};
 use std::time::Duration;
 
 const LONG: &[u8] = &[7; 2000];

@@ -53,7 +53,7 @@ pub struct Hold(Arc<(Mutex<Held>, Condvar)>);
 
 #[derive(Default)]
 struct Held {
-    came: bool,
+    came: usize,
     released: bool,
 }
 
@@ -64,7 +64,7 @@ impl Hold {
         let state = hold.0.clone();
         let stay = move || {
             let mut held = state.0.lock().unwrap();
-            held.came = true;
+            held.came += 1;
             while !held.released {
                 held = state.1.wait(held).unwrap();
             }
@@ -75,7 +75,12 @@ impl Hold {
 
     /// Waits until somebody is there.
     pub async fn somebody(&self) {
-        let came = || self.0.0.lock().unwrap().came.then_some(());
+        self.so_many(1).await;
+    }
+
+    /// Waits until so many are there.
+    pub async fn so_many(&self, wanted: usize) {
+        let came = || (self.0.0.lock().unwrap().came >= wanted).then_some(());
         eventually("somebody at the fail point", came).await;
     }
 

@@ -81,6 +81,11 @@ impl House {
         Self::over(Faults::calm(), 4).await
     }
 
+    /// So many shards, user keys, no fail points.
+    pub async fn calm_over(shards: u16) -> Self {
+        Self::over(Faults::calm(), shards).await
+    }
+
     /// Four shards, user keys, the process to itself.
     pub async fn armed() -> Self {
         Self::over(Faults::armed(), 4).await
@@ -125,6 +130,32 @@ impl House {
         house
     }
 
+    /// A house over the files as they are now, as if the process had been killed: whoever may write
+    /// is held meanwhile.
+    pub async fn image(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        crate::support::files::copy_dir(self.dir(), dir.path());
+        let mut house = Self {
+            open: None,
+            shards: self.shards,
+            config: self.config.clone(),
+            book: self.book.clone(),
+            dir,
+            _faults: Faults::Second,
+        };
+        house.open().await;
+        house
+    }
+
+    /// Kills the process and takes its indexes away, so that the next makes them from the logs.
+    pub async fn crash_without_indexes(&mut self) {
+        self.end(false).await;
+        for shard in (0..self.shards).map(ShardId) {
+            std::fs::remove_dir_all(self.shard_dir(shard).join("index")).unwrap();
+        }
+        self.open().await;
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -147,7 +178,7 @@ impl House {
         let handles: Vec<Arc<ShardHandle>> = (0..self.shards)
             .map(|id| Arc::new(ShardHandle::new(ShardId(id), &ADMISSION)))
             .collect();
-        let transactions = Arc::new(Transactions::one_by_one(self.shards));
+        let transactions = Arc::new(Transactions::new(self.shards));
         let dictionaries: Arc<Dictionaries> = Arc::default();
         let mut keepers = Vec::new();
         for handle in &handles {
@@ -181,8 +212,15 @@ impl House {
                 runtime.clone(),
                 &self.config.supervise,
             );
-            keeper.open(None).await.expect("the shard opens");
             keepers.push(keeper);
+        }
+        // At the same time: what a crash left undecided, they resolve together.
+        let mut opening = JoinSet::new();
+        for keeper in keepers.clone() {
+            opening.spawn(async move { keeper.open(None).await });
+        }
+        for opened in opening.join_all().await {
+            opened.expect("the shard opens");
         }
         let router = Router::new(handles, homes, clock, counter);
         let dedup = Dedup::start(

@@ -12,6 +12,7 @@ mod house;
 
 mod answers;
 mod archives;
+mod batches;
 mod content_keys;
 mod cut;
 mod dictionaries;

@@ -182,9 +182,10 @@ fn problem_of(segments: &SegmentMap, error: &ShardError) -> Problem {
     let path = index_path(segments);
     match error {
         ShardError::Log(error) => Problem::of_error(&path, error),
-        ShardError::Index(_) | ShardError::Contradiction(_) | ShardError::Undecided { .. } => {
-            Problem::of_index(&path, None, error.to_string())
-        }
+        ShardError::Index(_)
+        | ShardError::Contradiction(_)
+        | ShardError::HalfShown
+        | ShardError::Undecided { .. } => Problem::of_index(&path, None, error.to_string()),
     }
 }
 

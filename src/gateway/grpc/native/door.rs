@@ -2,11 +2,11 @@
 
 use super::entry;
 use crate::model::{
-    Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Namespace, Result,
+    Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Lifetime, Namespace, Result,
     Timestamp, ValueType, Version,
 };
 use crate::proto::v1;
-use crate::service::{Lifetime, Requirement, Service};
+use crate::service::{Requirement, Service};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
