@@ -82,6 +82,17 @@ impl Error {
         self
     }
 
+    /// The same error, about a field in a part of the request, or about that part.
+    #[must_use]
+    pub fn inside(mut self, part: &str) -> Self {
+        let field = match self.field.take() {
+            Some(field) => format!("{part}.{field}"),
+            None => part.to_owned(),
+        };
+        self.field = Some(field.into());
+        self
+    }
+
     /// The field of the request that it is about, as in `operations[3].key`.
     #[must_use]
     pub fn field(&self) -> Option<&str> {

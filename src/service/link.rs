@@ -52,30 +52,39 @@ impl Service {
         value: Checked,
         target: Target,
     ) -> Result<Reply> {
-        let mut flight: Option<Flight> = None;
+        let mut flight = None;
         loop {
-            let stored = self.router().find_blob(digest)?.is_some();
-            if !stored && flight.is_none() {
-                match self.0.parts.dedup.take_turn(digest).await {
-                    Turn::Mine(mine) => flight = Some(mine),
-                    Turn::Passed => {}
-                }
-                continue; // Whoever was first may have stored it meanwhile.
-            }
-            let sealed = if stored {
-                None
-            } else {
-                Some(self.seal(value.clone()).await?)
-            };
             let content = Content {
                 digest,
                 info: value.info,
-                value: sealed,
+                value: self.bytes_to_store(digest, &value, &mut flight).await?,
             };
             if let Some(reply) = self.link(key, content, target.clone()).await? {
                 return Ok(reply);
             }
             // It was reclaimed between the look and the commit: this time with its bytes.
+        }
+    }
+
+    /// The bytes of a value whose content is not there yet. Who is the first to bring them has the
+    /// turn, in `flight`, until they are stored.
+    pub(super) async fn bytes_to_store(
+        &self,
+        digest: Digest,
+        value: &Checked,
+        flight: &mut Option<Flight>,
+    ) -> Result<Option<SealedValue>> {
+        loop {
+            if self.router().find_blob(digest)?.is_some() {
+                return Ok(None);
+            }
+            if flight.is_some() {
+                return self.seal(value.clone()).await.map(Some);
+            }
+            match self.0.parts.dedup.take_turn(digest).await {
+                Turn::Mine(mine) => *flight = Some(mine),
+                Turn::Passed => {} // Whoever was first may have stored it meanwhile.
+            }
         }
     }
 
@@ -108,17 +117,9 @@ impl Service {
         let (service, key) = (self.clone(), key.clone());
         let steps = async move {
             let open = service.0.parts.dedup.open_reference(ref_id);
-            let store = Command::StoreBlob {
-                blob,
-                owner: key.clone(),
-                value,
-            };
-            let kept = service.router().write(home, store).await?;
-            if kept == Reply::BlobMissing {
+            let Some(new) = service.refer(blob, &key, value).await? else {
                 return Ok(None);
-            }
-            fail::fail_point!("put::stored");
-            service.settle(home).await?;
+            };
             let command = command_of(&key, PutBody::Away { blob, info }, &target);
             let named = service.name(&key, command, blob).await;
             if named.as_ref().is_err_and(is_outcome_unknown) {
@@ -126,7 +127,7 @@ impl Service {
             }
             let mut named = named?;
             if let Reply::Put { stored, .. } = &mut named {
-                *stored = kept == Reply::BlobStored { stored: true };
+                *stored = new;
             }
             Ok(Some(named))
         };
@@ -138,6 +139,29 @@ impl Service {
             )
         };
         tokio::spawn(steps).await.map_err(lost)?
+    }
+
+    /// Makes a reference at its content's home, which may not be the shard of its owner. Whether bytes
+    /// were stored; `None` when the content is not there and none were given.
+    pub(super) async fn refer(
+        &self,
+        blob: BlobRef,
+        owner: &Key,
+        value: Option<SealedValue>,
+    ) -> Result<Option<bool>> {
+        let home = self.router().shard_of_digest(blob.digest);
+        let store = Command::StoreBlob {
+            blob,
+            owner: owner.clone(),
+            value,
+        };
+        let stored = match self.router().write(home, store).await? {
+            Reply::BlobMissing => return Ok(None),
+            kept => kept == Reply::BlobStored { stored: true },
+        };
+        fail::fail_point!("put::stored");
+        self.settle(home).await?;
+        Ok(Some(stored))
     }
 
     /// The record that names a reference made in another shard. A reference that no record will
@@ -213,7 +237,7 @@ impl Service {
     }
 }
 
-fn is_outcome_unknown(error: &Error) -> bool {
+pub(super) fn is_outcome_unknown(error: &Error) -> bool {
     error.reason() == "OUTCOME_UNKNOWN"
 }
 

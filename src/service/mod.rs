@@ -20,7 +20,7 @@
 //! | memory: what peers send before they are asked | see the limits of `gateway::grpc` | |
 //! | memory: values read lately | `storage.value_cache_size` | 32 MiB |
 //! | memory: the index | `index.cache_size` + 2 x `index.write_buffer_size` a shard | 48 MiB |
-//! | disk: a group that is written and not acknowledged | 16 MiB, or one value, a shard | 16 MiB |
+//! | disk: a group that is written and not acknowledged | 16 MiB, or one value or commit, a shard | 16 MiB |
 //! | disk: space taken ahead of the log's end | 4 MiB a shard | 4 MiB |
 //! | disk: what the index may still flush | 2 x `index.write_buffer_size` a shard, kept free | 16 MiB |
 //! | disk: copies that GC made of a segment that is not unlinked yet | one `storage.segment_size` a shard | 256 MiB |
@@ -28,6 +28,7 @@
 mod backup;
 mod backups;
 mod catalogue;
+mod commit;
 mod cpu;
 mod delete;
 mod delete_range;
@@ -43,6 +44,7 @@ mod namespace;
 mod once;
 mod page_hint;
 mod put;
+mod ready;
 mod recent;
 mod remove;
 mod requirement;
@@ -62,6 +64,7 @@ pub use crate::index::Totals;
 pub use crate::router::Moment;
 pub use backup::{BackupDone, BackupProgress};
 pub use backups::Stored;
+pub use commit::{Commit, CommitDone, KeyRequirement, NewEntry, Step, StepDone};
 pub use cpu::CpuPool;
 pub use delete::DeleteDone;
 pub use delete_range::RangeDeleted;

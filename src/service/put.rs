@@ -149,10 +149,7 @@ impl Service {
         let by_content = options.by_content;
         let large = options.dedup && self.has_home(by_content, put.data.len());
         let value = self.check(&put, by_content || large).await?;
-        let key = match value.digest.filter(|_| by_content) {
-            Some(digest) => content_key(put.namespace.id, put.key, digest)?,
-            None => key_in(put.namespace, put.key)?,
-        };
+        let key = key_of(put.namespace, put.key, value.digest.filter(|_| by_content))?;
         self.check_rule(&put, by_content)?;
         for _ in 0..ATTEMPTS_MAX {
             let terms = self.terms(&key, &put, by_content).await?;
@@ -291,6 +288,15 @@ impl Service {
         } else {
             self.0.cpu.run(hash).await?
         };
+        self.checked(put, (sum64, digest))
+    }
+
+    /// The value of a put whose sums were computed, if it is what the client says and not too large.
+    pub(super) fn checked(
+        &self,
+        put: &Put<'_>,
+        (sum64, digest): (u64, Option<Digest>),
+    ) -> Result<Checked> {
         check_sums(put, sum64, digest)?;
         let size = put.data.len() as u64;
         let (max, limit) = self.value_size_max(put.namespace);
@@ -350,16 +356,23 @@ impl Service {
     }
 
     pub(super) async fn seal(&self, value: Checked) -> Result<SealedValue> {
-        let sealing = self.0.sealing.clone();
-        let offload = value.data.len() >= self.rules().offload_size;
+        if value.data.len() < self.rules().offload_size {
+            return Ok(self.seal_here(value));
+        }
+        let service = self.clone();
+        self.0.cpu.run(move || service.seal_here(value)).await
+    }
+
+    /// Seals a value in this thread.
+    pub(super) fn seal_here(&self, value: Checked) -> SealedValue {
         let Checked {
             data,
             info,
             digest,
             compress,
         } = value;
-        let seal = move || match compress {
-            true => sealing.seal(data, info, digest),
+        match compress {
+            true => self.0.sealing.seal(data, info, digest),
             false => SealedValue {
                 info,
                 digest,
@@ -367,11 +380,6 @@ impl Service {
                 payload_sum: payload_sum(&data),
                 payload: data,
             },
-        };
-        if offload {
-            self.0.cpu.run(seal).await
-        } else {
-            Ok(seal())
         }
     }
 }
@@ -402,6 +410,14 @@ fn check_sums(put: &Put<'_>, sum64: u64, digest: Option<Digest>) -> Result<()> {
     Ok(())
 }
 
+/// The key under which a value stands, by its digest in content mode.
+pub(super) fn key_of(namespace: &Namespace, sent: &[u8], by_digest: Option<Digest>) -> Result<Key> {
+    match by_digest {
+        Some(digest) => content_key(namespace.id, sent, digest),
+        None => key_in(namespace, sent),
+    }
+}
+
 /// The key of a content; the one that was sent may only be the same.
 fn content_key(namespace: NamespaceId, sent: &[u8], digest: Digest) -> Result<Key> {
     if sent.is_empty() || Digest::parse_hex(sent) == Some(digest) {
@@ -414,7 +430,7 @@ fn content_key(namespace: NamespaceId, sent: &[u8], digest: Digest) -> Result<Ke
 }
 
 /// What a reply to a put's command says; `None` for what is none.
-fn done_of(reply: &Reply, key: &Key, digest: Option<Digest>) -> Option<PutDone> {
+pub(super) fn done_of(reply: &Reply, key: &Key, digest: Option<Digest>) -> Option<PutDone> {
     let done = |version, previous, changed, stored| PutDone {
         key: key.clone(),
         version,
@@ -458,7 +474,7 @@ pub fn missing(key: &Key) -> Error {
     Error::new(ErrorKind::NotFound, "KEY_NOT_FOUND", message)
 }
 
-fn exists(key: &Key, version: Option<Version>) -> Error {
+pub(super) fn exists(key: &Key, version: Option<Version>) -> Error {
     let version = version.unwrap_or_default();
     let message = format!("key {key} is there already, at version {version}");
     Error::new(ErrorKind::AlreadyExists, "KEY_EXISTS", message)

@@ -2,14 +2,15 @@
 
 use crate::bench::{key, put, seal};
 use crate::faults::{Hold, arm, disarm};
-use crate::house::House;
-use crate::support::{PATIENCE, eventually};
+use crate::house::{House, LARGE};
+use crate::support::{PATIENCE, eventually, noise};
 use bytes::Bytes;
 use shardkeep::model::{
-    Batch, BatchReply, Change, Condition, ErrorKind, Existing, Lifetime, NewValue, Operation,
-    PutBody, Question, Reply, Result, ShardId, Test, Version,
+    Attributes, Batch, BatchReply, Change, Condition, ErrorKind, Existing, Lifetime, NewValue,
+    Operation, PutBody, Question, Reply, Result, ShardId, Test, Version,
 };
 use shardkeep::router::Router;
+use shardkeep::service::{Commit, KeyRequirement, NewEntry, Requirement, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -564,4 +565,44 @@ async fn batches_and_cuts_do_not_wait_for_each_other_in_a_circle() {
         .await
         .expect("all go on");
     assert_stays(&mut house, "at the end").await;
+}
+
+/// Contents in other shards: a record names each reference, and nobody else has one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_leaves_no_reference_that_no_record_names() {
+    let house = House::calm().await;
+    let large = |name: String, seed| {
+        Step::Put(Box::new(NewEntry {
+            key: name.into(),
+            data: noise(seed, 2 * LARGE).into(),
+            sum64: None,
+            digest: None,
+            lifetime: Lifetime::Forever,
+            attributes: Attributes::default(),
+        }))
+    };
+    let asks = |name: &str, condition| KeyRequirement {
+        key: Bytes::copy_from_slice(name.as_bytes()),
+        requirement: Requirement::Record(condition),
+    };
+    for turn in 0..12_u64 {
+        let steps = |seed: u64| (0..10).map(move |it| large(format!("k{it}"), seed + it % 7));
+        let holds = turn % 3 != 0;
+        let condition = match holds {
+            true => Condition::Absent,
+            false => Condition::Present,
+        };
+        let namespace = house.service().default_namespace();
+        let commit = Commit {
+            conditions: vec![asks("never", condition)],
+            operations: steps(turn).collect(),
+            otherwise: steps(100 + turn)
+                .chain([Step::Delete("gone".into())])
+                .collect(),
+        };
+        let done = house.service().commit(namespace, commit);
+        assert_eq!(done.await.unwrap().succeeded, holds);
+        assert_eq!(house.references(), house.named_references(), "turn {turn}");
+        assert_eq!(house.references().len(), 10);
+    }
 }

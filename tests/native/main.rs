@@ -6,6 +6,7 @@ mod support;
 mod admin;
 mod backups;
 mod call;
+mod commits;
 mod counters;
 mod delete_ranges;
 mod fields;

@@ -40,6 +40,10 @@ impl Method {
                 message_size_max: zstdb::ADMIN_MESSAGE_SIZE_MAX,
                 ..narrow
             },
+            native::path::COMMIT => Self {
+                message_size_max: native::COMMIT_MESSAGE_SIZE_MAX,
+                ..narrow
+            },
             _ => narrow,
         }
     }

@@ -29,6 +29,7 @@ mod read;
 mod scan;
 mod snapshot;
 mod token;
+mod transaction;
 mod watch;
 mod write;
 
@@ -42,6 +43,7 @@ use crate::proto::v1::backup_service_server::BackupServiceServer;
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::v1::namespace_service_server::NamespaceServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
+use crate::proto::v1::transaction_service_server::TransactionServiceServer;
 use crate::proto::v1::watch_service_server::WatchServiceServer;
 use crate::service::Service;
 use error::status_of;
@@ -56,10 +58,14 @@ pub(super) mod path {
     pub(in super::super) const BATCH_GET: &str = "/shardkeep.v1.KeyValueService/BatchGet";
     pub(in super::super) const COMPACT: &str = "/shardkeep.v1.AdminService/Compact";
     pub(in super::super) const SCAN: &str = "/shardkeep.v1.KeyValueService/Scan";
+    pub(in super::super) const COMMIT: &str = "/shardkeep.v1.TransactionService/Commit";
 }
 
 /// The metadata that brings an administrator's password.
 const ADMIN_PASSWORD: &str = "admin-password-bin";
+
+/// A commit's keys and values are 64 MiB at most, beside which stand their fields.
+pub(super) const COMMIT_MESSAGE_SIZE_MAX: usize = 66 * 1024 * 1024;
 
 /// All services of the protocol: each has a file of its own.
 #[derive(Clone)]
@@ -94,6 +100,8 @@ impl Native {
         let snapshot = SnapshotServiceServer::new(self.clone());
         let namespace = NamespaceServiceServer::new(self.clone());
         let watch = WatchServiceServer::new(self.clone());
+        let transaction = TransactionServiceServer::new(self.clone());
+        let transaction = transaction.max_decoding_message_size(COMMIT_MESSAGE_SIZE_MAX);
         let key_value = KeyValueServiceServer::new(self).max_decoding_message_size(size_max);
         routes
             .add_service(Admitted::new(key_value, gate.clone()))
@@ -102,6 +110,7 @@ impl Native {
             .add_service(Admitted::new(namespace, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
             .add_service(Admitted::new(watch, gate.clone()))
+            .add_service(Admitted::new(transaction, gate.clone()))
     }
 
     fn service(&self) -> Result<&Service, Status> {

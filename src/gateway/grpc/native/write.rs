@@ -5,7 +5,7 @@ use super::token::Query;
 use super::{door, entry};
 use crate::model::{Direction, Error, KeyRange, Result};
 use crate::proto::v1;
-use crate::service::{Addition, Put, PutRule, Service};
+use crate::service::{Addition, DeleteDone, Put, PutDone, PutRule, Service};
 use prost::Message as _;
 
 /// Stores a value.
@@ -35,15 +35,18 @@ async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutRe
         lifetime,
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
-    let done = service.put(put).await?;
-    Ok(v1::PutResponse {
+    service.put(put).await.map(put_response)
+}
+
+pub(super) fn put_response(done: PutDone) -> v1::PutResponse {
+    v1::PutResponse {
         key: done.key.to_bytes(),
         version: done.version.0,
         digest: done.digest.map(entry::digest).unwrap_or_default(),
         created: done.changed && done.previous.is_none(),
         deduplicated: !done.stored,
         previous_version: done.previous.unwrap_or_default().0,
-    })
+    }
 }
 
 /// Removes a key.
@@ -70,11 +73,15 @@ async fn delete_now(service: &Service, request: v1::DeleteRequest) -> Result<v1:
     let done = service
         .delete_if(&namespace, &request.key, requirement)
         .await?;
-    Ok(v1::DeleteResponse {
+    Ok(delete_response(done))
+}
+
+pub(super) fn delete_response(done: Option<DeleteDone>) -> v1::DeleteResponse {
+    v1::DeleteResponse {
         deleted: done.is_some(),
         version: done.map_or(0, |done| done.version.0),
         previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
-    })
+    }
 }
 
 /// Keys that one call removes.

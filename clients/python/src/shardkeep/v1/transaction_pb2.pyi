@@ -1,0 +1,83 @@
+from shardkeep.v1 import key_value_pb2 as _key_value_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CommitRequest(_message.Message):
+    __slots__ = ("namespace", "conditions", "operations", "else_operations")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    ELSE_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    conditions: _containers.RepeatedCompositeFieldContainer[KeyCondition]
+    operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    else_operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    def __init__(self, namespace: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[KeyCondition, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., else_operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
+
+class KeyCondition(_message.Message):
+    __slots__ = ("key", "condition")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    condition: _key_value_pb2.Condition
+    def __init__(self, key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ...) -> None: ...
+
+class Operation(_message.Message):
+    __slots__ = ("key", "put", "delete")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PUT_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    put: PutOperation
+    delete: DeleteOperation
+    def __init__(self, key: _Optional[bytes] = ..., put: _Optional[_Union[PutOperation, _Mapping]] = ..., delete: _Optional[_Union[DeleteOperation, _Mapping]] = ...) -> None: ...
+
+class PutOperation(_message.Message):
+    __slots__ = ("value", "expiry", "sum64", "digest", "value_type", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    SUM64_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    value: bytes
+    expiry: _key_value_pb2.Expiry
+    sum64: int
+    digest: bytes
+    value_type: _key_value_pb2.ValueType
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, value: _Optional[bytes] = ..., expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[_key_value_pb2.ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class DeleteOperation(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CommitResponse(_message.Message):
+    __slots__ = ("succeeded", "version", "results")
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    succeeded: bool
+    version: int
+    results: _containers.RepeatedCompositeFieldContainer[OperationResult]
+    def __init__(self, succeeded: bool = ..., version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+
+class OperationResult(_message.Message):
+    __slots__ = ("put", "delete")
+    PUT_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FIELD_NUMBER: _ClassVar[int]
+    put: _key_value_pb2.PutResponse
+    delete: _key_value_pb2.DeleteResponse
+    def __init__(self, put: _Optional[_Union[_key_value_pb2.PutResponse, _Mapping]] = ..., delete: _Optional[_Union[_key_value_pb2.DeleteResponse, _Mapping]] = ...) -> None: ...

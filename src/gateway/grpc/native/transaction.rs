@@ -1,0 +1,97 @@
+//! The service `TransactionService`: commits.
+
+use super::{Native, answer, door, write};
+use crate::model::{Error, Namespace, Result, Timestamp};
+use crate::proto::v1;
+use crate::proto::v1::transaction_service_server::TransactionService;
+use crate::service::{Commit, CommitDone, KeyRequirement, NewEntry, Service, Step, StepDone};
+use tonic::{Request, Response, Status};
+
+async fn commit(service: &Service, request: v1::CommitRequest) -> Result<v1::CommitResponse> {
+    let namespace = door::namespace(service, &request.namespace)?;
+    let now = service.now();
+    let step = |operation| step(operation, &namespace, now);
+    let commit = Commit {
+        conditions: numbered(request.conditions, "conditions", condition)?,
+        operations: numbered(request.operations, "operations", step)?,
+        otherwise: numbered(request.else_operations, "else_operations", step)?,
+    };
+    let CommitDone {
+        succeeded,
+        version,
+        results,
+    } = service.commit(&namespace, commit).await?;
+    Ok(v1::CommitResponse {
+        succeeded,
+        version: version.unwrap_or_default().0,
+        results: results.into_iter().map(result).collect(),
+    })
+}
+
+/// A list, each entry of which names itself where it is wrong.
+fn numbered<T, U>(list: Vec<T>, field: &str, of: impl Fn(T) -> Result<U>) -> Result<Vec<U>> {
+    let numbered = list.into_iter().enumerate();
+    let parsed = numbered.map(|(number, entry)| {
+        of(entry).map_err(|error| error.inside(&format!("{field}[{number}]")))
+    });
+    parsed.collect()
+}
+
+fn condition(asked: v1::KeyCondition) -> Result<KeyRequirement> {
+    let requirement = door::requirement(asked.condition)?.ok_or_else(|| {
+        let message = "a condition asks for nothing: set absent, present, version or digest";
+        Error::invalid("CONDITION_EMPTY", message).at("condition")
+    })?;
+    Ok(KeyRequirement {
+        key: asked.key,
+        requirement,
+    })
+}
+
+fn step(operation: v1::Operation, namespace: &Namespace, now: Timestamp) -> Result<Step> {
+    use v1::operation::Change;
+    let key = operation.key;
+    match operation.change {
+        Some(Change::Delete(v1::DeleteOperation {})) => Ok(Step::Delete(key)),
+        Some(Change::Put(put)) => {
+            let entry = || {
+                Ok(NewEntry {
+                    key,
+                    digest: door::optional_digest(&put.digest, "digest")?,
+                    sum64: put.sum64,
+                    lifetime: match put.expiry {
+                        None => namespace.default_lifetime(now),
+                        expiry => door::lifetime(expiry, now)?,
+                    },
+                    attributes: door::attributes(put.value_type, put.metadata)?,
+                    data: put.value,
+                })
+            };
+            let entry = entry().map_err(|error: Error| error.inside("put"))?;
+            Ok(Step::Put(Box::new(entry)))
+        }
+        None => {
+            let message = "an operation does nothing: set put or delete";
+            Err(Error::invalid("OPERATION_EMPTY", message))
+        }
+    }
+}
+
+fn result(done: StepDone) -> v1::OperationResult {
+    use v1::operation_result::Result as Of;
+    let of = match done {
+        StepDone::Put(done) => Of::Put(write::put_response(done)),
+        StepDone::Delete(done) => Of::Delete(write::delete_response(done)),
+    };
+    v1::OperationResult { result: Some(of) }
+}
+
+#[tonic::async_trait]
+impl TransactionService for Native {
+    async fn commit(
+        &self,
+        request: Request<v1::CommitRequest>,
+    ) -> Result<Response<v1::CommitResponse>, Status> {
+        answer(commit(self.service()?, request.into_inner()).await)
+    }
+}
