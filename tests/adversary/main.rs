@@ -10,6 +10,7 @@ mod crash;
 mod support;
 
 mod archives;
+mod batches;
 mod crash_images;
 mod disk;
 mod entries;
