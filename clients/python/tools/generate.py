@@ -22,6 +22,8 @@ WORDS = {
     "async with": "with",
     "async for": "for",
     "await ": "",
+    "Awaitable[Result]": "Result",
+    "Awaitable, ": "",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "__aenter__": "__enter__",

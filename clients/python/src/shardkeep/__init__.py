@@ -6,6 +6,7 @@ from ._async.database import Database, connect
 from ._async.namespace import Namespace
 from ._async.range import Range
 from ._async.snapshot import Snapshot
+from ._async.transaction import Batch, Transaction
 from ._async.view import View
 from .errors import (
     AlreadyExists,
@@ -27,6 +28,7 @@ from .retry import Retry
 from .rules import NamespaceInfo, Rules
 from .types import (
     KEEP,
+    CommitResult,
     Condition,
     DeleteResult,
     Entry,
@@ -48,8 +50,10 @@ __all__ = [
     "Backup",
     "BackupProgress",
     "Backups",
+    "Batch",
     "BytesCodec",
     "Codec",
+    "CommitResult",
     "Condition",
     "Conflict",
     "DataLoss",
@@ -74,6 +78,7 @@ __all__ = [
     "Record",
     "ResourceExhausted",
     "Retry",
+    "Transaction",
     "Rules",
     "Snapshot",
     "TypedCodec",

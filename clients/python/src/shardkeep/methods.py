@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from .v1 import admin_pb2, backup_pb2, snapshot_pb2
+from .v1 import admin_pb2, backup_pb2, snapshot_pb2, transaction_pb2
 from .v1 import key_value_pb2 as pb
 from .v1 import namespace_pb2 as ns
 
@@ -115,3 +115,9 @@ LIST_NAMESPACES = _namespace(
 )
 UPDATE_NAMESPACE = _namespace("UpdateNamespace", ns.UpdateNamespaceRequest, ns.Namespace)
 DROP_NAMESPACE = _namespace("DropNamespace", ns.DropNamespaceRequest, ns.DropNamespaceResponse)
+
+COMMIT = Method(
+    "/shardkeep.v1.TransactionService/Commit",
+    transaction_pb2.CommitRequest,
+    transaction_pb2.CommitResponse,
+)

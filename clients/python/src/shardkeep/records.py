@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import xxhash
 
 from .errors import DataLoss
-from .types import Record, entry_of
+from .types import Record, entry_of, value_type_of
 from .v1 import key_value_pb2 as pb
+from .v1 import transaction_pb2
 from .values import Codecs
 
 
@@ -16,6 +19,10 @@ class Reader:
     def __init__(self, namespace: str, codecs: Codecs) -> None:
         self.namespace = namespace
         self.codecs = codecs
+
+    def written(self, key: bytes, put: transaction_pb2.PutOperation) -> Any:
+        """The value of a put that was not sent yet."""
+        return self.codecs.of(key).decode(put.value, value_type_of(put.value_type))
 
     def record(self, message: pb.Entry, data: bytes) -> Record:
         """A record; ``DataLoss`` when the value is not what its checksum says."""

@@ -6,6 +6,18 @@ from ._sync.database import Database, connect
 from ._sync.namespace import Namespace
 from ._sync.range import Range
 from ._sync.snapshot import Snapshot
+from ._sync.transaction import Batch, Transaction
 from ._sync.view import View
 
-__all__ = ["Admin", "Backups", "Database", "Namespace", "Range", "Snapshot", "View", "connect"]
+__all__ = [
+    "Admin",
+    "Backups",
+    "Batch",
+    "Database",
+    "Namespace",
+    "Range",
+    "Snapshot",
+    "Transaction",
+    "View",
+    "connect",
+]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from .v1 import key_value_pb2 as pb
+from .v1 import transaction_pb2
 from .values import ValueType
 
 
@@ -78,6 +79,16 @@ class DeleteResult:
 
 
 @dataclass(frozen=True)
+class CommitResult:
+    """What a batch or a transaction did."""
+
+    #: The version that all changes took; 0 when nothing has changed.
+    version: int
+    #: One for each key that was changed, in the order of the first changes.
+    results: list[PutResult | DeleteResult]
+
+
+@dataclass(frozen=True)
 class Page:
     """Some keys in order, as of one moment."""
 
@@ -146,6 +157,34 @@ def expiry_message(expires: Expires) -> pb.Expiry | None:
     return message
 
 
+def put_result(message: pb.PutResponse) -> PutResult:
+    """A put's result as it came."""
+    return PutResult(
+        key=message.key,
+        version=message.version,
+        digest=message.digest,
+        created=message.created,
+        deduplicated=message.deduplicated,
+        previous_version=message.previous_version,
+    )
+
+
+def delete_result(message: pb.DeleteResponse) -> DeleteResult:
+    """A delete's result as it came."""
+    return DeleteResult(message.deleted, message.version, message.previous_version)
+
+
+def commit_result(message: transaction_pb2.CommitResponse) -> CommitResult:
+    """A commit's result as it came."""
+    return CommitResult(
+        version=message.version,
+        results=[
+            put_result(result.put) if result.HasField("put") else delete_result(result.delete)
+            for result in message.results
+        ],
+    )
+
+
 def entry_of(message: pb.Entry) -> Entry:
     """An entry as it came."""
     expires = message.HasField("expire_time")
@@ -156,12 +195,12 @@ def entry_of(message: pb.Entry) -> Entry:
         sum64=message.sum64,
         digest=message.digest,
         expire_time=message.expire_time.ToDatetime(timezone.utc) if expires else None,
-        value_type=_value_type(message.value_type),
+        value_type=value_type_of(message.value_type),
         metadata=dict(message.metadata),
     )
 
 
-def _value_type(number: int) -> ValueType:
+def value_type_of(number: int) -> ValueType:
     """A type of a newer server is as good as none."""
     try:
         return ValueType(number)

@@ -19,6 +19,7 @@ from .backups import Backups
 from .connection import Connection, Metadata
 from .namespace import Namespace
 from .snapshot import Snapshot
+from .transaction import Transaction
 
 
 class Database:
@@ -68,6 +69,10 @@ class Database:
     def default(self) -> Namespace:
         """The namespace that is always there."""
         return self.namespace("")
+
+    def transaction(self) -> Transaction:
+        """A transaction in the default namespace; see ``Namespace.transaction``."""
+        return self.default.transaction()
 
     def namespace(self, name: str, *, codecs: CodecTable | None = None) -> Namespace:
         """A namespace, with codecs of its own beside those of the connection."""

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import xxhash
 
 from .. import methods
+from ..errors import Conflict
 from ..types import (
     Condition,
     DeleteResult,
@@ -16,12 +17,17 @@ from ..types import (
     Expires,
     PutResult,
     condition_message,
+    delete_result,
     entry_of,
     expiry_message,
+    put_result,
 )
 from ..v1 import key_value_pb2 as pb
 from ..values import key_bytes
+from .transaction import Batch, Transaction
 from .view import Key, View
+
+Result = TypeVar("Result")
 
 
 class Namespace(View):
@@ -58,14 +64,7 @@ class Namespace(View):
         response = self._connection.call(
             methods.PUT, request, timeout=timeout, idempotent=when is None
         )
-        return PutResult(
-            key=response.key,
-            version=response.version,
-            digest=response.digest,
-            created=response.created,
-            deduplicated=response.deduplicated,
-            previous_version=response.previous_version,
-        )
+        return put_result(response)
 
     def add(
         self,
@@ -89,7 +88,7 @@ class Namespace(View):
         response = self._connection.call(
             methods.DELETE, request, timeout=timeout, idempotent=when is None
         )
-        return DeleteResult(response.deleted, response.version, response.previous_version)
+        return delete_result(response)
 
     def touch(
         self,
@@ -165,3 +164,30 @@ class Namespace(View):
             request.page_token = response.next_page_token
             if not request.page_token:
                 return deleted
+
+    def batch(self) -> Batch:
+        """Puts and deletes that happen together: ``with ns.batch() as batch``."""
+        return Batch(self._connection, self._reader)
+
+    def transaction(self) -> Transaction:
+        """Reads, and changes that rest on them: ``with ns.transaction() as transaction``.
+
+        It raises ``Conflict`` when others were faster; ``transact`` tries again.
+        """
+        return Transaction(self._connection, self._reader)
+
+    def transact(
+        self, work: Callable[[Transaction], Result], *, attempts: int = 32
+    ) -> Result:
+        """Runs ``work`` in a transaction, anew when others were faster, and gives what it gives.
+
+        ``Conflict`` after so many attempts. ``work`` may run more than once.
+        """
+        while True:
+            attempts -= 1
+            try:
+                with self.transaction() as transaction:
+                    return work(transaction)
+            except Conflict:
+                if attempts < 1:
+                    raise
