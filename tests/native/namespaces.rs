@@ -3,13 +3,14 @@
 use crate::call::{
     Client, assert_error, client, get_of, only_if, put_of, restored_from, user_keys,
 };
-use crate::support::{Builder, PATIENCE, Server, noise};
+use crate::support::{Builder, PATIENCE, Random, Server, command_of, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
 use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
 use shardkeep::proto::v1::watch_service_client::WatchServiceClient;
 use shardkeep::start::offline;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -348,6 +349,106 @@ async fn a_backup_brings_namespaces_and_what_is_in_them() {
     assert_eq!(scan(&mut client, "users").await.unwrap().len(), 9);
     assert_eq!(scan(&mut client, "").await.unwrap(), []);
     freed(&fresh, 39).await;
+}
+
+#[tokio::test]
+async fn a_restore_leaves_dropped_what_was_dropped_since_the_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = three_shards().data_dir(dir.path()).start().await;
+    let (mut client, mut namespaces) = clients(&server).await;
+    for name in ["orders", "users"] {
+        create(&mut namespaces, name).await;
+        fill(&mut client, (name, 1), 12).await;
+    }
+    let mut admin = server.client().await;
+    let backup = command_of("backup", r#"{"path":"full"}"#);
+    let made = admin.admin(backup).await.unwrap().into_inner();
+    let made: serde_json::Value = serde_json::from_slice(&made.data).unwrap();
+    drop_it(&mut namespaces, "orders").await.unwrap();
+    create(&mut namespaces, "orders").await;
+    put(&mut client, "orders", "new", "one").await;
+    put(&mut client, "users", "key-000", "newer").await;
+    let restore = serde_json::json!({ "path": made["target"] }).to_string();
+    let done = admin.admin(command_of("restore", &restore)).await.unwrap();
+    let done = done.into_inner();
+    assert_eq!(done.errcode, 0, "{done:?}");
+    let only = [(Bytes::from("new"), Bytes::from("one"))];
+    assert_eq!(scan(&mut client, "orders").await.unwrap(), only);
+    assert_eq!(scan(&mut client, "users").await.unwrap().len(), 12);
+    assert_eq!(get(&mut client, "users", "key-000").await.unwrap(), "newer");
+    assert_eq!(names(&mut namespaces).await, ["default", "orders", "users"]);
+    freed(&server, 13).await;
+    server.stop().await;
+    assert_sound(dir.path()).await;
+}
+
+/// What is known of a namespace whose server may be killed at any time.
+#[derive(Default)]
+struct Known {
+    created: bool,
+    drop_asked: bool,
+    dropped: bool,
+}
+
+/// Makes, fills and drops a namespace, until the server is gone.
+async fn use_until_killed(server: &Server, name: &str, known: &mut Known) -> Result<(), Status> {
+    let (mut client, mut namespaces) = clients(server).await;
+    namespaces.create_namespace(create_of(name, None)).await?;
+    known.created = true;
+    for number in 0..40 {
+        let put = put_in(name, format!("key-{number:03}"), value_of(number, 1));
+        client.put(put).await?;
+    }
+    known.drop_asked = true;
+    drop_it(&mut namespaces, name).await?;
+    known.dropped = true;
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_of_namespaces_outlives_kills_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || three_shards().data_dir(dir.path()).start();
+    let mut server = start().await;
+    let mut rounds = BTreeMap::new();
+    let mut random = Random::seeded(41);
+    for round in 0..12 {
+        let (name, mut known) = (format!("round-{round}"), Known::default());
+        let life = Duration::from_millis(random.within(1..500));
+        let using = use_until_killed(&server, &name, &mut known);
+        let _cut = tokio::time::timeout(life, using).await;
+        server.kill();
+        rounds.insert(name, known);
+        server = start().await;
+        let (mut client, mut namespaces) = clients(&server).await;
+        let there = names(&mut namespaces).await;
+        for (name, known) in &rounds {
+            let is_there = there.contains(name);
+            assert!(
+                !(is_there && known.dropped),
+                "{name} is there after its drop"
+            );
+            let gone = known.created && !known.drop_asked && !is_there;
+            assert!(!gone, "{name} was made and is not there");
+        }
+        let left: Vec<String> = there
+            .iter()
+            .filter(|it| *it != "default")
+            .cloned()
+            .collect();
+        for name in left {
+            scan(&mut client, &name).await.unwrap();
+            drop_it(&mut namespaces, &name).await.unwrap();
+        }
+        assert_eq!(names(&mut namespaces).await, ["default"]);
+        for known in rounds.values_mut() {
+            (known.drop_asked, known.dropped) = (true, known.created);
+        }
+    }
+    assert!(rounds.values().filter(|it| it.created).count() > 2);
+    freed(&server, 0).await;
+    server.stop().await;
+    assert_sound(dir.path()).await;
 }
 
 #[tokio::test]
