@@ -1,6 +1,7 @@
-//! Damage of every kind to copies of a store: flipped bits, cut and zeroed tails, files that are
-//! missing or older than they should be. What is read is right, or an error that names the place;
-//! never wrong bytes, never a panic. The offline check finds every damage in the log.
+//! Damage of every kind to copies of a store: flipped bits, blocks in each other's place, cut and
+//! zeroed tails, files that are missing or older than they should be. What is read is right, or an
+//! error that names the place; never wrong bytes, never a panic. The offline check finds every
+//! damage in the log.
 //!
 //! `SHARDKEEP_DAMAGE_CASES` sets how many cases there are, `SHARDKEEP_DAMAGE_SEED` which.
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use store::{Base, Image, options, read};
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -45,6 +47,12 @@ enum Damage {
     },
     Zero {
         from: usize,
+    },
+    /// Two blocks stand in each other's place.
+    Swap {
+        size: usize,
+        one: usize,
+        other: usize,
     },
     Remove,
     /// The file as it was at an earlier moment.
@@ -102,6 +110,15 @@ fn draw(random: &mut Random, bases: &[Base]) -> Case {
         5 => Damage::Older {
             moment: random.below(bases[base].before.len()),
         },
+        7 | 8 => {
+            let size = [512, 4096][random.below(2)];
+            let blocks = image.bytes.len() / size;
+            Damage::Swap {
+                size,
+                one: random.below(blocks),
+                other: random.below(blocks),
+            }
+        }
         _ if bits == 0 => Damage::Remove,
         // Headers of segments are small and would hardly ever be met.
         6 if in_log => Damage::Flip {
@@ -125,6 +142,14 @@ fn damaged(case: &Case, base: &Base) -> Option<BTreeMap<PathBuf, Image>> {
             image.len = len;
         }
         Damage::Zero { from } => image.bytes[from..].fill(0),
+        Damage::Swap { size, one, other } => {
+            let (low, high) = (one.min(other) * size, one.max(other) * size);
+            if low == high {
+                return None;
+            }
+            let (before, after) = image.bytes.split_at_mut(high);
+            before[low..low + size].swap_with_slice(&mut after[..size]);
+        }
         Damage::Remove => {
             files.remove(&case.file);
         }
@@ -240,17 +265,35 @@ fn number(name: &str, otherwise: u64) -> u64 {
     set.unwrap_or(otherwise)
 }
 
+/// Fail points belong to the whole process: who plants one has it alone.
+static PROCESS: RwLock<()> = RwLock::new(());
+
+fn calm() -> RwLockReadGuard<'static, ()> {
+    PROCESS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One case, drawn from `seed`; what was wrong with it, and how to see it again.
+fn try_case(seed: u64, bases: &[Base]) -> Result<Option<Outcome>, String> {
+    let case = draw(&mut Random(seed), bases);
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&case, &bases[case.base])));
+    ran.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        let text = text.unwrap_or_default();
+        format!("SHARDKEEP_DAMAGE_SEED={seed} SHARDKEEP_DAMAGE_CASES=1: {case}: {text}")
+    })
+}
+
 #[test]
 fn damage_is_never_read_as_a_value() {
+    let _calm = calm();
     let cases = number("SHARDKEEP_DAMAGE_CASES", 300);
     let seed = number("SHARDKEEP_DAMAGE_SEED", 1);
     let bases = store::bases();
     let mut failures = Vec::new();
     let mut sum: BTreeMap<&str, usize> = BTreeMap::new();
     for number in 0..cases {
-        let case = draw(&mut Random(seed.wrapping_add(number)), &bases);
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&case, &bases[case.base])));
-        match ran {
+        match try_case(seed.wrapping_add(number), &bases) {
             Ok(None) => *sum.entry("nothing changed").or_default() += 1,
             Ok(Some(outcome)) => {
                 *sum.entry("cases").or_default() += 1;
@@ -260,15 +303,7 @@ fn damage_is_never_read_as_a_value() {
                 *sum.entry("index rebuilt").or_default() += usize::from(outcome.rebuilt);
                 *sum.entry("reads refused").or_default() += outcome.errors;
             }
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-                failures.push(format!(
-                    "SHARDKEEP_DAMAGE_SEED={} SHARDKEEP_DAMAGE_CASES=1: {case}: {}",
-                    seed.wrapping_add(number),
-                    text.unwrap_or_default()
-                ));
-            }
+            Err(failure) => failures.push(failure),
         }
     }
     println!("seed {seed}: {sum:?}");
@@ -280,8 +315,23 @@ fn damage_is_never_read_as_a_value() {
     );
 }
 
+/// The planted fault: checksums that are there, and that no reader looks at.
+#[test]
+fn a_reader_that_skips_its_checksum_is_found() {
+    let _alone = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    let _scenario = fail::FailScenario::setup();
+    fail::cfg("reader::unchecked", "return").unwrap();
+    let bases = store::bases();
+    let wrong = |seed| {
+        let failure = try_case(seed, &bases).err();
+        failure.is_some_and(|text| text.contains("was stored"))
+    };
+    assert!((1..300).any(wrong));
+}
+
 #[test]
 fn the_check_finds_nothing_in_a_sound_store() {
+    let _calm = calm();
     for base in store::bases() {
         let dir = tempfile::tempdir().unwrap();
         store::write(&base.now.files, dir.path());
@@ -303,6 +353,7 @@ fn the_check_finds_nothing_in_a_sound_store() {
 /// hardly ever meet one, are helped here.
 #[test]
 fn a_flipped_bit_in_the_order_of_the_journal_brings_no_old_value_back() {
+    let _calm = calm();
     const TRAILER: &[u8] = b"FJL\x03";
     const START: u8 = 1;
     let mut random = Random(5);

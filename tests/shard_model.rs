@@ -4,12 +4,14 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use shardkeep::codec::{self, Kind, Sealer, Space};
 use shardkeep::config::Durability;
 use shardkeep::index::{IndexOptions, Place, Row, Totals};
 use shardkeep::log::{Ballast, LogOptions, Position};
 use shardkeep::model::*;
 use shardkeep::shard::{Homes, ShardOptions, ShardStore, Transactions};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -695,6 +697,11 @@ impl Bench {
 
 fn drive(ops: Vec<Op>, durability: Durability) {
     let scenario = fail::FailScenario::setup();
+    run(ops, durability);
+    scenario.teardown();
+}
+
+fn run(ops: Vec<Op>, durability: Durability) {
     let mut bench = Bench::new(durability);
     for op in ops {
         bench.apply(op);
@@ -704,7 +711,25 @@ fn drive(ops: Vec<Op>, durability: Durability) {
     let before = bench.dump();
     bench.open(Some("the test wants it"));
     bench.compare(before);
-    scenario.teardown();
+}
+
+/// Random histories of up to so many operations; says how many there were.
+fn histories(length_max: usize, durability: Durability) {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        cases: cases(),
+        max_shrink_iters: 400,
+        ..ProptestConfig::default()
+    };
+    let histories = prop::collection::vec(op(), 1..length_max);
+    let operations = Cell::new(0);
+    let tried = TestRunner::new(config).run(&histories, |ops| {
+        operations.set(operations.get() + ops.len());
+        drive(ops, durability);
+        Ok(())
+    });
+    eprintln!("{durability:?}: {} operations", operations.get());
+    tried.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 fn cases() -> u32 {
@@ -714,16 +739,40 @@ fn cases() -> u32 {
         .unwrap_or(12)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(), max_shrink_iters: 400, ..ProptestConfig::default() })]
+#[test]
+fn a_shard_holds_what_a_map_holds_through_crashes() {
+    histories(80, Durability::Sync);
+}
 
-    #[test]
-    fn a_shard_holds_what_a_map_holds_through_crashes(ops in prop::collection::vec(op(), 1..80)) {
-        drive(ops, Durability::Sync);
-    }
+#[test]
+fn a_shard_holds_what_a_map_holds_without_syncs() {
+    histories(60, Durability::Os);
+}
 
-    #[test]
-    fn a_shard_holds_what_a_map_holds_without_syncs(ops in prop::collection::vec(op(), 1..60)) {
-        drive(ops, Durability::Os);
+/// The planted fault: a key that is overwritten or deleted never lets go of its content.
+#[test]
+fn a_reference_that_is_leaked_is_found() {
+    let large = Recipe(1, 2_000);
+    let existing = 0;
+    let put = |key, ttl| Op::Put {
+        key,
+        value: large,
+        existing,
+        ttl,
+    };
+    for last in [
+        vec![put(1, None)],
+        vec![Op::Delete { key: 1 }],
+        vec![Op::Wait { ms: 50 }, Op::Expire],
+    ] {
+        let scenario = fail::FailScenario::setup();
+        let ops = || [vec![put(1, Some(40))], last.clone()].concat();
+        run(ops(), Durability::Sync);
+        fail::cfg("plan::leaked", "return").unwrap();
+        let leaked = std::panic::catch_unwind(|| run(ops(), Durability::Sync));
+        let why = leaked.expect_err("the leak was not found");
+        let why = why.downcast_ref::<String>().expect("a message");
+        assert!(why.contains("references equal a recount"), "{why}");
+        scenario.teardown();
     }
 }

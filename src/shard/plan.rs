@@ -343,6 +343,7 @@ fn drop_replaced(
 ) -> Option<Replaced> {
     let blob = before.and_then(|known| known.link)?;
     let dropped = current.is_home(blob.digest);
+    fail::fail_point!("plan::leaked", |_| Some(Replaced { blob, dropped }));
     if dropped {
         records.push(reference_gone(blob, context));
     }

@@ -172,7 +172,7 @@ impl Found {
     }
 
     fn checked(&self, payload: Bytes) -> Result<Bytes, ShardError> {
-        if payload_sum(&payload) == self.row.payload_sum {
+        if payload_sum(&payload) == self.row.payload_sum || believes_everything() {
             return Ok(payload);
         }
         Err(self.blame()?)
@@ -210,6 +210,12 @@ impl Found {
         }
         .into()
     }
+}
+
+/// Planted by tests: a reader that does not look at checksums.
+fn believes_everything() -> bool {
+    fail::fail_point!("reader::unchecked", |_| true);
+    false
 }
 
 impl ShardReader {
