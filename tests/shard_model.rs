@@ -14,6 +14,7 @@ use shardkeep::shard::{Homes, ShardOptions, ShardStore, Transactions};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -713,8 +714,10 @@ fn run(ops: Vec<Op>, durability: Durability) {
     bench.compare(before);
 }
 
-/// Random histories of up to so many operations; says how many there were.
+/// Random histories of up to so many operations, unless somebody wants others; says how many
+/// operations there were.
 fn histories(length_max: usize, durability: Durability) {
+    let length_max = set("SHARDKEEP_MODEL_LENGTH").unwrap_or(length_max);
     let config = ProptestConfig {
         failure_persistence: None,
         cases: cases(),
@@ -732,11 +735,13 @@ fn histories(length_max: usize, durability: Durability) {
     tried.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// How many histories there are.
 fn cases() -> u32 {
-    std::env::var("SHARDKEEP_MODEL_CASES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(12)
+    set("SHARDKEEP_MODEL_CASES").unwrap_or(12)
+}
+
+fn set<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]
