@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use support::{ADMIN_PASSWORD, Server, noise};
+use support::{ADMIN_PASSWORD, Server, noise, set_of};
 use tempfile::TempDir;
 
 /// The BLAKE3 digest of nothing.
@@ -254,6 +254,50 @@ async fn a_key_is_listed_told_and_removed() {
     }
     output(server.address(), &["rm", "--force", key]);
     assert_eq!(output(server.address(), &["ls"]), "");
+}
+
+#[tokio::test]
+async fn keys_are_scanned_by_their_bounds_whatever_bytes_they_are() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let server = Server::builder().flag("--allow-user-key").start().await;
+    let mut client = server.client().await;
+    for key in [&b"a/1"[..], b"a/2", b"a/3\n", b"b/1", b"b/\xff"] {
+        let stored = client.set(set_of(key, "value")).await.unwrap();
+        assert_eq!(stored.into_inner().errcode, 0);
+    }
+    let scan = |arguments: &[&str]| {
+        let output = run(server.address(), &[&["scan"], arguments].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", said(&output));
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|it| !it.is_empty());
+        lines.map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let all = [&b"a/1"[..], b"a/2", b"\\a/3\\n", b"b/1", b"b/\xff"];
+    assert_eq!(scan(&[]), all);
+    assert_eq!(scan(&["a/"]), all[..3]);
+    assert_eq!(scan(&["--from", "a/2", "--to", "b/1"]), all[1..3]);
+    assert_eq!(scan(&["a", "--to", "a/2"]), all[..1]);
+    assert_eq!(scan(&["--reverse", "-n", "2"]), [all[4], all[3]]);
+    let prefix = std::ffi::OsStr::from_bytes(b"b/\xff");
+    let mut odd = command(server.address(), &["scan"]);
+    assert_eq!(odd.arg(prefix).output().unwrap().stdout, b"b/\xff\n");
+    let long = String::from_utf8(scan(&["a/1", "--long"])[0].clone()).unwrap();
+    let columns: Vec<&str> = long.split_whitespace().collect();
+    assert_eq!((columns[0], columns[1], columns[3]), ("5", "1", "a/1"));
+    let found = json(server.address(), &["scan", "b"]);
+    assert_eq!(found["count"], 2);
+    assert_eq!(found["keys"][0]["bytes"], 5);
+    assert_eq!(found["keys"][1]["key"]["hex"], "622fff");
+    let unknown = "00112233445566778899aabbccddeeff";
+    for (arguments, exit) in [
+        (&["scan", "--from", "b", "--to", "a"][..], 1),
+        (&["scan", "-n", "0"], 2),
+        (&["scan", "--snapshot", unknown], 3),
+        (&["scan", "--namespace", "unknown"], 3),
+    ] {
+        let output = run(server.address(), arguments);
+        assert_eq!(code(&output), exit, "{arguments:?}: {}", said(&output));
+    }
 }
 
 #[tokio::test]

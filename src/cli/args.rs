@@ -11,6 +11,7 @@ use super::noop::NoopArgs;
 use super::offline::VerifyArgs;
 use super::put::PutArgs;
 use super::rm::RmArgs;
+use super::scan::ScanArgs;
 use super::serve_flags::ServeFlags;
 use super::terminal::Format;
 use clap::{CommandFactory as _, Parser};
@@ -72,6 +73,8 @@ pub enum Command {
     Rm(RmArgs),
     /// List keys
     Ls(LsArgs),
+    /// List keys by their bounds, either way, as of one moment
+    Scan(ScanArgs),
     /// Tell the size, version and checksum of a key's value
     Stat(StatArgs),
     /// Tell the size and the counters of the store

@@ -111,7 +111,8 @@ async fn heads(client: &Client, keys: &[Listed]) -> Result<Vec<Option<Head>>, Cl
     Ok(heads)
 }
 
-fn columns(head: Head) -> String {
+/// What `--long` writes before a key.
+pub fn columns(head: Head) -> String {
     let Head {
         version,
         len,

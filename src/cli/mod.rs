@@ -41,6 +41,7 @@ mod put_summary;
 mod put_tree;
 mod report;
 mod rm;
+mod scan;
 pub mod serve_flags;
 mod session;
 mod status;
@@ -127,6 +128,7 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Rm(args) => rm::run(session, args).await,
         Command::Ls(args) => ls::list(session, args).await,
+        Command::Scan(args) => scan::run(session, args).await,
         Command::Stat(args) => ls::stat(session, args).await,
         Command::Status => status::run(session).await,
         Command::Ns(args) => namespace::run(session, args).await,

@@ -14,11 +14,13 @@ mod lane;
 mod namespace;
 mod reply;
 mod retry;
+mod scan;
 
 pub use error::{ClientError, Result, cause_of};
 pub use lane::{Lane, Protocol};
 pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
+pub use scan::{KeyQuery, Keys};
 
 use crate::model::{Digest, StatusReport, Version};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};
