@@ -536,6 +536,9 @@ async fn a_namespace_is_made_told_changed_and_dropped_only_with_a_yes() {
     assert_eq!(changed["overwrite"], true, "{changed}");
     assert_eq!(changed["value_size_max"], 65_536, "{changed}");
     assert_eq!(changed["default_ttl"], 60.0, "{changed}");
+    assert!(output(server, &["status"]).contains("orders"));
+    let status = json(server, &["status"]);
+    assert_eq!(status["namespaces"][1]["name"], "orders", "{status}");
     let all = json(server, &["ns", "list"]);
     let names: Vec<_> = all["namespaces"].as_array().unwrap().iter().collect();
     assert_eq!(

@@ -155,6 +155,12 @@ async fn drop(
 }
 
 fn list(session: &Session, all: &[v1::Namespace]) -> Result<(), CliError> {
+    let value = json!({ "namespaces": values_of(all) });
+    session.terminal.result(&overview(all), &value)
+}
+
+/// A line a namespace: what it holds.
+pub(super) fn overview(all: &[v1::Namespace]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.add_row(["namespace", "keys", "values"]);
@@ -167,9 +173,12 @@ fn list(session: &Session, all: &[v1::Namespace]) -> Result<(), CliError> {
     for numbers in table.column_iter_mut().skip(1) {
         numbers.set_cell_alignment(CellAlignment::Right);
     }
-    let all: Vec<Value> = all.iter().map(value_of).collect();
-    let value = json!({ "namespaces": all });
-    session.terminal.result(&table.trim_fmt(), &value)
+    table.trim_fmt()
+}
+
+/// All namespaces as JSON.
+pub(super) fn values_of(all: &[v1::Namespace]) -> Vec<Value> {
+    all.iter().map(value_of).collect()
 }
 
 fn describe(session: &Session, namespace: &v1::Namespace) -> Result<(), CliError> {

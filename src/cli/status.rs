@@ -1,8 +1,11 @@
 //! `status`: the store's size and counters, what it holds, and what its groups of writes were like.
 
 use super::exit::{CliError, Exit};
+use super::namespace::{overview, values_of};
 use super::session::Session;
+use crate::client::{ClientError, Namespaces};
 use crate::model::{GroupReport, Spread, StoreReport};
+use crate::proto::v1;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
@@ -15,6 +18,7 @@ use serde_json::json;
 pub async fn run(session: &Session) -> Result<Exit, CliError> {
     let client = session.connect().await?;
     let (stats, details) = client.stats_in_detail().await?;
+    let namespaces = namespaces(session).await?;
     let rows = [
         ("keys", HumanCount(stats.key_count).to_string()),
         ("highest version", HumanCount(stats.max_version).to_string()),
@@ -30,6 +34,10 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         let writes = &details.writes;
         text.push_str(&group_table(&writes.total, writes.expired_keys));
     }
+    if namespaces.len() > 1 {
+        text.push_str("\nin its namespaces\n");
+        text.push_str(&overview(&namespaces));
+    }
     let (store, writes) = details.map(|it| (it.store, it.writes)).unzip();
     let value = json!({
         "server": session.server,
@@ -40,9 +48,19 @@ pub async fn run(session: &Session) -> Result<Exit, CliError> {
         "disk_bytes": stats.disk_bytes(),
         "store": store,
         "writes": writes,
+        "namespaces": values_of(&namespaces),
     });
     session.terminal.result(&text, &value)?;
     Ok(Exit::Ok)
+}
+
+/// All namespaces; none of a server that does not know them.
+async fn namespaces(session: &Session) -> Result<Vec<v1::Namespace>, CliError> {
+    let mut namespaces = Namespaces::connect(&session.server).await?;
+    match namespaces.list().await {
+        Err(ClientError::Answer { .. }) => Ok(Vec::new()),
+        listed => Ok(listed?),
+    }
 }
 
 /// What the values take, from what clients sent to what is on the disk.
