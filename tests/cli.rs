@@ -4,63 +4,16 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
+use support::program::{code, command, json, output, piped, run, said, text};
 use support::{ADMIN_PASSWORD, Server, noise, set_of};
 use tempfile::TempDir;
 
 /// The BLAKE3 digest of nothing.
 const EMPTY: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
-
-fn command(server: SocketAddr, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
-    command.args(arguments);
-    command.env("SHARDKEEP_SERVER", server.to_string());
-    command.env_remove("SHARDKEEP_ADMIN_PASSWORD");
-    command.stdin(Stdio::null());
-    command
-}
-
-fn run(server: SocketAddr, arguments: &[&str]) -> Output {
-    command(server, arguments).output().unwrap()
-}
-
-/// Standard output of a command that must succeed.
-fn output(server: SocketAddr, arguments: &[&str]) -> String {
-    let output = run(server, arguments);
-    assert_eq!(code(&output), 0, "{arguments:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one JSON object of a command, whatever its exit code.
-fn json(server: SocketAddr, arguments: &[&str]) -> Value {
-    let output = run(server, &[arguments, &["--output", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn piped(server: SocketAddr, arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = command(server, arguments);
-    command.stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
 
 /// A folder with what folders have: equal files, a large one, names that are hard on lists.
 fn folder() -> TempDir {

@@ -54,10 +54,10 @@ fn help(command: &[&str]) -> Option<String> {
     known.then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-/// The command that arguments name: `config` and `ns` have commands of their own.
+/// The command that arguments name: some have commands of their own.
 fn command_of<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let length = match arguments.first() {
-        Some(&"config" | &"ns") => 2,
+        Some(&"config" | &"ns" | &"snapshot") => 2,
         _ => 1,
     };
     arguments.iter().take(length).copied().collect()

@@ -2,7 +2,9 @@
 
 use super::backup::{BackupArgs, ImportArgs, RestoreArgs};
 use super::bench::BenchArgs;
+use super::cas::CasArgs;
 use super::config_command::ConfigCommand;
+use super::du::DuArgs;
 use super::exit::EXIT_CODES;
 use super::get::GetArgs;
 use super::ls::{LsArgs, StatArgs};
@@ -13,7 +15,9 @@ use super::put::PutArgs;
 use super::rm::RmArgs;
 use super::scan::ScanArgs;
 use super::serve_flags::ServeFlags;
+use super::snapshot::SnapshotArgs;
 use super::terminal::Format;
+use super::watch::WatchArgs;
 use clap::{CommandFactory as _, Parser};
 
 /// A storage server that keeps every value once, compressed, and never loses what it has
@@ -75,6 +79,14 @@ pub enum Command {
     Ls(LsArgs),
     /// List keys by their bounds, either way, as of one moment
     Scan(ScanArgs),
+    /// Change a key if it is still what it was
+    Cas(CasArgs),
+    /// Tell changes as they come
+    Watch(WatchArgs),
+    /// Take, list, renew and remove snapshots
+    Snapshot(SnapshotArgs),
+    /// Tell what keys hold, and what deleting them would free
+    Du(DuArgs),
     /// Tell the size, version and checksum of a key's value
     Stat(StatArgs),
     /// Tell the size and the counters of the store

@@ -16,6 +16,7 @@ Exit codes:
     4  refused by the server: switched off, disk full, or denied
     5  the server cannot be reached or cannot answer now
     6  damaged data
+    7  a condition does not hold, or others were faster
   130  interrupted
   141  the reader of standard output went away";
 
@@ -37,6 +38,8 @@ pub enum Exit {
     Unreachable = 5,
     /// Damaged data.
     Damaged = 6,
+    /// A condition does not hold, or others were faster.
+    Conflict = 7,
     /// Interrupted by Ctrl-C.
     Interrupted = 130,
     /// The reader of standard output went away; what a shell shows for SIGPIPE.
@@ -61,6 +64,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::Damaged => "damaged",
+            Self::Conflict => "conflict",
             Self::Interrupted => "interrupted",
             Self::BrokenPipe => "broken_pipe",
         }
@@ -174,9 +178,15 @@ fn exit_of_client(error: &ClientError) -> Exit {
     match error {
         ClientError::Address { .. } => Exit::Usage,
         ClientError::Unreachable { .. } | ClientError::Unavailable { .. } => Exit::Unreachable,
-        ClientError::NotFound { .. } => Exit::NotFound,
+        ClientError::NotFound { .. } | ClientError::Gone { .. } => Exit::NotFound,
         ClientError::Denied { .. } | ClientError::Refused { .. } => Exit::Refused,
         ClientError::Damaged { .. } => Exit::Damaged,
+        ClientError::Conflict { reason, .. } => match reason.as_str() {
+            "VERSION_MISMATCH" | "DIGEST_CONFLICT" | "KEY_EXISTS" | "KEY_CONTENDED" => {
+                Exit::Conflict
+            }
+            _ => Exit::Failure,
+        },
         ClientError::TooLarge { .. } | ClientError::Server { .. } | ClientError::Answer { .. } => {
             Exit::Failure
         }

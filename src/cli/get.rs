@@ -3,9 +3,12 @@
 use super::download::{Check, Downloader};
 use super::exit::{CliError, Exit};
 use super::get_tree::{GetTree, Wanted};
+use super::selection::{NamespaceFlag, SnapshotFlag};
 use super::session::Session;
 use super::target::Target;
 use super::terminal::json_bytes;
+use crate::client::{ClientError, Found};
+use bytes::Bytes;
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -46,6 +49,17 @@ pub struct GetArgs {
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: u16,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    #[command(flatten)]
+    snapshot: SnapshotFlag,
+}
+
+impl GetArgs {
+    /// Whether the value is one that only the native protocol knows.
+    fn is_native(&self) -> bool {
+        !self.namespace.namespace.is_empty() || !self.snapshot.snapshot.is_empty()
+    }
 }
 
 /// Runs the command.
@@ -57,6 +71,11 @@ pub async fn run(session: &Session, args: GetArgs) -> Result<Exit, CliError> {
         true => Check::Checksum,
         false => Check::Digest,
     };
+    if args.recursive && args.is_native() {
+        let message =
+            "get -r reads the default namespace as it is now: leave --namespace and --snapshot out";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     if !args.recursive {
         return get_one(session, &args, check).await;
     }
@@ -89,6 +108,9 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
     }
     let key = args.what.as_encoded_bytes();
     let fetch = async {
+        if args.is_native() {
+            return get_native(session, args, key).await;
+        }
         let client = session.connect().await?;
         Downloader::new(client, check).fetch(key).await
     };
@@ -109,4 +131,17 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
         session.terminal.result("", &value)?;
     }
     Ok(Exit::Ok)
+}
+
+/// A value of a namespace, or as of a snapshot.
+async fn get_native(session: &Session, args: &GetArgs, key: &[u8]) -> Result<Found, CliError> {
+    let keyspace = session.keyspace(&args.namespace).await?;
+    let keyspace = keyspace.at_id(&args.snapshot.snapshot);
+    let value = keyspace.get(Bytes::copy_from_slice(key)).await?;
+    let value = value.ok_or_else(|| ClientError::not_found(key))?;
+    Ok(Found {
+        version: value.entry.version,
+        sum64: value.entry.sum64,
+        data: value.data,
+    })
 }

@@ -13,6 +13,7 @@
 //! | 4 | refused by the server: switched off, disk full, or denied |
 //! | 5 | the server cannot be reached or cannot answer now |
 //! | 6 | damaged data |
+//! | 7 | a condition does not hold, or others were faster |
 //! | 130 | interrupted |
 //! | 141 | the reader of standard output went away |
 //!
@@ -22,10 +23,12 @@ mod args;
 mod backup;
 mod bench;
 mod budget;
+mod cas;
 pub mod config_command;
 mod confine;
 mod confirm;
 mod download;
+mod du;
 mod exit;
 mod get;
 mod get_tree;
@@ -42,13 +45,16 @@ mod put_tree;
 mod report;
 mod rm;
 mod scan;
+mod selection;
 pub mod serve_flags;
 mod session;
+mod snapshot;
 mod status;
 mod target;
 mod terminal;
 mod upload;
 mod walk;
+mod watch;
 
 pub use exit::{CliError, Exit};
 pub use terminal::Terminal;
@@ -118,6 +124,7 @@ fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<
             // These finish what they have in flight on Ctrl-C, and tell how far they came.
             Command::Put(args) => put::run(session, args).await,
             Command::Get(args) => get::run(session, args).await,
+            Command::Watch(args) => watch::run(session, args).await,
             command => session.interrupt.or_stop(brief(session, command)).await,
         }),
     }
@@ -129,6 +136,9 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Rm(args) => rm::run(session, args).await,
         Command::Ls(args) => ls::list(session, args).await,
         Command::Scan(args) => scan::run(session, args).await,
+        Command::Cas(args) => cas::run(session, args).await,
+        Command::Snapshot(args) => snapshot::run(session, args).await,
+        Command::Du(args) => du::run(session, args).await,
         Command::Stat(args) => ls::stat(session, args).await,
         Command::Status => status::run(session).await,
         Command::Ns(args) => namespace::run(session, args).await,
@@ -137,6 +147,7 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         | Command::Noop(_)
         | Command::Put(_)
         | Command::Get(_)
+        | Command::Watch(_)
         | Command::Restore(_)
         | Command::Import(_)
         | Command::Verify(_)

@@ -2,8 +2,9 @@
 
 use super::exit::CliError;
 use super::interrupt::Interrupt;
+use super::selection::NamespaceFlag;
 use super::terminal::Terminal;
-use crate::client::Client;
+use crate::client::{Client, Database, Keyspace};
 use serde_json::Value;
 
 /// Connections of a command that moves many values.
@@ -27,6 +28,22 @@ impl Session {
     /// The server cannot be reached.
     pub async fn connect(&self) -> Result<Client, CliError> {
         Ok(Client::connect(&self.server, 1).await?)
+    }
+
+    /// A connection for the native protocol.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn database(&self) -> Result<Database, CliError> {
+        Ok(Database::connect(&self.server).await?)
+    }
+
+    /// The keys of a namespace.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn keyspace(&self, of: &NamespaceFlag) -> Result<Keyspace, CliError> {
+        Ok(self.database().await?.keyspace(&of.namespace))
     }
 
     /// Connections for many values at a time.

@@ -4,12 +4,15 @@
 //! message: a few of them let large values move in parallel.
 
 use super::error::cause_of;
+use super::retry::{Repeat, RetryBudget, repeated};
 use super::{ClientError, Result, VALUE_SIZE_MAX};
 use crate::proto::zstdb::badger_client::BadgerClient;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
 
 /// The generated client over one connection.
 pub(super) type Badger = BadgerClient<Channel>;
@@ -19,18 +22,19 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const FRAME_SIZE_MAX: u32 = 1 << 20;
 /// A value of the largest size, its key and the message's own fields.
-const MESSAGE_SIZE_MAX: usize = VALUE_SIZE_MAX as usize + (1 << 20);
+pub(super) const MESSAGE_SIZE_MAX: usize = VALUE_SIZE_MAX as usize + (1 << 20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that is gone without a word is noticed after these two together.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connections that take turns. Clones share them.
+/// Connections that take turns, and what their calls may spend on second tries. Clones share both.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     address: Arc<str>,
-    connections: Arc<[Badger]>,
+    connections: Arc<[Channel]>,
     turn: Arc<AtomicUsize>,
+    budget: Arc<RetryBudget>,
 }
 
 impl Pool {
@@ -39,11 +43,11 @@ impl Pool {
         let first = channel(address).await?;
         let endpoint = endpoint(address)?;
         let later = (1..connections).map(|_| endpoint.connect_lazy());
-        let connections = std::iter::once(first).chain(later).map(sized).collect();
         Ok(Self {
             address: address.into(),
-            connections,
+            connections: std::iter::once(first).chain(later).collect(),
             turn: Arc::default(),
+            budget: Arc::default(),
         })
     }
 
@@ -53,9 +57,24 @@ impl Pool {
     }
 
     /// The connection whose turn it is.
-    pub(super) fn next(&self) -> Badger {
+    pub(super) fn next(&self) -> Channel {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.connections[turn % self.connections.len()].clone()
+    }
+
+    /// Makes a call on the connection whose turn it is, again on the next one where it may be.
+    pub(super) async fn call<T, F, A>(&self, repeat: Repeat, call: F) -> Result<T, Status>
+    where
+        F: Fn(Channel) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let answer = repeated(&self.budget, repeat, || call(self.next())).await;
+        answer.map(Response::into_inner)
+    }
+
+    /// The error of a call that failed for good.
+    pub(super) fn failed(&self, call: &'static str, status: &Status) -> ClientError {
+        ClientError::from_status(call, self.address(), status)
     }
 }
 

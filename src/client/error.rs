@@ -4,6 +4,7 @@ use super::retry::{is_lost, is_overload};
 use crate::model::Key;
 use std::error::Error as _;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// A result of the client.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
@@ -41,6 +42,14 @@ pub enum ClientError {
         /// The key, escaped.
         key: String,
     },
+    /// A namespace, a snapshot or a file that the call names is not there, or not any more.
+    #[error("{message}")]
+    Gone {
+        /// The server's reason, such as `NAMESPACE_NOT_FOUND`.
+        reason: String,
+        /// Its words.
+        message: String,
+    },
     /// The server wants another password.
     #[error(
         "{call} denied by {address}: {message}; give the server's password with --admin-password \
@@ -61,6 +70,14 @@ pub enum ClientError {
         call: &'static str,
         /// The server.
         address: String,
+        /// Its words.
+        message: String,
+    },
+    /// What the call asked for does not hold, or others were faster: read again, then decide.
+    #[error("{message}")]
+    Conflict {
+        /// The server's reason, such as `VERSION_MISMATCH`; README.md lists them.
+        reason: String,
         /// Its words.
         message: String,
     },
@@ -103,7 +120,9 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    pub(super) fn not_found(key: &[u8]) -> Self {
+    /// That a key is not there.
+    #[must_use]
+    pub fn not_found(key: &[u8]) -> Self {
         Self::NotFound { key: shown(key) }
     }
 
@@ -122,14 +141,20 @@ impl ClientError {
             let cause = cause_of(source);
             return Self::Unreachable { address, cause };
         }
-        if is_lost(status) || is_overload(status) {
+        let reason = reason_of(status);
+        if (is_lost(status) || is_overload(status)) && reason != "DISK_FULL" {
             return Self::Unavailable {
                 call,
                 address,
                 message,
             };
         }
-        Self::from_code(call, address, status.code(), message)
+        match status.code() {
+            Code::Aborted => Self::Conflict { reason, message },
+            Code::AlreadyExists if reason == "KEY_EXISTS" => Self::Conflict { reason, message },
+            Code::NotFound => Self::Gone { reason, message },
+            code => Self::from_code(call, address, code, message),
+        }
     }
 
     fn from_code(call: &'static str, address: String, code: Code, message: String) -> Self {
@@ -139,7 +164,7 @@ impl ClientError {
                 address,
                 message,
             },
-            Code::FailedPrecondition => Self::Refused {
+            Code::FailedPrecondition | Code::ResourceExhausted => Self::Refused {
                 call,
                 address,
                 message,
@@ -165,6 +190,12 @@ impl ClientError {
             },
         }
     }
+}
+
+/// The word by which programs know an error; empty when the server gives none.
+pub(super) fn reason_of(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.map_or_else(String::new, |info| info.reason)
 }
 
 /// A key as messages show it: escaped, and cut when it is long.

@@ -1,4 +1,5 @@
-//! The Rust client: zstdb's protocol with its loose ends tied.
+//! The Rust client, of both protocols: [`Database`] speaks the native one, [`Client`] zstdb's with its
+//! loose ends tied.
 //!
 //! It knows `model` and `proto` only. What it adds to the wire: a small pool of connections, errors
 //! that say what to do next, repeated attempts where repeating is harmless, and the promise that no
@@ -8,24 +9,38 @@
 //! time. [`Client::set`] and [`Client::delete`] are repeated only when the server said that it did
 //! not start them (overloaded): a late repetition could undo what somebody else did in between.
 
+mod batch;
+mod changes;
 mod connect;
+mod database;
+mod entry;
 mod error;
+mod keyspace;
 mod lane;
+mod measure;
 mod namespace;
 mod reply;
 mod retry;
 mod scan;
+mod snapshot;
 
+pub use batch::{Batch, Committed, OperationDone};
+pub use changes::{Change, ChangeKind, Changes, Step};
+pub use database::Database;
+pub use entry::{Entry, Expect, PutOptions, Stay, Stored, Value};
 pub use error::{ClientError, Result, cause_of};
+pub use keyspace::Keyspace;
 pub use lane::{Lane, Protocol};
+pub use measure::{Measuring, Usage};
 pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
-pub use scan::{KeyQuery, Keys};
+pub use scan::{Query, Row, Rows};
+pub use snapshot::{Snapshot, SnapshotLease};
 
 use crate::model::{Digest, StatusReport, Version};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};
 use bytes::Bytes;
-use connect::{Badger, Pool};
+use connect::{Badger, Pool, sized};
 use retry::Repeat;
 use std::future::Future;
 use tonic::{Response, Status};
@@ -174,15 +189,14 @@ impl Client {
             prefix: prefix.to_owned(),
             pagenum: page,
         };
-        let reply = retry::repeated(Repeat::Always, || {
-            let (mut badger, filter) = (self.pool.next(), filter.clone());
+        let reply = self.pool.call(Repeat::Always, |channel| {
+            let (mut badger, filter) = (sized(channel), filter.clone());
             async move { badger.list(filter).await }
-        })
-        .await
-        .map_err(|status| ClientError::from_status("list", self.address(), &status))?;
-        let keys = reply.into_inner().keys;
-        keys.into_iter()
-            .map(|line| reply::listed(self.address(), &line))
+        });
+        let reply = reply.await;
+        let reply = reply.map_err(|status| self.pool.failed("list", &status))?;
+        let keys = reply.keys.into_iter();
+        keys.map(|line| reply::listed(self.address(), &line))
             .collect()
     }
 
@@ -277,10 +291,9 @@ impl Client {
         F: Fn(Badger, Item) -> A,
         A: Future<Output = Result<Response<ItemReply>, Status>>,
     {
-        retry::repeated(repeat, || send(self.pool.next(), item.clone()))
-            .await
-            .map(Response::into_inner)
-            .map_err(|status| ClientError::from_status(call, self.address(), &status))
+        let sent = |channel| send(sized(channel), item.clone());
+        let answer = self.pool.call(repeat, sent).await;
+        answer.map_err(|status| self.pool.failed(call, &status))
     }
 }
 

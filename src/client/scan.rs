@@ -1,102 +1,157 @@
-//! Keys by their bounds, in the native protocol.
+//! Keys in their order, all of them as of one moment.
 
-use super::connect::channel;
-use super::reply::Head;
-use super::retry::{Repeat, repeated};
-use super::{ClientError, Result};
-use crate::model::Version;
+use super::entry::{Entry, Value};
+use super::keyspace::wire;
+use super::retry::Repeat;
+use super::{Keyspace, Result};
 use crate::proto::v1;
-use crate::proto::v1::key_value_service_client::KeyValueServiceClient;
 use bytes::Bytes;
-use std::sync::Arc;
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
-/// Which keys are listed, and in which order.
+/// Which keys are walked, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyQuery {
-    /// Empty for the default one.
-    pub namespace: String,
+pub struct Query {
     /// Only keys that begin with this.
     pub prefix: Bytes,
     /// The first key.
     pub start: Bytes,
-    /// The first key that is not listed any more; empty for no end.
+    /// The first key that is not walked any more; empty for no end.
     pub end: Bytes,
     /// From the largest key down.
     pub reverse: bool,
     /// At most so many; 0 for all.
     pub limit: u64,
-    /// The snapshot to read from; empty for what is there now.
-    pub snapshot: String,
+    /// Whether values come too.
+    pub with_values: bool,
 }
 
-/// Keys on their way, all of them as of one moment.
+impl Query {
+    /// All keys.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The keys that begin so.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keys from `start` to before `end`; an empty end is none.
+    #[must_use]
+    pub fn range(start: impl Into<Bytes>, end: impl Into<Bytes>) -> Self {
+        Self {
+            start: start.into(),
+            end: end.into(),
+            ..Self::default()
+        }
+    }
+
+    /// From the largest key down.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        self.reverse = true;
+        self
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// With their values.
+    #[must_use]
+    pub fn values(mut self) -> Self {
+        self.with_values = true;
+        self
+    }
+
+    pub(super) fn selection(&self) -> v1::KeySelection {
+        v1::KeySelection {
+            start_key: self.start.clone(),
+            end_key: self.end.clone(),
+            prefix: self.prefix.clone(),
+        }
+    }
+}
+
+/// A key that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What is known of it.
+    pub entry: Entry,
+    /// Its value, verified; `None` unless values were asked for.
+    pub data: Option<Bytes>,
+}
+
+/// Keys on their way.
 #[derive(Debug)]
-pub struct Keys {
-    address: Arc<str>,
+pub struct Rows {
+    keyspace: Keyspace,
     messages: Streaming<v1::StreamScanResponse>,
+    with_values: bool,
 }
 
-impl Keys {
-    /// Asks the server at `address` (`HOST:PORT`) for keys. That is repeated while the server
-    /// cannot answer, and not any more once keys have come.
+impl Keyspace {
+    /// Walks keys, all of them as of the moment when this was called, or of the snapshot. Asking is
+    /// repeated while the server cannot answer, and not any more once keys have come.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] for the namespace or the snapshot, [`ClientError::Server`] for a
-    /// query that cannot be, and those of every call.
-    pub async fn scan(address: &str, query: KeyQuery) -> Result<Self> {
-        let wire = KeyValueServiceClient::new(channel(address).await?);
+    /// [`Gone`](super::ClientError::Gone) for the namespace or the snapshot,
+    /// [`Server`](super::ClientError::Server) for a query that cannot be, and those of every call.
+    pub async fn scan(&self, query: Query) -> Result<Rows> {
         let request = v1::StreamScanRequest {
-            namespace: query.namespace,
-            selection: Some(v1::KeySelection {
-                start_key: query.start,
-                end_key: query.end,
-                prefix: query.prefix,
-            }),
+            namespace: self.namespace.clone(),
+            selection: Some(query.selection()),
             reverse: query.reverse,
-            keys_only: true,
+            keys_only: !query.with_values,
             limit: query.limit,
-            snapshot: query.snapshot,
+            snapshot: self.snapshot.clone(),
         };
-        let begun = repeated(Repeat::Always, || {
-            let (mut wire, request) = (wire.clone(), request.clone());
-            async move { wire.stream_scan(request).await }
+        let begun = self.pool.call(Repeat::Always, |channel| {
+            let request = request.clone();
+            async move { wire(channel).stream_scan(request).await }
         });
-        let messages = begun.await.map_err(|status| failed(address, &status))?;
-        Ok(Self {
-            address: address.into(),
-            messages: messages.into_inner(),
+        let begun = begun.await;
+        Ok(Rows {
+            messages: begun.map_err(|status| self.pool.failed("scan", &status))?,
+            keyspace: self.clone(),
+            with_values: query.with_values,
         })
     }
+}
 
-    /// Some more keys, with what is known of their values; `None` at the end.
+impl Rows {
+    /// Some more keys; `None` at the end.
     ///
     /// # Errors
-    /// Those of every call.
-    pub async fn next(&mut self) -> Result<Option<Vec<(Bytes, Head)>>> {
+    /// [`Damaged`](super::ClientError::Damaged) and those of every call.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Row>>> {
         let message = self.messages.message().await;
-        let Some(message) = message.map_err(|status| failed(&self.address, &status))? else {
+        let message = message.map_err(|status| self.keyspace.pool.failed("scan", &status))?;
+        let Some(message) = message else {
             return Ok(None);
         };
-        let entries = message.results.into_iter().filter_map(|it| it.entry);
-        Ok(Some(entries.map(key_and_head).collect()))
-    }
-}
-
-fn key_and_head(entry: v1::Entry) -> (Bytes, Head) {
-    let head = Head {
-        version: Version(entry.version),
-        len: entry.size,
-        sum64: entry.sum64,
-    };
-    (entry.key, head)
-}
-
-fn failed(address: &str, status: &Status) -> ClientError {
-    match status.code() {
-        Code::NotFound => ClientError::NotFound {
-            key: status.message().to_owned(),
-        },
-        _ => ClientError::from_status("scan", address, status),
+        let row = |result: v1::ScanResult| {
+            let entry = result.entry.unwrap_or_default();
+            match self.with_values {
+                true => Value::verified(entry, result.value).map(|value| Row {
+                    entry: value.entry,
+                    data: Some(value.data),
+                }),
+                false => Ok(Row {
+                    entry: Entry::of(entry),
+                    data: None,
+                }),
+            }
+        };
+        let rows: Result<Vec<Row>> = message.results.into_iter().map(row).collect();
+        rows.map(Some)
     }
 }

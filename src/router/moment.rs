@@ -10,7 +10,9 @@
 use super::merge::{Merged, Part};
 use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
-use crate::model::{Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp, Version};
+use crate::model::{
+    BlobRef, Digest, Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp, Version,
+};
 use crate::shard::{Found, ShardReader, ShardSnapshot, Still};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -108,6 +110,30 @@ impl Moment {
             body,
             shard,
         })
+    }
+
+    /// The bytes that a content takes where it is stored, as far as it is there.
+    ///
+    /// # Errors
+    /// When its shard cannot be read.
+    pub fn stored_len(&self, digest: Digest) -> Result<u64> {
+        let shard = self.router.shard_of_digest(digest);
+        let blob = self.router.told(shard, self.at(shard).blob(digest))?;
+        Ok(blob.map_or(0, |blob| u64::from(blob.row.place.payload_len)))
+    }
+
+    /// The live keys that have a content, one for each reference. May wait for the disk.
+    pub fn owners(&self, digest: Digest) -> impl Iterator<Item = Result<(BlobRef, Key)>> {
+        let shard = self.router.shard_of_digest(digest);
+        let references = self.at(shard).references_to(digest);
+        let owner = move |found: Result<(BlobRef, Key), IndexError>| {
+            let (blob, key) = self.router.told(shard, found.map_err(Into::into))?;
+            let record = self.find(&key)?;
+            // A reference that its owner does not name any more is a late or a lost one.
+            let names = record.is_some_and(|record| record.link() == Some(blob));
+            Ok(names.then_some((blob, key)))
+        };
+        references.filter_map(move |found| owner(found).transpose())
     }
 
     /// The raw value. May wait for the disk.

@@ -10,6 +10,8 @@ pub mod files;
 pub mod http2;
 mod plain;
 pub mod process;
+pub mod program;
+pub mod proxy;
 mod random;
 pub mod raw;
 mod server;

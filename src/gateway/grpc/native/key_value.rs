@@ -1,6 +1,6 @@
 //! The service `KeyValueService`: which function answers which call.
 
-use super::{Native, answer, read, respond, scan, write};
+use super::{Native, answer, measure, read, respond, scan, write};
 use crate::proto::v1;
 use crate::proto::v1::key_value_service_server::KeyValueService;
 use tonic::{Request, Response, Status};
@@ -85,5 +85,15 @@ impl KeyValueService for Native {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
         answer(scan::stream(service, desk, request.into_inner(), self.stall_timeout).await)
+    }
+
+    type MeasureStream = measure::Messages;
+
+    async fn measure(
+        &self,
+        request: Request<v1::MeasureRequest>,
+    ) -> Result<Response<measure::Messages>, Status> {
+        let service = self.service()?;
+        answer(measure::stream(service, request.into_inner()).await)
     }
 }

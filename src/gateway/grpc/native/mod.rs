@@ -22,6 +22,7 @@ mod door;
 mod entry;
 mod error;
 mod key_value;
+mod measure;
 mod namespace;
 mod once;
 mod progress;

@@ -345,3 +345,27 @@ class StreamScanResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[ScanResult]
     def __init__(self, results: _Optional[_Iterable[_Union[ScanResult, _Mapping]]] = ...) -> None: ...
+
+class MeasureRequest(_message.Message):
+    __slots__ = ("namespace", "selection", "snapshot")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    selection: KeySelection
+    snapshot: str
+    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., snapshot: _Optional[str] = ...) -> None: ...
+
+class MeasureResponse(_message.Message):
+    __slots__ = ("key_count", "logical_bytes", "stored_bytes", "freed_bytes", "whole")
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOGICAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    key_count: int
+    logical_bytes: int
+    stored_bytes: int
+    freed_bytes: int
+    whole: bool
+    def __init__(self, key_count: _Optional[int] = ..., logical_bytes: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., freed_bytes: _Optional[int] = ..., whole: bool = ...) -> None: ...

@@ -1,0 +1,156 @@
+//! Changes that belong together: all of them or none.
+
+use super::connect::MESSAGE_SIZE_MAX;
+use super::entry::{Expect, PutOptions, Stored, version_of, wire_type};
+use super::retry::Repeat;
+use super::{Keyspace, Result, sum64};
+use crate::model::Version;
+use crate::proto::v1;
+use crate::proto::v1::operation::Change;
+use crate::proto::v1::operation_result::Result as Done;
+use crate::proto::v1::transaction_service_client::TransactionServiceClient;
+use bytes::Bytes;
+
+/// Puts and deletes of any keys of one namespace, and what must be so for them to be done. Up to
+/// 10,000 of each and 64 MiB together; each key stands in it once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    conditions: Vec<v1::KeyCondition>,
+    operations: Vec<v1::Operation>,
+    otherwise: Vec<v1::Operation>,
+    in_otherwise: bool,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Whether all conditions held: then the operations were done, else those behind
+    /// [`Batch::otherwise`].
+    pub succeeded: bool,
+    /// The version that all changes took; `None` when nothing has changed.
+    pub version: Option<Version>,
+    /// One for each operation that was done, in their order.
+    pub results: Vec<OperationDone>,
+}
+
+/// What one operation of a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationDone {
+    /// A value was put.
+    Put(Stored),
+    /// A key was removed: the version that it had, if it was there.
+    Deleted(Option<Version>),
+}
+
+impl Batch {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The operations are done only if what is under this key is as expected.
+    #[must_use]
+    pub fn require(mut self, key: impl Into<Bytes>, expect: Expect) -> Self {
+        self.conditions.push(v1::KeyCondition {
+            key: key.into(),
+            condition: Some(expect.into()),
+        });
+        self
+    }
+
+    /// Puts a value.
+    #[must_use]
+    pub fn put(self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        self.put_with(key, value, PutOptions::default())
+    }
+
+    /// Puts a value as the options say; what they expect of the key is a condition of the whole
+    /// batch.
+    #[must_use]
+    pub fn put_with(
+        mut self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        options: PutOptions,
+    ) -> Self {
+        let (key, value) = (key.into(), value.into());
+        if let Some(expect) = options.only_if {
+            self = self.require(key.clone(), expect);
+        }
+        let put = v1::PutOperation {
+            sum64: Some(sum64(&value)),
+            value,
+            expiry: options.lifetime.wire(),
+            value_type: wire_type(options.value_type).into(),
+            metadata: options.metadata,
+            ..v1::PutOperation::default()
+        };
+        self.with(key, Change::Put(put))
+    }
+
+    /// Removes a key; that it is not there is no error.
+    #[must_use]
+    pub fn delete(self, key: impl Into<Bytes>) -> Self {
+        self.with(key.into(), Change::Delete(v1::DeleteOperation {}))
+    }
+
+    /// What follows is done instead, when a condition does not hold.
+    #[must_use]
+    pub fn otherwise(mut self) -> Self {
+        self.in_otherwise = true;
+        self
+    }
+
+    fn with(mut self, key: Bytes, change: Change) -> Self {
+        let operations = match self.in_otherwise {
+            false => &mut self.operations,
+            true => &mut self.otherwise,
+        };
+        operations.push(v1::Operation {
+            key,
+            change: Some(change),
+        });
+        self
+    }
+}
+
+impl Keyspace {
+    /// Does a batch: all of it or nothing, seen by nobody in halves. It is made again only when the
+    /// server says that it was not begun.
+    ///
+    /// # Errors
+    /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value, and those of
+    /// every call. That a condition does not hold is none.
+    pub async fn commit(&self, batch: Batch) -> Result<Committed> {
+        let request = v1::CommitRequest {
+            namespace: self.namespace.clone(),
+            conditions: batch.conditions,
+            operations: batch.operations,
+            else_operations: batch.otherwise,
+        };
+        let done = self.pool.call(Repeat::IfNotStarted, |channel| {
+            let request = request.clone();
+            let wire = TransactionServiceClient::new(channel);
+            let mut wire = wire.max_encoding_message_size(MESSAGE_SIZE_MAX);
+            async move { wire.commit(request).await }
+        });
+        let done = done.await;
+        let done = done.map_err(|status| self.pool.failed("commit", &status))?;
+        Ok(Committed {
+            succeeded: done.succeeded,
+            version: version_of(done.version),
+            results: done.results.into_iter().filter_map(result_of).collect(),
+        })
+    }
+}
+
+fn result_of(told: v1::OperationResult) -> Option<OperationDone> {
+    Some(match told.result? {
+        Done::Put(put) => OperationDone::Put(Stored::of(put)),
+        Done::Delete(delete) => {
+            let previous = version_of(delete.previous_version);
+            OperationDone::Deleted(previous.filter(|_| delete.deleted))
+        }
+    })
+}

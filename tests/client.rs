@@ -1,0 +1,307 @@
+//! The Rust client of the native protocol against a real server, over ways that break.
+
+mod support;
+
+use shardkeep::client::{
+    Batch, ChangeKind, Changes, ClientError, Database, Expect, OperationDone, PutOptions, Query,
+    Stay,
+};
+use shardkeep::model::{Digest, ValueType, Version};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use support::proxy::Proxy;
+use support::{Builder, PATIENCE, Server, noise};
+
+fn user_keys() -> Builder {
+    Server::builder().flags(["--allow-user-key", "--allow-overwrite"])
+}
+
+async fn database(server: &Server) -> Database {
+    let address = server.address().to_string();
+    Database::connect(&address).await.unwrap()
+}
+
+/// The changes up to a version, in their order.
+async fn changes_until(changes: &mut Changes, version: Version) -> Vec<(Vec<u8>, u64)> {
+    let mut all = Vec::new();
+    loop {
+        let step = tokio::time::timeout(PATIENCE, changes.next()).await;
+        let step = step.expect("the watch tells nothing").unwrap();
+        let told = step.changes.into_iter();
+        all.extend(told.map(|it| (it.key.to_vec(), it.version.0)));
+        if step.version >= version {
+            return all;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_put_on_a_condition_is_done_only_while_it_holds() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    let first = keys.put_if("k", "one", Expect::Absent).await.unwrap();
+    assert!(first.created && first.previous.is_none());
+    let there = keys.put_if("k", "two", Expect::Absent).await.unwrap_err();
+    let reason = |error: ClientError| match error {
+        ClientError::Conflict { reason, .. } => reason,
+        other => panic!("not a conflict: {other}"),
+    };
+    assert_eq!(reason(there), "KEY_EXISTS");
+    let second = keys.put_if("k", "two", Expect::Version(first.version));
+    let second = second.await.unwrap();
+    assert_eq!(second.previous, Some(first.version));
+    let late = keys.put_if("k", "three", Expect::Version(first.version));
+    assert_eq!(reason(late.await.unwrap_err()), "VERSION_MISMATCH");
+    let wrong = keys.delete_if("k", Expect::Digest(Digest([7; 32]))).await;
+    assert_eq!(reason(wrong.unwrap_err()), "DIGEST_CONFLICT");
+    let missing = keys.put_if("other", "x", Expect::Present).await;
+    assert!(matches!(missing, Err(ClientError::NotFound { .. })));
+    let value = keys.get("k").await.unwrap().unwrap();
+    assert_eq!(
+        (&value.data[..], value.entry.digest),
+        (&b"two"[..], second.digest)
+    );
+    let removed = keys.delete_if("k", Expect::Digest(second.digest.unwrap()));
+    assert_eq!(removed.await.unwrap(), Some(second.version));
+    assert!(!keys.delete("k").await.unwrap());
+    assert_eq!(keys.get("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_value_and_how_long_it_stays_come_back() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    let options = PutOptions {
+        lifetime: Stay::For(Duration::from_secs(3600)),
+        value_type: ValueType::Json,
+        metadata: BTreeMap::from([("from".to_owned(), "test".to_owned())]),
+        ..PutOptions::default()
+    };
+    keys.put_with("k", "{}", options.clone()).await.unwrap();
+    let entry = keys.head("k").await.unwrap().unwrap();
+    assert_eq!(
+        (entry.value_type, &entry.metadata),
+        (ValueType::Json, &options.metadata)
+    );
+    assert!(entry.expiry.is_some());
+    let touched = keys.touch("k", Stay::Default).await.unwrap();
+    assert_eq!(touched.expiry, None);
+    assert_eq!(keys.increment("n", 5).await.unwrap(), 5);
+    assert_eq!(keys.increment("n", -7).await.unwrap(), -2);
+    let found = keys.get_many(["n", "none", "k"]).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|it| it.map(|it| it.data)).collect();
+    assert_eq!(found, [Some("-2".into()), None, Some("{}".into())]);
+}
+
+#[tokio::test]
+async fn a_commit_does_one_side_of_it_or_the_other() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    let batch = Batch::new()
+        .require("lock", Expect::Absent)
+        .put("lock", "mine")
+        .delete("nothing")
+        .otherwise()
+        .put("queue/1", "waits");
+    let first = keys.commit(batch.clone()).await.unwrap();
+    assert!(first.succeeded);
+    assert!(matches!(&first.results[0], OperationDone::Put(put) if put.created));
+    assert_eq!(first.results[1], OperationDone::Deleted(None));
+    let second = keys.commit(batch).await.unwrap();
+    assert!(!second.succeeded);
+    assert_eq!(second.results.len(), 1);
+    assert_eq!(keys.get("queue/1").await.unwrap().unwrap().data, "waits");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_held_until_it_is_closed_or_dropped() {
+    let server = user_keys().start().await;
+    let db = database(&server).await;
+    let keys = db.keyspace("");
+    keys.put("a", "old").await.unwrap();
+    let snapshot = db.snapshot().await.unwrap();
+    let then = keys.at(&snapshot);
+    keys.put("a", "new").await.unwrap();
+    keys.put("b", "new").await.unwrap();
+    assert_eq!(then.get("a").await.unwrap().unwrap().data, "old");
+    let mut rows = then.scan(Query::all().values()).await.unwrap();
+    let page = rows.next_page().await.unwrap().unwrap();
+    assert_eq!(page.len(), 1);
+    assert_eq!(page[0].data.as_deref(), Some(&b"old"[..]));
+    assert!(rows.next_page().await.unwrap().is_none());
+
+    // What is dropped is let go all the same, shortly after.
+    let other = db.snapshot().await.unwrap();
+    assert_eq!(db.list_snapshots().await.unwrap().len(), 2);
+    drop(other);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while db.list_snapshots().await.unwrap().len() > 1 {
+        assert!(tokio::time::Instant::now() < deadline, "it is still held");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    snapshot.close().await.unwrap();
+    assert_eq!(db.list_snapshots().await.unwrap(), []);
+    let gone = then.get("a").await.unwrap_err();
+    assert!(matches!(gone, ClientError::Gone { reason, .. } if reason == "SNAPSHOT_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_for_as_long_as_it_is_asked_to() {
+    let server = user_keys().start().await;
+    let db = database(&server).await;
+    let short = Duration::from_secs(1);
+    let taken = db.create_snapshot(short).await.unwrap();
+    let renewed = db.renew_snapshot(&taken.id, short * 60).await.unwrap();
+    assert!(renewed.expiry > taken.expiry);
+    assert_eq!(renewed.version, taken.version);
+    db.delete_snapshot(&taken.id).await.unwrap();
+    let gone = db.renew_snapshot(&taken.id, short).await.unwrap_err();
+    assert!(matches!(gone, ClientError::Gone { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn calls_that_may_be_made_twice_survive_a_cut_connection() {
+    let server = user_keys().start().await;
+    let proxy = Proxy::to(server.address()).await;
+    let db = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    for number in 0..20u64 {
+        let stored = keys.put("k", number.to_string()).await.unwrap();
+        proxy.cut();
+        let value = keys.get("k").await.unwrap().unwrap();
+        assert_eq!(value.data, number.to_string());
+        assert_eq!(value.entry.version, stored.version);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_over_cuts_and_a_killed_server_and_tells_each_change_once() {
+    let place = tempfile::TempDir::new().unwrap();
+    let data_dir = place.path().join("data");
+    let start = || user_keys().data_dir(&data_dir).start();
+    let mut server = start().await;
+    let proxy = Proxy::to(server.address()).await;
+    let far = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let mut watch = far.keyspace("").watch(Query::all(), None).await.unwrap();
+
+    let mut expected = Vec::new();
+    for round in 0..6u64 {
+        if round == 3 {
+            server.kill();
+            server = start().await;
+            proxy.lead_to(server.address());
+        }
+        let near = database(&server).await.keyspace("");
+        let single = near.put(format!("single/{round}"), "x").await.unwrap();
+        expected.push((format!("single/{round}").into_bytes(), single.version.0));
+        // Its changes need several messages, between which the connection is cut.
+        let keys: Vec<String> = (0..4000).map(|n| format!("{round}/{n:0>90}")).collect();
+        let batch = keys
+            .iter()
+            .fold(Batch::new(), |batch, key| batch.put(key.clone(), "v"));
+        let version = near.commit(batch).await.unwrap().version.unwrap();
+        expected.extend(keys.into_iter().map(|key| (key.into_bytes(), version.0)));
+        let cutting = async {
+            for _ in 0..round * 3 {
+                proxy.cut();
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        };
+        let (told, ()) = tokio::join!(changes_until(&mut watch, version), cutting);
+        let mut told = told;
+        assert!(told.is_sorted_by_key(|(_, version)| *version));
+        told.sort();
+        expected.sort();
+        assert!(
+            told == expected,
+            "round {round}: {} told of {}",
+            told.len(),
+            expected.len()
+        );
+        expected.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_became_of_keys_and_their_values() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    let begun = keys.put("other", "x").await.unwrap().version;
+    keys.put("a/1", "one").await.unwrap();
+    keys.put("b/1", "not asked for").await.unwrap();
+    let last = keys.put("a/2", "two").await.unwrap().version;
+    keys.delete("a/1").await.unwrap();
+    let query = Query::prefix("a/").values();
+    let mut watch = keys.watch(query, Some(begun)).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().version, begun);
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(watch.next().await.unwrap().changes);
+    }
+    let value = |index: usize| match &told[index].kind {
+        ChangeKind::Put { value, .. } => value.clone(),
+        other => panic!("no put: {other:?}"),
+    };
+    // A later delete of the first has left nothing of its value to be read with it.
+    assert_eq!(
+        (value(1).as_deref(), told[1].version),
+        (Some(&b"two"[..]), last)
+    );
+    assert_eq!(
+        (&told[2].key[..], &told[2].kind),
+        (&b"a/1"[..], &ChangeKind::Deleted)
+    );
+    let ahead = keys.watch(Query::all(), Some(Version(1 << 40))).await;
+    assert!(matches!(ahead, Err(ClientError::Server { .. })));
+    let nowhere = database(&server).await.keyspace("nowhere");
+    let nowhere = nowhere.watch(Query::all(), None).await.unwrap_err();
+    assert!(matches!(nowhere, ClientError::Gone { reason, .. } if reason == "NAMESPACE_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn what_others_share_is_not_freed() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let keys = database(&server).await.keyspace("");
+    const LARGE: u64 = 100_000;
+    let value = |seed| noise(seed, usize::try_from(LARGE).unwrap());
+    // One content twice inside, one inside and outside, one only outside; and a small value.
+    for (key, seed) in [
+        ("in/1", 1),
+        ("in/2", 1),
+        ("in/3", 2),
+        ("out/1", 2),
+        ("out/2", 3),
+    ] {
+        keys.put(key, value(seed)).await.unwrap();
+    }
+    keys.put("in/small", "tiny").await.unwrap();
+    let measure = async |query: Query| {
+        let mut measuring = keys.measure(query).await.unwrap();
+        let mut last = None;
+        while let Some(usage) = measuring.next().await.unwrap() {
+            last = Some(usage);
+        }
+        let last = last.expect("it tells something");
+        assert!(last.is_whole);
+        (
+            last.keys,
+            last.logical_bytes,
+            last.stored_bytes,
+            last.freed_bytes,
+        )
+    };
+    let inside = measure(Query::prefix("in/")).await;
+    assert_eq!(inside, (4, 3 * LARGE + 4, 2 * LARGE + 4, LARGE + 4));
+    let one = measure(Query::range("in/2", "in/3")).await;
+    assert_eq!(one, (1, LARGE, LARGE, 0));
+    let all = measure(Query::all()).await;
+    assert_eq!(all, (6, 5 * LARGE + 4, 3 * LARGE + 4, 3 * LARGE + 4));
+    // Who is gone shares nothing.
+    keys.delete("out/1").await.unwrap();
+    assert_eq!(measure(Query::prefix("in/")).await.3, 2 * LARGE + 4);
+    assert_eq!(measure(Query::prefix("none")).await, (0, 0, 0, 0));
+}
