@@ -2,8 +2,9 @@
 //!
 //! Each shard says up to which version everything of it is known (see `shard::feed`). What lies at
 //! or below that in all of them is given out, lowest version first; nothing lower can follow. Named
-//! as a place to go on from are only versions of changes that were given out: they are in a log, so
-//! that no later start issues them again.
+//! as a place to go on from are only versions that are in a log, so that no later start issues them
+//! again: those of changes that were given out, and those that something else has taken meanwhile, a
+//! namespace or a snapshot.
 
 use super::Router;
 use crate::model::{Result, Version};
@@ -70,7 +71,7 @@ impl Watch {
     }
 
     /// The next changes, lowest version first; all of a version or none. None when there is nothing
-    /// new. Reads the logs: may wait for the disk.
+    /// new: then the watch is as far as the logs are. Reads the logs: may wait for the disk.
     ///
     /// # Errors
     /// As [`Follower::read_on`].
@@ -93,6 +94,10 @@ impl Watch {
             }
             changes.extend(self.lanes[lane].queue.pop_front());
             self.version = changes.last().map_or(self.version, |change| change.version);
+        }
+        if changes.is_empty() {
+            let logged = self.lanes.iter().map(|lane| lane.follower.logged()).max();
+            self.version = self.version.max(settled.min(logged.unwrap_or(settled)));
         }
         Ok(changes)
     }

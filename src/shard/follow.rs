@@ -45,6 +45,8 @@ pub struct Follower {
     position: Position,
     /// The highest version read.
     read: Version,
+    /// The highest version that a frame read says was drawn: no start issues it again.
+    logged: Version,
     /// The last frame, if it waits for the decision behind it.
     prepared: Option<Frame>,
     hold: Hold,
@@ -72,6 +74,7 @@ impl Follower {
             records,
             position,
             read: after,
+            logged: after,
             prepared: None,
             hold,
         })
@@ -81,6 +84,12 @@ impl Follower {
     pub async fn changed(&mut self) {
         // An error says that the shard is being reopened, which the next read says too.
         let _ = self.standing.changed().await;
+    }
+
+    /// The highest version that is in the log as far as it was read, be it a key's or not.
+    #[must_use]
+    pub fn logged(&self) -> Version {
+        self.logged
     }
 
     /// Reads on until `queue` has at least `count_max` changes or there are no more. Returns up to
@@ -138,6 +147,7 @@ impl Follower {
                 return Ok(());
             };
             self.position = frame.end;
+            self.logged = self.logged.max(frame.header.counter);
             self.frame(frame, segments, queue)?;
         }
         Ok(())

@@ -530,3 +530,38 @@ async fn what_is_wrong_with_a_watch_is_said_with_its_field() {
     let refused = watch(&mut watches, elsewhere).await.unwrap_err();
     assert_error(&refused, Code::NotFound, "NAMESPACE_NOT_FOUND", None);
 }
+
+/// Namespaces take versions too, and a snapshot names the last: a watch of an idle store gets there.
+#[tokio::test]
+async fn a_watch_comes_to_the_version_of_a_snapshot_although_no_key_changes() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let (mut client, mut watches) = (client(&server).await, watches(&server).await);
+    let first = put(&mut client, "k", "value").await;
+    let soon = v1::WatchRequest {
+        progress_interval: Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 100_000_000,
+        }),
+        ..after(first)
+    };
+    let mut stream = watch(&mut watches, soon).await.unwrap();
+    let mut namespaces =
+        v1::namespace_service_client::NamespaceServiceClient::new(server.channel().await);
+    for name in ["one", "two"] {
+        let made = namespaces.create_namespace(v1::CreateNamespaceRequest {
+            name: name.to_owned(),
+            options: None,
+        });
+        let version = made.await.unwrap().into_inner().version;
+        assert!(version > first);
+        assert_eq!(until(&mut stream, version).await, []);
+        assert_eq!(version_now(&server).await, version);
+    }
+    let mut again = watch(&mut watches, after(first)).await.unwrap();
+    let next_put = put(&mut client, "next", "value").await;
+    let events = until(&mut again, next_put).await;
+    assert_eq!(
+        events.iter().map(seen).collect::<Vec<_>>(),
+        [put_event("next", next_put)]
+    );
+}
