@@ -81,6 +81,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // Files in `log`; free space in `supervise`; the lock and the signals of the process in `start`.
     ("rustix", &["log", "supervise", "start"]),
     ("fjall", &["index"]),
+    ("lsm_tree", &["index"]),
     ("actix", &["actor", "shard", "dedup", "supervise"]),
     ("actix_rt", &["actor", "shard", "dedup", "supervise"]),
     ("dashmap", &["dedup"]),

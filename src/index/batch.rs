@@ -4,6 +4,7 @@ use super::database::{COUNTS_PREFIX, STATE_ROW, USAGE_PREFIX, row_key};
 use super::{Index, IndexError, IndexState, Row, SegmentUsage, Totals};
 use crate::codec::Space;
 use crate::model::{NamespaceId, SegmentId};
+use std::sync::atomic::Ordering;
 
 /// A batch. Readers without a snapshot see its rows in the order they were put, so what is pointed
 /// to is put before what points to it.
@@ -50,15 +51,19 @@ impl<'a> IndexBatch<'a> {
         }
     }
 
-    /// Commits the batch together with the state that it leads to.
+    /// Commits the batch, as the next one, together with the state that it leads to. Only the
+    /// shard's writer calls this.
     ///
     /// # Errors
     /// When the disk fails; the index must then be opened anew.
     pub fn commit(mut self, state: &IndexState) -> Result<(), IndexError> {
         fail::fail_point!("index::commit", |_| Err(IndexError::Poisoned));
+        let number = self.index.batches.load(Ordering::Relaxed) + 1;
         self.batch
-            .insert(&self.index.rows, STATE_ROW, state.encode());
-        Ok(self.batch.commit()?)
+            .insert(&self.index.rows, STATE_ROW, state.encode(number));
+        self.batch.commit()?;
+        self.index.batches.store(number, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fjall database behind the index.
 
 use super::room::JournalRoom;
-use super::{IndexBatch, IndexState, Row, SegmentUsage, Totals};
+use super::{IndexBatch, IndexState, Row, SegmentUsage, Totals, preflight};
 use crate::codec::{FormatError, Space, parse_namespace_id};
 use crate::model::{Direction, KeyRange, NamespaceId, SegmentId, system_remedy};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 /// The row of [`IndexState`].
 pub(super) const STATE_ROW: &[u8] = b"z";
@@ -25,6 +26,8 @@ pub(super) const COUNTS_PREFIX: u8 = b'c';
 const STAT_BLOCK_SIZE: u64 = 512;
 /// fjall's own floor.
 const JOURNAL_SIZE_MIN: u64 = 64 * 1024 * 1024;
+/// The keyspace of all rows.
+const ROWS: &str = "rows";
 
 /// What the configuration says about one shard's index.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +86,8 @@ impl IndexError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Locked | Self::Full(_) | Self::Poisoned => false,
-            Self::Database(fjall::Error::Io(error)) => !is_of_the_system(error),
-            Self::Database(_) | Self::Row(_) | Self::File { .. } | Self::Panicked => true,
+            Self::Database(error) => !io_causes(error).any(is_of_the_system),
+            Self::Row(_) | Self::File { .. } | Self::Panicked => true,
         }
     }
 }
@@ -127,6 +130,8 @@ pub struct Index {
     pub(super) rows: Keyspace,
     pub(super) room: JournalRoom,
     pub(super) write_buffer_size: u64,
+    /// The number of the last batch.
+    pub(super) batches: AtomicU64,
 }
 
 impl std::fmt::Debug for Index {
@@ -136,32 +141,58 @@ impl std::fmt::Debug for Index {
 }
 
 impl Index {
-    /// Opens the index in a directory, or makes an empty one.
+    /// Opens the index in a directory.
     ///
     /// # Errors
-    /// `Locked` while an old handle lives; anything else means that it must be rebuilt.
+    /// `Locked` while an old handle lives; `File` when a part of it is missing, damaged, or of
+    /// another time than the others. [`IndexError::needs_rebuild`] says what to do.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         if is_locked(dir) {
             return Err(IndexError::Locked);
         }
-        super::preflight::check(dir)?;
-        contained(|| Self::open_database(dir, options))
+        contained(|| {
+            preflight::check(dir)?;
+            let database = database_in(dir, options)?;
+            // What fjall does not find, it makes, and what it does not know, it removes.
+            if !database.keyspace_exists(ROWS) {
+                return Err(preflight::failed(dir, &"the tree of its rows is not named"));
+            }
+            Self::with(dir, database, options)
+        })
     }
 
-    fn open_database(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        if !dir.join("version").exists() {
-            make(dir, options)?;
-        }
-        // fjall gives a new journal a length of 64 MiB, without the blocks; opened again, it is as
-        // long as what is in it, and tools that add up lengths see what the index takes.
-        let database = database_in(dir, options)?;
+    /// Whether there is an index in a directory, sound or not.
+    ///
+    /// # Errors
+    /// When the system does not let it be looked for.
+    pub fn is_made(dir: &Path) -> Result<bool, IndexError> {
+        Ok(dir.join("version").try_exists().map_err(fjall::Error::Io)?)
+    }
+
+    /// Makes an empty index in a directory, in place of whatever is there, and opens it.
+    ///
+    /// # Errors
+    /// When the disk fails or is full.
+    pub fn make(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        contained(|| {
+            super::make::make(dir, options)?;
+            // fjall gives a new journal a length of 64 MiB, without the blocks; opened again, it is
+            // as long as what is in it, and tools that add up lengths see what the index takes.
+            Self::with(dir, database_in(dir, options)?, options)
+        })
+    }
+
+    fn with(dir: &Path, database: Database, options: IndexOptions) -> Result<Self, IndexError> {
         let rows = rows_of(&database, options)?;
+        let state = rows.get(STATE_ROW)?;
+        let batches = state.and_then(|row| IndexState::batch_number(&row));
         Ok(Self {
             dir: dir.to_owned(),
             database,
             rows,
             room: JournalRoom::default(),
             write_buffer_size: options.write_buffer_size,
+            batches: AtomicU64::new(batches.unwrap_or(0)),
         })
     }
 
@@ -265,7 +296,7 @@ impl Index {
     }
 }
 
-fn database_in(dir: &Path, options: IndexOptions) -> Result<Database, IndexError> {
+pub(super) fn database_in(dir: &Path, options: IndexOptions) -> Result<Database, IndexError> {
     let database = Database::builder(dir)
         .cache_size(options.cache_size)
         .max_cached_files(Some(64))
@@ -275,48 +306,14 @@ fn database_in(dir: &Path, options: IndexOptions) -> Result<Database, IndexError
     Ok(database)
 }
 
-fn rows_of(database: &Database, options: IndexOptions) -> Result<Keyspace, IndexError> {
-    let rows = database.keyspace("rows", || {
+/// The keyspace of the rows, made if there is none.
+pub(super) fn rows_of(database: &Database, options: IndexOptions) -> Result<Keyspace, IndexError> {
+    let rows = database.keyspace(ROWS, || {
         KeyspaceCreateOptions::default()
             .max_memtable_size(options.write_buffer_size)
             .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
     })?;
     Ok(rows)
-}
-
-/// Makes a database beside its place, and moves it there when all of it is durable. fjall 3.1.13
-/// does not sync every folder that it makes or renames in: made in place, a power loss may take a
-/// tree or its tables and leave the journal, behind whose batches fjall then begins to count anew.
-fn make(dir: &Path, options: IndexOptions) -> Result<(), IndexError> {
-    let failed = |error| IndexError::from(fjall::Error::Io(error));
-    let draft = dir.with_extension("new");
-    for leftover in [&draft, dir] {
-        match std::fs::remove_dir_all(leftover) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-    }
-    let database = database_in(&draft, options)?;
-    drop(rows_of(&database, options)?);
-    database.persist(PersistMode::SyncAll)?;
-    drop(database);
-    sync_tree(&draft).map_err(failed)?;
-    std::fs::rename(&draft, dir).map_err(failed)?;
-    sync(dir.parent().unwrap_or(Path::new("."))).map_err(failed)
-}
-
-/// Syncs a folder with everything in it, the deepest first.
-fn sync_tree(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            sync_tree(&entry?.path())?;
-        }
-    }
-    sync(path)
-}
-
-fn sync(path: &Path) -> std::io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
 }
 
 /// Whether another handle has the database open: its files change under the eyes of a preflight.

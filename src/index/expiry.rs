@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn what_is_due_comes_first_and_what_is_not_does_not_come() {
         let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index"), OPTIONS).unwrap();
+        let index = Index::make(&dir.path().join("index"), OPTIONS).unwrap();
         let mut batch = index.batch();
         for (at, seq, key) in [(300, 1, "c"), (256, 2, "b"), (255, 9, "a"), (301, 3, "d")] {
             batch.put_expiry(expiry(at, seq), Some(key.as_bytes()));
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn what_is_due_is_of_its_namespace() {
         let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index"), OPTIONS).unwrap();
+        let index = Index::make(&dir.path().join("index"), OPTIONS).unwrap();
         let mut batch = index.batch();
         let mut keys = Vec::new();
         for number in [0, 1, u32::MAX] {
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn an_index_from_before_these_rows_is_given_them() {
         let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index"), OPTIONS).unwrap();
+        let index = Index::make(&dir.path().join("index"), OPTIONS).unwrap();
         assert!(index.has_expiries().unwrap(), "a new one lacks nothing");
         let state = IndexState {
             last_seq: Seq(7),
@@ -273,7 +273,7 @@ mod tests {
         // Of a time when a newer program wrote here.
         batch.put_expiry(expiry(100, 1), Some(b"long gone"));
         batch.commit(&state).unwrap();
-        let old = &state.encode()[..13 * 8];
+        let old = &state.encode(1)[..13 * 8];
         index.rows.insert(STATE_ROW, old).unwrap();
         assert!(!index.has_expiries().unwrap());
         index.complete_expiries().unwrap();

@@ -13,6 +13,7 @@
 mod batch;
 mod database;
 mod expiry;
+mod make;
 mod preflight;
 mod room;
 mod row;

@@ -8,6 +8,8 @@ use crate::model::{SegmentId, Seq, Timestamp, Version};
 const FIELDS: usize = 13;
 /// Which rows an index has: 1 with rows of expiries. Older programs write no such number.
 const LAYOUT: u64 = 1;
+/// Where the number of the batch stands in the row, behind the layout.
+const NUMBER_OFFSET: usize = (FIELDS + 1) * 8;
 
 /// What a shard holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,10 +141,17 @@ impl IndexState {
         ]
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The row in the batch of this number.
+    pub(super) fn encode(&self, number: u64) -> Vec<u8> {
         let fields = self.positions().into_iter().chain(self.totals.fields());
-        let fields = fields.chain([LAYOUT]);
+        let fields = fields.chain([LAYOUT, number]);
         fields.flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// The number of the batch that a row came with: the first batch of an index has 1, every other
+    /// one more than the one before. Older programs wrote none.
+    pub(super) fn batch_number(row: &[u8]) -> Option<u64> {
+        Cursor::new(row.get(NUMBER_OFFSET..)?).u64().ok()
     }
 
     /// Whether the index that this row stands in has all the rows of today. One that an older

@@ -10,6 +10,7 @@ use crate::codec::{
 use crate::model::{SegmentId, Seq, Timestamp, Version};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -134,6 +135,26 @@ impl Log {
         }
         opened.continue_after(kept, &tail, adopted)?;
         Ok(opened)
+    }
+}
+
+impl Log {
+    /// Whether there is a segment in `dir`.
+    ///
+    /// # Errors
+    /// `Io`; a directory that is not there has none.
+    pub fn is_begun(dir: &Path) -> Result<bool, LogError> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(LogError::io("list", dir))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(LogError::io("list", dir))?.path();
+            if path.extension().is_some_and(|ending| ending == "seg") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

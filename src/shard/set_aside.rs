@@ -35,7 +35,7 @@ fn evidence(options: &ShardOptions) -> Result<IndexState, ShardError> {
 /// The evidence outlives this attempt: it is the new index's first row, durable before the log is
 /// looked at.
 fn keep_evidence(options: &ShardOptions, evidence: IndexState) -> Result<(), ShardError> {
-    let index = Index::open(&options.dir.join("index"), options.index)?;
+    let index = Index::make(&options.dir.join("index"), options.index)?;
     index.batch().commit(&evidence)?;
     Ok(index.persist()?)
 }

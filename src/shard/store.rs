@@ -162,7 +162,7 @@ impl ShardStore {
     }
 
     fn try_open(options: &ShardOptions) -> Result<(Self, OpenReport), ShardError> {
-        let index = Index::open(&options.dir.join("index"), options.index)?;
+        let index = open_index(options)?;
         index.complete_expiries()?;
         let state = index.state()?;
         let known = state.map_or_else(OpenContext::default, |state| state.open_context());
@@ -360,6 +360,16 @@ fn require_log(options: &ShardOptions) -> Result<(), LogError> {
         return Err(LogError::lost(&log));
     }
     Ok(())
+}
+
+/// The index of a shard; a new one, if the shard is new. A log is begun after its index was made, so
+/// one without an index has lost it.
+fn open_index(options: &ShardOptions) -> Result<Index, ShardError> {
+    let dir = options.dir.join("index");
+    if Log::is_begun(&options.dir.join("log"))? || Index::is_made(&dir)? {
+        return Ok(Index::open(&dir, options.index)?);
+    }
+    Ok(Index::make(&dir, options.index)?)
 }
 
 /// The error of a fail point that stands for a crash after a step.

@@ -13,6 +13,7 @@ use crate::run::{cases, quick_dir, seed};
 use crate::support::{Builder, Random, Server, command_of, eventually, key_of, noise, set_of};
 use crate::syscall_faults::is_named_by_a_process;
 use shardkeep::backup::{ArchiveReader, BackupFile};
+use shardkeep::log::Log;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use shardkeep::start::offline;
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use tonic::transport::Channel;
 
 const STEPS: u64 = 70;
 const DATA: &str = "data";
+/// What the log says of an index that is made anew.
+const REBUILDING: &str = "rebuilding the index from the log";
 
 fn builder(dir: &Path) -> Builder {
     Server::builder()
@@ -230,12 +233,25 @@ fn image_of(disk: &Disk, fate: Fate, random: &mut Random) -> Image {
     image
 }
 
+/// Shards whose log is begun.
+fn logs(data: &Path) -> usize {
+    let shards = std::fs::read_dir(data.join("shards")).into_iter().flatten();
+    let is_begun = |shard: &PathBuf| Log::is_begun(&shard.join("log")).unwrap();
+    shards
+        .map(|shard| shard.unwrap().path())
+        .filter(is_begun)
+        .count()
+}
+
 async fn check(data: PathBuf, fate: Fate, states: &[&Contents]) -> Result<(), String> {
+    let lost_indexes = logs(&data) * usize::from(fate.index.is_none());
     let (found, log) = contents_and_log(builder(&data)).await?;
     // A crash is no damage: what sounds like it is a false alarm, unless the index was mangled.
     let is_sound = matches!(fate.index, None | Some(Tail::Kept | Tail::Dropped));
-    if let Some(line) = log.lines().find(|line| is_sound && line.contains("ERROR")) {
-        return Err(line.to_owned());
+    let alarms = log.lines().filter(|line| line.contains("ERROR"));
+    let (told, alarms): (Vec<_>, Vec<_>) = alarms.partition(|line| line.contains(REBUILDING));
+    if is_sound && (told.len() != lost_indexes || !alarms.is_empty()) {
+        return Err(format!("{lost_indexes} indexes lost: {told:?} {alarms:?}"));
     }
     if !states.contains(&&found) {
         return Err(difference(&found, states[0]));

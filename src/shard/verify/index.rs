@@ -67,7 +67,10 @@ pub(super) fn check(
 ) -> Option<CheckedIndex> {
     let path = options.dir.join("index");
     if !path.is_dir() {
-        let note = format!("{}: no index; the next start makes it", path.display());
+        let note = format!(
+            "{}: no index; the next start makes it from the log",
+            path.display()
+        );
         verdict.notes.push(note);
         return None;
     }
