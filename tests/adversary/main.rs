@@ -17,6 +17,8 @@ mod entries;
 mod frames;
 mod history;
 mod hostile_clients;
+mod index_cache;
+mod index_harm;
 mod memory;
 mod mutations;
 mod panics;
