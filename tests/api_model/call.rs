@@ -1,0 +1,236 @@
+//! Calls of the API, and their answers, over a real connection.
+
+use crate::model::millis;
+use crate::support::Server;
+use bytes::Bytes;
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::expiry::Expiry;
+use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
+use shardkeep::proto::v1::operation::Change;
+use shardkeep::proto::v1::snapshot_service_client::SnapshotServiceClient;
+use shardkeep::proto::v1::transaction_service_client::TransactionServiceClient;
+use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use shardkeep::proto::zstdb::{Item, ItemReply};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
+
+/// What a client can ask for.
+#[derive(Debug, Clone)]
+pub enum Call {
+    Put(v1::PutRequest),
+    Get(v1::GetRequest),
+    Head(v1::HeadRequest),
+    BatchGet(v1::BatchGetRequest),
+    Delete(v1::DeleteRequest),
+    DeleteRange(v1::DeleteRangeRequest),
+    Touch(v1::TouchRequest),
+    Increment(v1::IncrementRequest),
+    /// Page after page.
+    Scan(v1::ScanRequest),
+    StreamScan(v1::StreamScanRequest),
+    Commit(v1::CommitRequest),
+    TakeSnapshot,
+    DropSnapshot(String),
+    ZstdbSet(Item),
+    ZstdbGet(Item),
+    ZstdbDelete(Item),
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Put(v1::PutResponse),
+    Get(v1::GetResponse),
+    Head(v1::HeadResponse),
+    BatchGet(v1::BatchGetResponse),
+    Delete(v1::DeleteResponse),
+    DeleteRange(v1::DeleteRangeResponse),
+    Touch(v1::Entry),
+    Increment(v1::IncrementResponse),
+    Scan(Vec<v1::ScanResult>),
+    Commit(v1::CommitResponse),
+    Snapshot(v1::Snapshot),
+    Dropped,
+    ZstdbSet(ItemReply),
+    ZstdbGet(ItemReply),
+    ZstdbDelete(ItemReply),
+    Failed(Failure),
+}
+
+/// A call without an answer of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// For a reason; nothing has changed.
+    Refused(String),
+    /// The server is gone, or may be.
+    Unknown,
+}
+
+/// A client's stubs, on one connection.
+#[derive(Clone)]
+pub struct Connection {
+    pub keys: KeyValueServiceClient<Channel>,
+    commits: TransactionServiceClient<Channel>,
+    snapshots: SnapshotServiceClient<Channel>,
+    zstdb: BadgerClient<Channel>,
+}
+
+impl Connection {
+    pub async fn to(server: &Server) -> Self {
+        let channel = server.channel().await;
+        let size_max = 1 << 30;
+        Self {
+            keys: KeyValueServiceClient::new(channel.clone()).max_decoding_message_size(size_max),
+            commits: TransactionServiceClient::new(channel.clone()),
+            snapshots: SnapshotServiceClient::new(channel.clone()),
+            zstdb: BadgerClient::new(channel),
+        }
+    }
+
+    /// Asks, and asks again under the same request id if there is one: the answer must be the same.
+    pub async fn ask(&mut self, call: &Call) -> Result<Answer, String> {
+        let first = self.answer(call).await;
+        if call.request_id().is_none_or(str::is_empty) || matches!(first, Answer::Failed(_)) {
+            return Ok(first);
+        }
+        match self.answer(call).await {
+            Answer::Failed(Failure::Unknown) => Ok(first),
+            again if again == first => Ok(first),
+            again => Err(format!("{first:?}, and then {again:?}")),
+        }
+    }
+
+    async fn answer(&mut self, call: &Call) -> Answer {
+        self.try_answer(call)
+            .await
+            .unwrap_or_else(|status| Answer::Failed(failure(&status)))
+    }
+
+    async fn try_answer(&mut self, call: &Call) -> Result<Answer, Status> {
+        let into = Response::into_inner;
+        let (keys, zstdb) = (&mut self.keys, &mut self.zstdb);
+        Ok(match call.clone() {
+            Call::Put(it) => Answer::Put(keys.put(it).await.map(into)?),
+            Call::Get(it) => Answer::Get(keys.get(it).await?.into_inner()),
+            Call::Head(it) => Answer::Head(keys.head(it).await?.into_inner()),
+            Call::BatchGet(it) => Answer::BatchGet(keys.batch_get(it).await?.into_inner()),
+            Call::Delete(it) => Answer::Delete(keys.delete(it).await?.into_inner()),
+            Call::DeleteRange(it) => Answer::DeleteRange(keys.delete_range(it).await?.into_inner()),
+            Call::Touch(it) => {
+                let touched = keys.touch(it).await?.into_inner();
+                Answer::Touch(touched.entry.unwrap_or_default())
+            }
+            Call::Increment(it) => Answer::Increment(keys.increment(it).await?.into_inner()),
+            Call::Scan(it) => Answer::Scan(self.pages(it).await?),
+            Call::StreamScan(it) => {
+                let mut stream = keys.stream_scan(it).await?.into_inner();
+                let mut results = Vec::new();
+                while let Some(message) = stream.message().await? {
+                    results.extend(message.results);
+                }
+                Answer::Scan(results)
+            }
+            Call::Commit(it) => Answer::Commit(self.commits.commit(it).await?.into_inner()),
+            Call::TakeSnapshot => {
+                let lease = Some(prost_types::Duration {
+                    seconds: 3600,
+                    nanos: 0,
+                });
+                let request = v1::CreateSnapshotRequest { lease };
+                Answer::Snapshot(self.snapshots.create_snapshot(request).await?.into_inner())
+            }
+            Call::DropSnapshot(id) => {
+                let request = v1::DeleteSnapshotRequest { id };
+                self.snapshots.delete_snapshot(request).await?;
+                Answer::Dropped
+            }
+            Call::ZstdbSet(it) => Answer::ZstdbSet(zstdb.set(it).await?.into_inner()),
+            Call::ZstdbGet(it) => Answer::ZstdbGet(zstdb.get(it).await?.into_inner()),
+            Call::ZstdbDelete(it) => Answer::ZstdbDelete(zstdb.delete(it).await?.into_inner()),
+        })
+    }
+
+    async fn pages(&mut self, mut request: v1::ScanRequest) -> Result<Vec<v1::ScanResult>, Status> {
+        let mut results = Vec::new();
+        loop {
+            let page = self.keys.scan(request.clone()).await?.into_inner();
+            let count = page.results.len() as i32;
+            if count > request.page_size || count == 0 && !page.next_page_token.is_empty() {
+                return Err(Status::internal(format!("a page of {count} keys")));
+            }
+            results.extend(page.results);
+            if page.next_page_token.is_empty() {
+                return Ok(results);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// What is there now under some keys of a namespace.
+    pub async fn entries(
+        &mut self,
+        namespace: &str,
+        keys: Vec<Bytes>,
+    ) -> Result<Vec<v1::Entry>, Status> {
+        let request = v1::BatchGetRequest {
+            namespace: namespace.to_owned(),
+            keys,
+            entries_only: true,
+            snapshot: String::new(),
+        };
+        let found = self.keys.batch_get(request).await?.into_inner();
+        Ok(found
+            .results
+            .into_iter()
+            .filter_map(|it| it.entry)
+            .collect())
+    }
+}
+
+impl Call {
+    /// The first moment, in milliseconds since 1970, at which something of it is to expire: from
+    /// then on it may be refused.
+    pub fn first_expiry(&self) -> Option<u64> {
+        let expiries: Vec<&Option<v1::Expiry>> = match self {
+            Self::Put(it) => vec![&it.expiry],
+            Self::Touch(it) => vec![&it.expiry],
+            Self::Commit(it) => {
+                let all = it.operations.iter().chain(&it.else_operations);
+                let puts = all.filter_map(|it| match &it.change {
+                    Some(Change::Put(put)) => Some(&put.expiry),
+                    _ => None,
+                });
+                puts.collect()
+            }
+            _ => Vec::new(),
+        };
+        let moments = expiries
+            .into_iter()
+            .flatten()
+            .filter_map(|it| match &it.expiry {
+                Some(Expiry::ExpireTime(time)) => Some(millis(time)),
+                _ => None,
+            });
+        moments.min()
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Put(it) => Some(&it.request_id),
+            Self::Delete(it) => Some(&it.request_id),
+            Self::Touch(it) => Some(&it.request_id),
+            Self::Increment(it) => Some(&it.request_id),
+            _ => None,
+        }
+    }
+}
+
+/// A refusal has a reason; whatever else ends a call leaves its outcome open.
+fn failure(status: &Status) -> Failure {
+    let details = status.get_error_details();
+    match (status.code(), details.error_info()) {
+        (Code::Unavailable | Code::Unknown | Code::Cancelled, _) | (_, None) => Failure::Unknown,
+        (_, Some(info)) => Failure::Refused(info.reason.clone()),
+    }
+}

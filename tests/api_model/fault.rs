@@ -1,0 +1,41 @@
+//! Wrong answers: the planted faults, one of each kind.
+
+use crate::call::{Answer, Call, Failure};
+use bytes::Bytes;
+
+/// How many kinds there are.
+pub const KINDS: usize = 16;
+
+/// Makes an answer wrong, if it is of a kind; whether it did.
+pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
+    match (kind, call, answer) {
+        (0, _, Answer::Put(it)) => it.previous_version += 1,
+        (1, _, Answer::Get(it)) => return flip(&mut it.value),
+        (2, _, Answer::Head(it)) => it.entry.get_or_insert_default().value_type += 1,
+        (3, _, Answer::BatchGet(it)) => drop(it.results.pop()),
+        (4, _, Answer::Delete(it)) => it.deleted = !it.deleted,
+        (5, _, Answer::DeleteRange(it)) => it.deleted_count += 1,
+        (6, _, Answer::Touch(it)) => it.expire_time = Some(prost_types::Timestamp::default()),
+        (7, _, Answer::Increment(it)) => it.value += 1,
+        (8, Call::Scan(_), Answer::Scan(it)) => return it.pop().is_some(),
+        (9, Call::StreamScan(_), Answer::Scan(it)) if it.len() > 1 => it.swap(0, 1),
+        (10, _, Answer::Commit(it)) => it.succeeded = !it.succeeded,
+        (11, _, Answer::Snapshot(it)) if it.version > 10 => it.version = 1,
+        (12, _, Answer::ZstdbSet(it)) => it.errcode = 500,
+        (13, _, Answer::ZstdbGet(it)) if it.errcode == 0 => it.ver64 += 1,
+        (14, _, Answer::ZstdbDelete(it)) => it.errcode = 500,
+        (15, _, Answer::Failed(Failure::Refused(reason))) => reason.push('?'),
+        _ => return false,
+    }
+    true
+}
+
+fn flip(value: &mut Bytes) -> bool {
+    let mut bytes = value.to_vec();
+    let Some(first) = bytes.first_mut() else {
+        return false;
+    };
+    *first ^= 1;
+    *value = bytes.into();
+    true
+}

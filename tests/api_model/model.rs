@@ -1,0 +1,847 @@
+//! What one client's keys should be, and whether an answer agrees with that.
+//!
+//! A client is the only one that changes its keys, one call after the other, so every answer about
+//! them is known beforehand, versions aside: those only grow. A call that was not answered leaves
+//! what it may have done pending, until somebody reads what it did.
+
+use crate::call::{Answer, Call, Failure};
+use bytes::Bytes;
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::condition::Requirement;
+use shardkeep::proto::v1::expiry::Expiry;
+use shardkeep::proto::v1::operation::Change as Step;
+use shardkeep::proto::v1::operation_result::Result as StepDone;
+use std::collections::{BTreeMap, BTreeSet};
+use xxhash_rust::xxh64::xxh64;
+
+/// A namespace and a key in it.
+pub type At = (String, Bytes);
+
+/// When something happened: between two moments, in milliseconds since 1970.
+pub type Span = (u64, u64);
+
+/// The namespace whose keys keep their first value.
+pub const FIRST: &str = "first";
+
+/// What is under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub value: Bytes,
+    pub version: u64,
+    pub value_type: i32,
+    pub metadata: BTreeMap<String, String>,
+    /// When it expires, as exactly as is known.
+    pub expires: Option<Span>,
+}
+
+pub type Keys = BTreeMap<At, Kept>;
+
+/// What a call does to one key; `None` removes it. Its version is not known yet.
+#[derive(Debug, Clone)]
+pub struct Effect {
+    pub at: At,
+    pub new: Option<Kept>,
+}
+
+/// A change that a watch should tell.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub at: At,
+    /// `None` when nobody was told.
+    pub version: Option<u64>,
+    pub removed: bool,
+    /// Whether it is known to have happened.
+    pub sure: bool,
+}
+
+/// What an unanswered call may have done.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    pub effects: Vec<Effect>,
+    /// Whether all of it was done or nothing.
+    pub atomic: bool,
+}
+
+/// One client's keys.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// What all its keys begin with.
+    pub prefix: Bytes,
+    pub keys: Keys,
+    /// In the order in which they happened.
+    pub changes: Vec<Change>,
+    /// What was there when a snapshot was taken.
+    pub snapshots: BTreeMap<String, Keys>,
+    pub pending: Option<Pending>,
+    /// Keys that have expired at some time.
+    pub expired: BTreeSet<At>,
+    /// The highest version that was told.
+    pub version: u64,
+}
+
+/// The reason of a refusal.
+type Refusal = &'static str;
+
+macro_rules! ensure {
+    ($holds:expr, $($why:tt)*) => {
+        if !$holds {
+            return Err(format!($($why)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+impl Model {
+    /// What has expired for certain is not there any more; the removal may be told by a watch.
+    pub fn pass_time(&mut self, now: u64) {
+        let gone = self.keys.extract_if(.., |_, kept| {
+            kept.expires.is_some_and(|(_, last)| last < now)
+        });
+        self.expired.extend(gone.map(|(at, _)| at));
+    }
+
+    /// When the last of those expires that do so before a moment.
+    pub fn last_expiry_before(&self, moment: u64) -> Option<u64> {
+        let ends = self.keys.values().filter_map(|kept| kept.expires);
+        ends.map(|(_, last)| last)
+            .filter(|last| *last < moment)
+            .max()
+    }
+
+    /// What a call does, if it is not refused.
+    pub fn effects(&self, call: &Call, span: Span) -> Result<Vec<Effect>, Refusal> {
+        match call {
+            Call::Put(put) => self.put(put, span),
+            Call::Delete(delete) => {
+                let at = (delete.namespace.clone(), delete.key.clone());
+                self.require(&at, &delete.condition)?;
+                Ok(self.removed(at))
+            }
+            Call::DeleteRange(request) => {
+                let selection = request.selection.clone().unwrap_or_default();
+                let all = selected(&self.keys, &request.namespace, &selection);
+                let limit = request.limit as usize;
+                let some = all.into_iter().take(limit);
+                Ok(some.map(|(at, _)| Effect { at, new: None }).collect())
+            }
+            Call::Touch(touch) => {
+                let at = (touch.namespace.clone(), touch.key.clone());
+                self.require(&at, &touch.condition)?;
+                let before = self.keys.get(&at).ok_or("KEY_NOT_FOUND")?;
+                let expires = lasts(touch.expiry.as_ref(), Some(before), span);
+                let new = Some(Kept {
+                    expires,
+                    ..before.clone()
+                });
+                Ok(vec![Effect { at, new }])
+            }
+            Call::Increment(request) => self.increment(request),
+            Call::Commit(commit) => Ok(self.commit(commit, span)),
+            Call::ZstdbSet(item) => {
+                let new = Kept {
+                    value: item.data.clone(),
+                    version: 0,
+                    value_type: 0,
+                    metadata: BTreeMap::new(),
+                    expires: None,
+                };
+                let at = (String::new(), item.key.clone());
+                Ok(vec![Effect { at, new: Some(new) }])
+            }
+            Call::ZstdbDelete(item) => Ok(self.removed((String::new(), item.key.clone()))),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn removed(&self, at: At) -> Vec<Effect> {
+        match self.keys.contains_key(&at) {
+            true => vec![Effect { at, new: None }],
+            false => Vec::new(),
+        }
+    }
+
+    fn put(&self, put: &v1::PutRequest, span: Span) -> Result<Vec<Effect>, Refusal> {
+        let at = (put.namespace.clone(), put.key.clone());
+        if at.0 == FIRST && self.keys.contains_key(&at) {
+            return Err("KEY_EXISTS");
+        }
+        self.require(&at, &put.condition)?;
+        let new = Kept {
+            value: put.value.clone(),
+            version: 0,
+            value_type: put.value_type,
+            metadata: put.metadata.clone().into_iter().collect(),
+            expires: lasts(put.expiry.as_ref(), self.keys.get(&at), span),
+        };
+        Ok(vec![Effect { at, new: Some(new) }])
+    }
+
+    fn increment(&self, request: &v1::IncrementRequest) -> Result<Vec<Effect>, Refusal> {
+        let at = (request.namespace.clone(), request.key.clone());
+        self.require(&at, &request.condition)?;
+        let before = self.keys.get(&at);
+        let number = match before {
+            Some(kept) => std::str::from_utf8(&kept.value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .ok_or("NOT_A_COUNTER")?,
+            None => request.initial_value,
+        };
+        let next = number
+            .checked_add(request.delta)
+            .ok_or("COUNTER_OVERFLOW")?;
+        let fresh = Kept {
+            value: Bytes::new(),
+            version: 0,
+            value_type: v1::ValueType::Int64.into(),
+            metadata: BTreeMap::new(),
+            expires: None,
+        };
+        let new = Kept {
+            value: next.to_string().into(),
+            ..before.cloned().unwrap_or(fresh)
+        };
+        Ok(vec![Effect { at, new: Some(new) }])
+    }
+
+    fn commit(&self, commit: &v1::CommitRequest, span: Span) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for operation in self.chosen(commit) {
+            let at = (commit.namespace.clone(), operation.key.clone());
+            match operation.change.as_ref().expect("every one has a change") {
+                Step::Put(put) => {
+                    let new = Kept {
+                        value: put.value.clone(),
+                        version: 0,
+                        value_type: put.value_type,
+                        metadata: put.metadata.clone().into_iter().collect(),
+                        expires: lasts(put.expiry.as_ref(), self.keys.get(&at), span),
+                    };
+                    effects.push(Effect { at, new: Some(new) });
+                }
+                Step::Delete(_) => effects.extend(self.removed(at)),
+            }
+        }
+        effects
+    }
+
+    fn holds(&self, commit: &v1::CommitRequest) -> bool {
+        commit.conditions.iter().all(|asked| {
+            let at = (commit.namespace.clone(), asked.key.clone());
+            self.require(&at, &asked.condition).is_ok()
+        })
+    }
+
+    fn chosen<'a>(&self, commit: &'a v1::CommitRequest) -> &'a [v1::Operation] {
+        match self.holds(commit) {
+            true => &commit.operations,
+            false => &commit.else_operations,
+        }
+    }
+
+    fn require(&self, at: &At, condition: &Option<v1::Condition>) -> Result<(), Refusal> {
+        let asked = condition.as_ref().and_then(|it| it.requirement.as_ref());
+        let kept = self.keys.get(at);
+        match (asked, kept) {
+            (Some(Requirement::Absent(_)), Some(_)) => Err("KEY_EXISTS"),
+            (Some(Requirement::Present(_) | Requirement::Digest(_)), None) => Err("KEY_NOT_FOUND"),
+            (Some(Requirement::Version(version)), kept)
+                if kept.is_none_or(|kept| kept.version != *version) =>
+            {
+                Err("VERSION_MISMATCH")
+            }
+            (Some(Requirement::Digest(digest)), Some(kept)) if *digest != digest_of(kept) => {
+                Err("DIGEST_CONFLICT")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an answer is the right one; what it says happened then has happened here too.
+    pub fn judge(&mut self, call: &Call, answer: &Answer, span: Span) -> Result<(), String> {
+        let expected = self.effects(call, span);
+        match (answer, &expected) {
+            (Answer::Failed(Failure::Refused(reason)), _)
+                if reason == "EXPIRE_TIME_RANGE"
+                    && call.first_expiry().is_some_and(|at| at <= span.1) =>
+            {
+                Ok(())
+            }
+            (Answer::Failed(Failure::Refused(reason)), Err(expected)) => {
+                ensure!(reason == expected, "refused for {reason}, not {expected}");
+                Ok(())
+            }
+            (Answer::Failed(Failure::Unknown), _) => {
+                self.pending = expected.ok().map(|effects| Pending {
+                    effects,
+                    atomic: !matches!(call, Call::DeleteRange(_)),
+                });
+                Ok(())
+            }
+            (Answer::Failed(Failure::Refused(reason)), Ok(_)) => {
+                let expected = self.read_refusal(call);
+                ensure!(
+                    expected.is_some_and(|it| it == reason),
+                    "refused for {reason}, expected {expected:?}"
+                );
+                Ok(())
+            }
+            (_, Err(expected)) => Err(format!("not refused for {expected}")),
+            (_, Ok(effects)) => {
+                let refusal = self.read_refusal(call);
+                ensure!(refusal.is_none(), "not refused for {refusal:?}");
+                let effects = effects.clone();
+                self.agree(call, answer, effects)
+            }
+        }
+    }
+
+    /// Why a read is refused, if it is.
+    fn read_refusal(&self, call: &Call) -> Option<Refusal> {
+        let (snapshot, at) = match call {
+            Call::Get(get) => (&get.snapshot, Some((&get.namespace, &get.key))),
+            Call::Head(head) => (&head.snapshot, Some((&head.namespace, &head.key))),
+            Call::BatchGet(many) => (&many.snapshot, None),
+            Call::Scan(scan) => (&scan.snapshot, None),
+            Call::StreamScan(scan) => (&scan.snapshot, None),
+            Call::DropSnapshot(id) => (id, None),
+            _ => return None,
+        };
+        let Some(keys) = self.seen(snapshot) else {
+            return Some("SNAPSHOT_NOT_FOUND");
+        };
+        let (namespace, key) = at?;
+        let Some(kept) = keys.get(&(namespace.clone(), key.clone())) else {
+            return Some("KEY_NOT_FOUND");
+        };
+        let range = match call {
+            Call::Get(get) => get.range,
+            _ => None,
+        };
+        range
+            .is_some_and(|range| range.offset > kept.value.len() as u64)
+            .then_some("RANGE_BEYOND_VALUE")
+    }
+
+    fn seen(&self, snapshot: &str) -> Option<&Keys> {
+        match snapshot.is_empty() {
+            true => Some(&self.keys),
+            false => self.snapshots.get(snapshot),
+        }
+    }
+
+    fn agree(&mut self, call: &Call, answer: &Answer, effects: Vec<Effect>) -> Result<(), String> {
+        match (call, answer) {
+            (Call::Put(put), Answer::Put(done)) => {
+                let at = (put.namespace.clone(), put.key.clone());
+                self.check_put(&at, &put.value, done)?;
+                self.happened(effects, done.version)
+            }
+            (Call::Delete(delete), Answer::Delete(done)) => {
+                let at = (delete.namespace.clone(), delete.key.clone());
+                self.check_delete(&at, done)?;
+                self.happened(effects, done.version)
+            }
+            (Call::DeleteRange(request), Answer::DeleteRange(done)) => {
+                let selection = request.selection.clone().unwrap_or_default();
+                let all = selected(&self.keys, &request.namespace, &selection);
+                ensure!(
+                    done.deleted_count == effects.len() as u64,
+                    "{} keys were removed, not {}",
+                    done.deleted_count,
+                    effects.len()
+                );
+                ensure!(
+                    all.len() == effects.len() || !done.next_page_token.is_empty(),
+                    "no token, although more is left"
+                );
+                self.happened_somewhen(effects)
+            }
+            (Call::Touch(_), Answer::Touch(entry)) => {
+                let [Effect { at, new: Some(new) }] = &effects[..] else {
+                    return Err("a touch of nothing".to_owned());
+                };
+                let new = Kept {
+                    version: entry.version,
+                    ..new.clone()
+                };
+                check_entry(entry, &at.1, &new, true)?;
+                self.happened(effects, entry.version)
+            }
+            (Call::Increment(_), Answer::Increment(done)) => {
+                let value = effects[0].new.as_ref().map(|new| new.value.clone());
+                ensure!(
+                    value == Some(done.value.to_string().into()),
+                    "the counter is {}, not {value:?}",
+                    done.value
+                );
+                self.happened(effects, done.version)
+            }
+            (Call::Commit(commit), Answer::Commit(done)) => {
+                self.check_commit(commit, done, &effects)?;
+                self.happened(effects, done.version)
+            }
+            (Call::ZstdbSet(item), Answer::ZstdbSet(reply)) => {
+                ensure!(reply.errcode == 0 && reply.key == item.key, "{reply:?}");
+                self.happened_somewhen(effects)
+            }
+            (Call::ZstdbDelete(_), Answer::ZstdbDelete(reply)) => {
+                ensure!(reply.errcode == 0, "{reply:?}");
+                self.happened_somewhen(effects)
+            }
+            (Call::TakeSnapshot, Answer::Snapshot(snapshot)) => {
+                ensure!(
+                    snapshot.version >= self.version,
+                    "a snapshot of {} after {}",
+                    snapshot.version,
+                    self.version
+                );
+                self.snapshots
+                    .insert(snapshot.id.clone(), self.keys.clone());
+                Ok(())
+            }
+            (Call::DropSnapshot(id), Answer::Dropped) => {
+                self.snapshots.remove(id);
+                Ok(())
+            }
+            _ => self.check_read(call, answer),
+        }
+    }
+
+    fn check_put(&self, at: &At, value: &[u8], done: &v1::PutResponse) -> Result<(), String> {
+        let before = self.keys.get(at).map(|kept| kept.version);
+        let told = (done.created, done.previous_version);
+        let expected = (before.is_none(), before.unwrap_or(0));
+        ensure!(told == expected, "{told:?}, not {expected:?}");
+        ensure!(done.key == at.1, "key {:?}", done.key);
+        ensure!(
+            done.digest == blake3::hash(value).as_bytes()[..],
+            "another digest"
+        );
+        Ok(())
+    }
+
+    fn check_delete(&self, at: &At, done: &v1::DeleteResponse) -> Result<(), String> {
+        let before = self.keys.get(at).map(|kept| kept.version);
+        let told = (done.deleted, done.version > 0, done.previous_version);
+        let expected = (before.is_some(), before.is_some(), before.unwrap_or(0));
+        ensure!(told == expected, "{told:?}, not {expected:?}");
+        Ok(())
+    }
+
+    fn check_commit(
+        &self,
+        commit: &v1::CommitRequest,
+        done: &v1::CommitResponse,
+        effects: &[Effect],
+    ) -> Result<(), String> {
+        let succeeded = self.holds(commit);
+        ensure!(done.succeeded == succeeded, "succeeded: {}", done.succeeded);
+        ensure!(
+            (done.version == 0) == effects.is_empty(),
+            "version {} for {} changes",
+            done.version,
+            effects.len()
+        );
+        let operations = self.chosen(commit);
+        ensure!(
+            operations.len() == done.results.len(),
+            "{} results",
+            done.results.len()
+        );
+        for (operation, result) in operations.iter().zip(&done.results) {
+            let at = (commit.namespace.clone(), operation.key.clone());
+            let version = match (&operation.change, &result.result) {
+                (Some(Step::Put(put)), Some(StepDone::Put(done))) => {
+                    self.check_put(&at, &put.value, done)?;
+                    done.version
+                }
+                (Some(Step::Delete(_)), Some(StepDone::Delete(done))) => {
+                    self.check_delete(&at, done)?;
+                    done.version
+                }
+                other => return Err(format!("{other:?}")),
+            };
+            ensure!(
+                version == done.version || version == 0,
+                "one change is at {version}, the commit at {}",
+                done.version
+            );
+        }
+        Ok(())
+    }
+
+    fn check_read(&self, call: &Call, answer: &Answer) -> Result<(), String> {
+        match (call, answer) {
+            (Call::Get(get), Answer::Get(found)) => {
+                let kept = self.kept(&get.snapshot, &get.namespace, &get.key)?;
+                check_entry(entry_of(&found.entry)?, &get.key, kept, true)?;
+                let part = part(&kept.value, get.range);
+                ensure!(found.value == part, "other bytes of {:?}", get.key);
+                Ok(())
+            }
+            (Call::Head(head), Answer::Head(found)) => {
+                let kept = self.kept(&head.snapshot, &head.namespace, &head.key)?;
+                check_entry(entry_of(&found.entry)?, &head.key, kept, true)
+            }
+            (Call::BatchGet(many), Answer::BatchGet(found)) => {
+                let keys = self.seen(&many.snapshot).expect("it is held");
+                ensure!(
+                    found.results.len() == many.keys.len(),
+                    "{} results",
+                    found.results.len()
+                );
+                for (key, result) in many.keys.iter().zip(&found.results) {
+                    let kept = keys.get(&(many.namespace.clone(), key.clone()));
+                    check_result(
+                        key,
+                        kept,
+                        result.entry.as_ref(),
+                        &result.value,
+                        many.entries_only,
+                    )?;
+                }
+                Ok(())
+            }
+            (Call::Scan(scan), Answer::Scan(found)) => {
+                let selection = scan.selection.clone().unwrap_or_default();
+                let how = (scan.reverse, scan.keys_only, 0);
+                self.check_scan((&scan.snapshot, &scan.namespace), &selection, how, found)
+            }
+            (Call::StreamScan(scan), Answer::Scan(found)) => {
+                let selection = scan.selection.clone().unwrap_or_default();
+                let how = (scan.reverse, scan.keys_only, scan.limit);
+                self.check_scan((&scan.snapshot, &scan.namespace), &selection, how, found)
+            }
+            (Call::ZstdbGet(item), Answer::ZstdbGet(reply)) => {
+                let Some(kept) = self.keys.get(&(String::new(), item.key.clone())) else {
+                    ensure!(reply.errcode == 500, "{:?} is there", item.key);
+                    return Ok(());
+                };
+                let told = (reply.errcode, &reply.data, reply.sum64, reply.ver64);
+                let sum = xxh64(&kept.value, 0);
+                let expected = (0, &kept.value, sum, kept.version);
+                ensure!(
+                    told == expected,
+                    "{:?}: {told:?}, not {expected:?}",
+                    item.key
+                );
+                Ok(())
+            }
+            (call, answer) => Err(format!("{call:?} was answered with {answer:?}")),
+        }
+    }
+
+    fn kept(&self, snapshot: &str, namespace: &str, key: &Bytes) -> Result<&Kept, String> {
+        let keys = self.seen(snapshot).expect("it is held");
+        let kept = keys.get(&(namespace.to_owned(), key.clone()));
+        kept.ok_or_else(|| format!("{key:?} is there"))
+    }
+
+    fn check_scan(
+        &self,
+        (snapshot, namespace): (&str, &str),
+        selection: &v1::KeySelection,
+        (reverse, keys_only, limit): (bool, bool, u64),
+        found: &[v1::ScanResult],
+    ) -> Result<(), String> {
+        let keys = self.seen(snapshot).expect("it is held");
+        let mut expected = selected(keys, namespace, selection);
+        if reverse {
+            expected.reverse();
+        }
+        if limit > 0 {
+            expected.truncate(limit as usize);
+        }
+        ensure!(
+            found.len() == expected.len(),
+            "{} keys, not {}",
+            found.len(),
+            expected.len()
+        );
+        for (((_, key), kept), result) in expected.iter().zip(found) {
+            check_result(
+                key,
+                Some(kept),
+                result.entry.as_ref(),
+                &result.value,
+                keys_only,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Effects that took one version.
+    fn happened(&mut self, effects: Vec<Effect>, version: u64) -> Result<(), String> {
+        ensure!(
+            effects.is_empty() || version > self.version,
+            "version {version} after {}",
+            self.version
+        );
+        for effect in effects {
+            self.version = version;
+            self.happen(effect, Some(version));
+        }
+        Ok(())
+    }
+
+    /// Effects whose versions were not told: what is read next tells them.
+    fn happened_somewhen(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+        let atomic = false;
+        self.pending = Some(Pending { effects, atomic });
+        Ok(())
+    }
+
+    fn happen(&mut self, effect: Effect, version: Option<u64>) {
+        self.changes.push(Change {
+            at: effect.at.clone(),
+            version,
+            removed: effect.new.is_none(),
+            sure: true,
+        });
+        let known = version.unwrap_or(0);
+        match effect.new {
+            Some(new) => {
+                let new = Kept {
+                    version: known,
+                    ..new
+                };
+                self.keys.insert(effect.at, new);
+            }
+            None => drop(self.keys.remove(&effect.at)),
+        }
+    }
+
+    /// Settles what is pending by what was found under its keys now. `must` says that it was
+    /// acknowledged.
+    pub fn settle(&mut self, found: &BTreeMap<At, v1::Entry>, must: bool) -> Result<(), String> {
+        let Some(Pending { effects, atomic }) = self.pending.take() else {
+            return Ok(());
+        };
+        let (mut done, mut undone) = (Vec::new(), Vec::new());
+        for effect in effects {
+            let before = self.keys.get(&effect.at).map(|kept| kept.version);
+            let entry = found.get(&effect.at);
+            let version = entry.map(|entry| entry.version);
+            if version.is_some() && version == before {
+                undone.push(effect);
+                continue;
+            }
+            match (&effect.new, entry) {
+                (Some(new), Some(entry)) => {
+                    let version = entry.version;
+                    let new = Kept {
+                        version,
+                        ..new.clone()
+                    };
+                    check_entry(entry, &effect.at.1, &new, false)?;
+                    ensure!(version > self.version, "version {version} again");
+                    done.push((effect, Some(version)));
+                }
+                (None, None) => done.push((effect, None)),
+                // It may have been there, and have expired.
+                (Some(new), None) if new.expires.is_some() => {
+                    let lasting = self.keys.get(&effect.at);
+                    let change = Change {
+                        at: effect.at.clone(),
+                        version: None,
+                        removed: false,
+                        sure: lasting.is_some_and(|kept| kept.expires.is_none()),
+                    };
+                    self.changes.push(change);
+                    self.expired.insert(effect.at.clone());
+                    self.keys.remove(&effect.at);
+                }
+                (Some(_), None) if before.is_none() => undone.push(effect),
+                (_, _) => {
+                    return Err(format!("{:?} is neither as before nor after", effect.at));
+                }
+            }
+        }
+        ensure!(
+            !must || undone.is_empty(),
+            "acknowledged and not there: {undone:?}"
+        );
+        ensure!(
+            !atomic || done.is_empty() || undone.is_empty(),
+            "half done: {done:?}, and not {undone:?}"
+        );
+        for (effect, version) in done {
+            self.version = self.version.max(version.unwrap_or(0));
+            self.happen(effect, version);
+        }
+        Ok(())
+    }
+
+    /// Whether a watch told what happened.
+    pub fn check_watch(&self, namespace: &str, events: &[v1::WatchEvent]) -> Result<(), String> {
+        ensure!(
+            events.is_sorted_by_key(|event| event.version),
+            "events out of their order"
+        );
+        let mut told: BTreeMap<&Bytes, Vec<&v1::WatchEvent>> = BTreeMap::new();
+        for event in events {
+            told.entry(&event.key).or_default().push(event);
+        }
+        let mut happened: BTreeMap<&Bytes, Vec<&Change>> = BTreeMap::new();
+        for change in self.changes.iter().filter(|it| it.at.0 == namespace) {
+            happened.entry(&change.at.1).or_default().push(change);
+        }
+        for event in events {
+            let at = (namespace.to_owned(), event.key.clone());
+            let is_expiry = event.r#type() == v1::WatchEventType::Expire;
+            ensure!(
+                !is_expiry || self.expired.contains(&at),
+                "{at:?} was told to have expired"
+            );
+        }
+        for key in told.keys() {
+            ensure!(happened.contains_key(key), "{key:?} was invented");
+        }
+        for (key, changes) in happened {
+            check_story(key, &changes, told.get(key).map_or(&[][..], |it| it))?;
+        }
+        Ok(())
+    }
+}
+
+/// The events of one key against its changes, in their order.
+fn check_story(key: &Bytes, changes: &[&Change], events: &[&v1::WatchEvent]) -> Result<(), String> {
+    let mut events = events
+        .iter()
+        .filter(|it| it.r#type() != v1::WatchEventType::Expire)
+        .peekable();
+    let known: BTreeSet<u64> = changes.iter().filter_map(|it| it.version).collect();
+    for change in changes {
+        let kind = match change.removed {
+            true => v1::WatchEventType::Delete,
+            false => v1::WatchEventType::Put,
+        };
+        let fits = |event: &&&v1::WatchEvent| {
+            let fits = match change.version {
+                Some(version) => version == event.version,
+                None => !known.contains(&event.version),
+            };
+            event.r#type() == kind && fits
+        };
+        if events.next_if(fits).is_none() {
+            ensure!(
+                !change.sure,
+                "the watch did not tell {change:?} but {:?}; of {changes:?}",
+                events
+                    .map(|it| (it.r#type(), it.version))
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
+    ensure!(
+        events.next().is_none(),
+        "the watch invented something of {key:?}"
+    );
+    Ok(())
+}
+
+/// When something expires that was put, or touched, within a span.
+fn lasts(expiry: Option<&v1::Expiry>, before: Option<&Kept>, span: Span) -> Option<Span> {
+    match expiry?.expiry.as_ref()? {
+        Expiry::Ttl(ttl) => {
+            let ttl = ttl.seconds as u64 * 1000 + ttl.nanos as u64 / 1_000_000;
+            Some((span.0 + ttl, span.1 + ttl + 1))
+        }
+        Expiry::ExpireTime(time) => Some((millis(time), millis(time))),
+        Expiry::Keep(_) => before.and_then(|before| before.expires),
+    }
+}
+
+pub fn millis(time: &prost_types::Timestamp) -> u64 {
+    time.seconds as u64 * 1000 + time.nanos as u64 / 1_000_000
+}
+
+/// The keys of a selection, in their order.
+pub fn selected(keys: &Keys, namespace: &str, selection: &v1::KeySelection) -> Vec<(At, Kept)> {
+    let is_in = |key: &Bytes| {
+        *key >= selection.start_key
+            && (selection.end_key.is_empty() || *key < selection.end_key)
+            && key.starts_with(&selection.prefix)
+    };
+    let here = keys
+        .iter()
+        .filter(|((name, key), _)| name == namespace && is_in(key));
+    here.map(|(at, kept)| (at.clone(), kept.clone())).collect()
+}
+
+pub fn digest_of(kept: &Kept) -> Bytes {
+    Bytes::copy_from_slice(blake3::hash(&kept.value).as_bytes())
+}
+
+fn part(value: &Bytes, range: Option<v1::ByteRange>) -> Bytes {
+    let Some(v1::ByteRange { offset, length }) = range else {
+        return value.clone();
+    };
+    let start = offset as usize;
+    let end = match length {
+        0 => value.len(),
+        length => value.len().min(start + length as usize),
+    };
+    value.slice(start..end)
+}
+
+fn entry_of(entry: &Option<v1::Entry>) -> Result<&v1::Entry, String> {
+    entry.as_ref().ok_or_else(|| "no entry".to_owned())
+}
+
+fn check_result(
+    key: &Bytes,
+    kept: Option<&Kept>,
+    entry: Option<&v1::Entry>,
+    value: &Bytes,
+    without_value: bool,
+) -> Result<(), String> {
+    let (kept, entry) = match (kept, entry) {
+        (None, None) => return Ok(()),
+        (Some(kept), Some(entry)) => (kept, entry),
+        (kept, _) => return Err(format!("{key:?}: there should be {kept:?}")),
+    };
+    check_entry(entry, key, kept, false)?;
+    let expected = if without_value {
+        &Bytes::new()
+    } else {
+        &kept.value
+    };
+    ensure!(value == expected, "other bytes of {key:?}");
+    Ok(())
+}
+
+/// Whether an entry tells of a record what is known of it.
+fn check_entry(
+    entry: &v1::Entry,
+    key: &Bytes,
+    kept: &Kept,
+    has_digest: bool,
+) -> Result<(), String> {
+    let told = (&entry.key, entry.version, entry.size, entry.sum64);
+    let size = kept.value.len() as u64;
+    let expected = (key, kept.version, size, xxh64(&kept.value, 0));
+    ensure!(told == expected, "{told:?}, not {expected:?}");
+    ensure!(
+        entry.digest == digest_of(kept) || entry.digest.is_empty() && !has_digest,
+        "the digest of {key:?} is {:?}",
+        entry.digest
+    );
+    let metadata: BTreeMap<_, _> = entry.metadata.clone().into_iter().collect();
+    ensure!(
+        entry.value_type == kept.value_type && metadata == kept.metadata,
+        "{key:?} has other metadata: {entry:?}"
+    );
+    let expires = entry.expire_time.as_ref().map(millis);
+    let agrees = match (expires, kept.expires) {
+        (Some(at), Some((first, last))) => (first..=last).contains(&at),
+        (at, known) => at.is_none() && known.is_none(),
+    };
+    ensure!(
+        agrees,
+        "{key:?} expires at {expires:?}, not {:?}",
+        kept.expires
+    );
+    Ok(())
+}
