@@ -1,5 +1,6 @@
 //! Get and Head.
 
+use super::patience::Patience;
 use super::put::key_in;
 use super::recent::Recent;
 use super::{Service, blocking};
@@ -121,8 +122,15 @@ impl Service {
     ///
     /// # Errors
     /// `Invalid` for an impossible key; what the shards answer.
-    pub fn locate(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Located>> {
-        self.locate_key(key_in(namespace, key)?)
+    pub async fn locate(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Located>> {
+        let key = key_in(namespace, key)?;
+        let mut patience = Patience::default();
+        loop {
+            match self.locate_key(key.clone()) {
+                Err(error) if patience.outlasts(&error).await => {}
+                done => return done,
+            }
+        }
     }
 
     /// As [`Service::locate`], at a moment. May wait for the disk, which is asked on another thread.
@@ -243,13 +251,23 @@ impl Service {
     }
 
     pub(super) async fn describe(&self, key: &Key) -> Result<Option<Head>> {
-        let record = self.router().find(key)?;
+        let record = self.find_patiently(key).await?;
         match record.map(|record| Head::of(key, &record)) {
             Some(Head { digest: None, .. }) => {
                 let found = self.get_key(key.clone()).await?;
                 Ok(found.map(|found| found.with_digest().head))
             }
             known => Ok(known),
+        }
+    }
+
+    async fn find_patiently(&self, key: &Key) -> Result<Option<Record>> {
+        let mut patience = Patience::default();
+        loop {
+            match self.router().find(key) {
+                Err(error) if patience.outlasts(&error).await => {}
+                done => return done,
+            }
         }
     }
 
@@ -271,7 +289,7 @@ impl Service {
     /// `Invalid` for an impossible key; what the shards answer.
     pub async fn head(&self, key: &[u8]) -> Result<Option<Head>> {
         let key = Key::new(key)?;
-        let found = self.router().find(&key)?;
+        let found = self.find_patiently(&key).await?;
         Ok(found.map(|found| Head::of(&key, &found)))
     }
 

@@ -44,6 +44,7 @@ mod merge;
 mod namespace;
 mod once;
 mod page_hint;
+mod patience;
 mod put;
 mod ready;
 mod recent;
@@ -98,6 +99,7 @@ use catalogue::Catalogue;
 use increment::Turns;
 use once::Answers;
 use page_hint::PageHints;
+use patience::Patience;
 use recent::RecentValues;
 use sealing::Sealing;
 use settings::Switches;
@@ -232,8 +234,14 @@ impl Service {
         page: u64,
         page_size: usize,
     ) -> Result<Vec<(Key, Version)>> {
-        let (service, prefix) = (self.clone(), prefix.to_vec());
-        blocking(move || service.list_page(&prefix, page, page_size)).await
+        let mut patience = Patience::default();
+        loop {
+            let (service, prefix) = (self.clone(), prefix.to_vec());
+            match blocking(move || service.list_page(&prefix, page, page_size)).await {
+                Err(error) if patience.outlasts(&error).await => {}
+                done => return done,
+            }
+        }
     }
 
     fn list_page(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {

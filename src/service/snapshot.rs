@@ -6,6 +6,7 @@
 
 use super::Service;
 use super::link::random_u128;
+use super::patience::Patience;
 use crate::model::{Error, ErrorKind, Result, SnapshotId, Timestamp, Version};
 use crate::router::Moment;
 use crate::shard::ShardHealth;
@@ -139,7 +140,13 @@ impl Service {
     /// # Errors
     /// `Unavailable` when a shard cannot be read, or does not come to a stand in time.
     pub async fn moment(&self) -> Result<Arc<Moment>> {
-        self.router().moment().await.map(Arc::new)
+        let mut patience = Patience::default();
+        loop {
+            match self.router().moment().await {
+                Err(error) if patience.outlasts(&error).await => {}
+                done => return done.map(Arc::new),
+            }
+        }
     }
 
     /// Lets a snapshot go when its lease ends or a shard does not serve.

@@ -150,14 +150,11 @@ impl Tenant {
             key: key.to_owned().into(),
             ..v1::GetRequest::default()
         };
-        let deadline = Instant::now() + REOPENS;
-        let found = loop {
-            match client.get(request.clone()).await {
-                Ok(found) => break Some(found.into_inner().value),
-                Err(status) if status.code() == Code::NotFound => break None,
-                Err(status) if self.is_reopening(&status, deadline) => pause().await,
-                Err(status) => return Err(self.failure("a Get", &status)),
-            }
+        // It waits where the shard's index is opened anew.
+        let found = match client.get(request).await {
+            Ok(found) => Some(found.into_inner().value),
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => return Err(self.failure("a Get", &status)),
         };
         let is = |state: &Option<u64>| match (state, &found) {
             (Some(id), Some(found)) => value(*id) == *found,

@@ -15,6 +15,7 @@ mod metadata;
 mod namespaces;
 mod puts;
 mod reads;
+mod reopening;
 mod request_ids;
 mod scans;
 mod snapshots;

@@ -23,7 +23,7 @@ pub(super) async fn get(
             let located = service.locate_at(moment, &namespace, &request.key);
             located.await?
         }
-        None => service.locate(&namespace, &request.key)?,
+        None => service.locate(&namespace, &request.key).await?,
     };
     let located = match located {
         Some(located) => located,

@@ -31,7 +31,8 @@ pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
     if item.key.is_empty() {
         return Ok(ItemReply::default().into());
     }
-    let located = match service.locate(service.default_namespace(), &item.key) {
+    let located = service.locate(service.default_namespace(), &item.key);
+    let located = match located.await {
         Ok(Some(located)) => located,
         Ok(None) => return Ok(reply::failed(500, text::GET_MISS, item.key).into()),
         Err(error) => return Ok(reply::of_error(&error, item.key).into()),
