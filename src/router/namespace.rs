@@ -33,6 +33,7 @@ impl Router {
     /// # Errors
     /// What its shard answers.
     pub async fn set_namespace(&self, namespace: Namespace) -> Result<Version> {
+        fail::fail_point!("namespace::unlogged", |_| Ok(Version(1)));
         match self
             .write(HOME, Command::SetNamespace { namespace })
             .await?
