@@ -31,6 +31,7 @@ WORDS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "StopAsyncIteration": "StopIteration",
+    "anext": "next",
     "aclose": "close",
     "_async": "_sync",
 }

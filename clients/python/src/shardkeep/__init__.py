@@ -8,6 +8,8 @@ from ._async.range import Range
 from ._async.snapshot import Snapshot
 from ._async.transaction import Batch, Transaction
 from ._async.view import View
+from ._async.watch import Watch
+from .changes import Change, ChangeKind, ChangePage
 from .errors import (
     AlreadyExists,
     Conflict,
@@ -22,6 +24,8 @@ from .errors import (
     ResourceExhausted,
     Unavailable,
     Unimplemented,
+    WatchLost,
+    WatchTooSlow,
 )
 from .reports import Backup, BackupProgress
 from .retry import Retry
@@ -52,6 +56,9 @@ __all__ = [
     "Backups",
     "Batch",
     "BytesCodec",
+    "Change",
+    "ChangeKind",
+    "ChangePage",
     "Codec",
     "CommitResult",
     "Condition",
@@ -78,14 +85,17 @@ __all__ = [
     "Record",
     "ResourceExhausted",
     "Retry",
-    "Transaction",
     "Rules",
     "Snapshot",
+    "Transaction",
     "TypedCodec",
     "Unavailable",
     "Unimplemented",
     "ValueType",
     "View",
+    "Watch",
+    "WatchLost",
+    "WatchTooSlow",
     "connect",
     "if_absent",
     "if_digest",

@@ -55,6 +55,21 @@ class Conflict(Error):
     """A condition does not hold, or others were faster: read again, then retry."""
 
 
+class WatchTooSlow(Conflict):
+    """A watch was cut off because nobody took its changes: walk it again, and it goes on."""
+
+    #: The version up to which it has given every change.
+    version: int = 0
+
+
+class WatchLost(Conflict):
+    """A watch cannot go on: what comes after ``version`` is not in the server's log any more, or came
+    by a restore. Read what is there from a snapshot, and watch after that snapshot's version."""
+
+    #: The version up to which it has given every change.
+    version: int = 0
+
+
 class FailedPrecondition(Error):
     """The operator, or the namespace, does not allow it."""
 
@@ -113,6 +128,15 @@ _CLASSES: dict[grpc.StatusCode, type[Error]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
     grpc.StatusCode.INTERNAL: Internal,
+    # A server that ends a call on its way.
+    grpc.StatusCode.CANCELLED: Unavailable,
+}
+
+# Where a reason has a class of its own.
+_OF_REASON: dict[str, type[Error]] = {
+    "WATCH_TOO_SLOW": WatchTooSlow,
+    "WATCH_COMPACTED": WatchLost,
+    "WATCH_RESTORED": WatchLost,
 }
 
 
@@ -128,7 +152,8 @@ def of_rpc(error: grpc.RpcError) -> Error:
             field = next((violation.field for violation in detail.field_violations), None)
         elif isinstance(detail, error_details_pb2.RetryInfo):
             retry_after = detail.retry_delay.ToTimedelta().total_seconds()
-    return _CLASSES.get(code, Error)(
+    kind = _OF_REASON.get(reason) or _CLASSES.get(code, Error)
+    return kind(
         call.details() or code.name,
         reason=reason,
         field=field,

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from .v1 import admin_pb2, backup_pb2, snapshot_pb2, transaction_pb2
+from .v1 import admin_pb2, backup_pb2, snapshot_pb2, transaction_pb2, watch_pb2
 from .v1 import key_value_pb2 as pb
 from .v1 import namespace_pb2 as ns
 
@@ -121,3 +121,5 @@ COMMIT = Method(
     transaction_pb2.CommitRequest,
     transaction_pb2.CommitResponse,
 )
+
+WATCH = Method("/shardkeep.v1.WatchService/Watch", watch_pb2.WatchRequest, watch_pb2.WatchResponse)

@@ -8,6 +8,7 @@ from ._sync.range import Range
 from ._sync.snapshot import Snapshot
 from ._sync.transaction import Batch, Transaction
 from ._sync.view import View
+from ._sync.watch import Watch
 
 __all__ = [
     "Admin",
@@ -19,5 +20,6 @@ __all__ = [
     "Snapshot",
     "Transaction",
     "View",
+    "Watch",
     "connect",
 ]

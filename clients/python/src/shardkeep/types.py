@@ -8,7 +8,7 @@ from typing import Any
 
 from .v1 import key_value_pb2 as pb
 from .v1 import transaction_pb2
-from .values import ValueType
+from .values import ValueType, key_bytes
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,15 @@ def expiry_message(expires: Expires) -> pb.Expiry | None:
         case Keep():
             message.keep = True
     return message
+
+
+def selection_message(
+    start: bytes | str, stop: bytes | str, prefix: bytes | str
+) -> pb.KeySelection:
+    """A range of keys on the wire."""
+    return pb.KeySelection(
+        start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
+    )
 
 
 def put_result(message: pb.PutResponse) -> PutResult:

@@ -89,15 +89,15 @@ class Backups:
         idempotent: bool,
     ) -> methods.Response:
         """The last message of a stream that tells how far the work is."""
-        responses = self._connection.stream(
-            method, request, timeout=None, idempotent=idempotent, metadata=self._metadata
-        )
         last: methods.Response | None = None
-        async for response in responses:
-            last = response
-            progress = progress_of(response)
-            if progress is not None and on_progress is not None:
-                on_progress(progress)
+        with self._connection.stream(
+            method, request, idempotent=idempotent, metadata=self._metadata
+        ) as responses:
+            async for response in responses:
+                last = response
+                progress = progress_of(response)
+                if progress is not None and on_progress is not None:
+                    on_progress(progress)
         if last is None or progress_of(last) is not None:
             raise Internal("the server ended the work without saying what came of it")
         return last

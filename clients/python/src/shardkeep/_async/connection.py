@@ -1,30 +1,38 @@
-"""Calls over a channel: deadlines, retries, errors."""
+"""Calls to a server: deadlines, retries, errors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
-from ..errors import Unavailable, of_rpc
+from ..errors import of_rpc
 from ..methods import Method, Request, Response
 from ..retry import Retries, Retry
-from .runtime import Channel, open_channel, ready, sleep
+from .runtime import Cancelled, is_cancelled, sleep
+from .stream import Stream
+from .wire import Wire
 
 #: Names and values that go with a call.
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-# The server bounds messages. A server that restarts is back within a second, not after gRPC's
-# pauses of up to two minutes.
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+
+def _options(keepalive: float) -> list[tuple[str, Any]]:
+    """The server bounds messages. One that restarts is back within a second, not after gRPC's pauses
+    of up to two minutes. One that vanished without a word is noticed."""
+    return [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.min_reconnect_backoff_ms", 5000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.keepalive_time_ms", int(keepalive * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Each channel is a connection of its own.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
 
 
 class Connection:
@@ -36,30 +44,21 @@ class Connection:
         *,
         credentials: grpc.ChannelCredentials | None,
         timeout: float,
+        keepalive: float,
         retry: Retry,
     ) -> None:
         self.target = target
-        self._credentials = credentials
         self._timeout = timeout
         self._retries = Retries(retry)
-        self._channel: Channel | None = None
-        self._calls: dict[str, Any] = {}
+        self._wire = Wire(target, credentials, _options(keepalive))
 
     async def open(self, timeout: float) -> None:
         """Connects, or says that nobody answers."""
-        if not await ready(self._connected(), timeout):
-            await self.close()
-            raise Unavailable(
-                f"nothing answers at {self.target} within {timeout} s: is the server running?",
-                code=grpc.StatusCode.UNAVAILABLE,
-            )
+        await self._wire.open(timeout)
 
     async def close(self) -> None:
         """Ends the connection and what is under way on it."""
-        channel, self._channel = self._channel, None
-        self._calls.clear()
-        if channel is not None:
-            await channel.close()
+        await self._wire.close()
 
     async def call(
         self,
@@ -75,64 +74,42 @@ class Connection:
         tries = 0
         while True:
             tries += 1
+            call = self._wire.line().call(method)
             try:
-                call = self._call(method, streaming=False)
                 left = deadline - time.monotonic()
                 response: Response = await call(request, timeout=left, metadata=metadata)
                 self._retries.succeeded()
                 return response
+            except Cancelled:
+                if is_cancelled() or not self._wire.is_closed:
+                    raise
+                raise self._wire.closed() from None
             except grpc.RpcError as failed:
+                if self._wire.is_closed:
+                    raise self._wire.closed() from failed
                 error = of_rpc(failed)
                 pause = self._retries.pause(error, tries, idempotent=idempotent)
                 if pause is None or time.monotonic() + pause >= deadline:
                     raise error from failed
             await sleep(pause)
 
-    async def stream(
+    def stream(
         self,
         method: Method[Request, Response],
         request: Request,
         *,
-        timeout: float | None,
+        timeout: float | None = None,
         idempotent: bool = True,
+        resumes: bool = False,
         metadata: Metadata | None = None,
-    ) -> AsyncIterator[Response]:
-        """The responses of a call that streams; tried again only while none has come."""
-        tries, begun = 0, False
-        while True:
-            tries += 1
-            call = self._call(method, streaming=True)
-            responses = call(request, timeout=timeout, metadata=metadata)
-            try:
-                async for response in responses:
-                    begun = True
-                    yield response
-                self._retries.succeeded()
-                return
-            except grpc.RpcError as failed:
-                error = of_rpc(failed)
-                pause = self._retries.pause(error, tries, idempotent=idempotent)
-                pause = None if begun else pause
-                if pause is None:
-                    raise error from failed
-            finally:
-                responses.cancel()
-            await sleep(pause)
-
-    def _call(self, method: Method[Request, Response], *, streaming: bool) -> Any:
-        call = self._calls.get(method.path)
-        if call is None:
-            channel: Any = self._connected()
-            make = channel.unary_stream if streaming else channel.unary_unary
-            call = make(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            self._calls[method.path] = call
-        return call
-
-    def _connected(self) -> Channel:
-        if self._channel is None:
-            self._channel = open_channel(self.target, self._credentials, _OPTIONS)
-        return self._channel
+    ) -> Stream[Request, Response]:
+        """The responses of a call that streams, begun again as ``Stream`` has it."""
+        return Stream(
+            self._wire,
+            self._retries,
+            method,
+            request,
+            {"timeout": timeout, "metadata": metadata},
+            idempotent=idempotent,
+            resumes=resumes,
+        )

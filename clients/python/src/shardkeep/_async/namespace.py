@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import xxhash
@@ -20,11 +21,14 @@ from ..types import (
     entry_of,
     expiry_message,
     put_result,
+    selection_message,
 )
 from ..v1 import key_value_pb2 as pb
+from ..v1 import watch_pb2
 from ..values import key_bytes
 from .transaction import Batch, Transaction
 from .view import Key, View
+from .watch import Watch
 
 Result = TypeVar("Result")
 
@@ -150,9 +154,7 @@ class Namespace(View):
         """
         request = pb.DeleteRangeRequest(
             namespace=self.name,
-            selection=pb.KeySelection(
-                start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
-            ),
+            selection=selection_message(start, stop, prefix),
         )
         deleted = 0
         while True:
@@ -163,6 +165,33 @@ class Namespace(View):
             request.page_token = response.next_page_token
             if not request.page_token:
                 return deleted
+
+    def watch(
+        self,
+        start: Key = b"",
+        stop: Key = b"",
+        *,
+        prefix: Key = b"",
+        after: int | None = None,
+        values: bool = False,
+        progress: timedelta | None = None,
+    ) -> Watch:
+        """The changes of the keys from ``start`` on and before ``stop``, with the prefix.
+
+        ``after``: those after this version, which is that of a snapshot, a put or another watch;
+        without it, from now on. ``values``: puts bring values of up to 64 KiB that are not large
+        enough to be shared (``dedup.min_size``). ``progress``: how long its ``version`` stands still
+        at most while other keys change, 100 ms to 1 hour; 10 s without it.
+        """
+        request = watch_pb2.WatchRequest(
+            namespace=self.name,
+            selection=selection_message(start, stop, prefix),
+            after_version=after,
+            include_values=values,
+        )
+        if progress is not None:
+            request.progress_interval.FromTimedelta(progress)
+        return Watch(self._connection, self._reader, request)
 
     def batch(self) -> Batch:
         """Puts and deletes that happen together: ``async with ns.batch() as batch``."""

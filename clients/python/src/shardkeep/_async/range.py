@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from ..methods import SCAN, STREAM_SCAN
 from ..records import Reader
 from ..types import Entry, Page, Record, entry_of
 from ..v1 import key_value_pb2 as pb
 from .connection import Connection
+
+Part = TypeVar("Part")
 
 
 class Range:
@@ -40,30 +42,25 @@ class Range:
     def __aiter__(self) -> AsyncIterator[tuple[bytes, Any]]:
         return self.items()
 
-    async def items(self) -> AsyncIterator[tuple[bytes, Any]]:
+    def items(self) -> AsyncIterator[tuple[bytes, Any]]:
         """Keys with their values."""
-        async for record in self.records():
-            yield record.key, record.value
+        return self._walk(self._item)
 
-    async def values(self) -> AsyncIterator[Any]:
+    def values(self) -> AsyncIterator[Any]:
         """Values alone."""
-        async for record in self.records():
-            yield record.value
+        return self._walk(self._value)
 
-    async def keys(self) -> AsyncIterator[bytes]:
-        """Keys alone: values are neither read nor sent."""
-        async for entry in self.entries():
-            yield entry.key
-
-    async def entries(self) -> AsyncIterator[Entry]:
-        """What is known of each key: values are neither read nor sent."""
-        async for result in self._stream(keys_only=True):
-            yield entry_of(result.entry)
-
-    async def records(self) -> AsyncIterator[Record]:
+    def records(self) -> AsyncIterator[Record]:
         """Values with all that is known of their keys."""
-        async for result in self._stream(keys_only=False):
-            yield self._reader.record(result.entry, result.value)
+        return self._walk(self._record)
+
+    def keys(self) -> AsyncIterator[bytes]:
+        """Keys alone: values are neither read nor sent."""
+        return self._walk(_key, keys_only=True)
+
+    def entries(self) -> AsyncIterator[Entry]:
+        """What is known of each key: values are neither read nor sent."""
+        return self._walk(_entry, keys_only=True)
 
     async def first(self) -> Record | None:
         """The first record, in the direction of the range; None when it is empty."""
@@ -73,7 +70,7 @@ class Range:
     async def count(self) -> int:
         """How many keys there are. They are all walked."""
         count = 0
-        async for _ in self._stream(keys_only=True):
+        async for _ in self._walk(_key, keys_only=True):
             count += 1
         return count
 
@@ -106,7 +103,10 @@ class Range:
                 return
             left = None if left is None else left - len(page.records)
 
-    async def _stream(self, *, keys_only: bool) -> AsyncIterator[pb.ScanResult]:
+    async def _walk(
+        self, part: Callable[[pb.ScanResult], Part], *, keys_only: bool = False
+    ) -> AsyncIterator[Part]:
+        """A part of each result."""
         if self._limit == 0:
             return
         request = pb.StreamScanRequest(
@@ -117,6 +117,25 @@ class Range:
             limit=self._limit or 0,
             snapshot=self._snapshot,
         )
-        async for response in self._connection.stream(STREAM_SCAN, request, timeout=None):
-            for result in response.results:
-                yield result
+        with self._connection.stream(STREAM_SCAN, request) as responses:
+            async for response in responses:
+                for result in response.results:
+                    yield part(result)
+
+    def _record(self, result: pb.ScanResult) -> Record:
+        return self._reader.record(result.entry, result.value)
+
+    def _item(self, result: pb.ScanResult) -> tuple[bytes, Any]:
+        record = self._record(result)
+        return record.key, record.value
+
+    def _value(self, result: pb.ScanResult) -> Any:
+        return self._record(result).value
+
+
+def _key(result: pb.ScanResult) -> bytes:
+    return result.entry.key
+
+
+def _entry(result: pb.ScanResult) -> Entry:
+    return entry_of(result.entry)

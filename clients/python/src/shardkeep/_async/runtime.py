@@ -9,7 +9,12 @@ import grpc
 import grpc.aio
 
 Channel = grpc.aio.Channel
+#: Where a channel lives: it works in the event loop that it was made in, and in no other.
+Home = Any
+#: What a call raises that was ended from here.
+Cancelled = asyncio.CancelledError
 sleep = asyncio.sleep
+home = asyncio.get_running_loop
 
 
 def open_channel(
@@ -28,3 +33,9 @@ async def ready(channel: Channel, timeout: float) -> bool:
     except (asyncio.TimeoutError, TimeoutError):
         return False
     return True
+
+
+def is_cancelled() -> bool:
+    """Whether it is the running task that was cancelled, as far as it can be told (Python 3.11)."""
+    cancelling: Any = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is not None and cancelling() > 0

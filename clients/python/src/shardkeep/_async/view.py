@@ -8,7 +8,7 @@ from typing import Any
 from .. import methods
 from ..errors import NotFound
 from ..records import Reader
-from ..types import Entry, Record, entry_of
+from ..types import Entry, Record, entry_of, selection_message
 from ..v1 import key_value_pb2 as pb
 from ..values import Codecs, key_bytes
 from .connection import Connection
@@ -116,13 +116,10 @@ class View:
 
         ``reverse``: from the largest down. ``limit``: at most so many.
         """
-        selection = pb.KeySelection(
-            start_key=key_bytes(start), end_key=key_bytes(stop), prefix=key_bytes(prefix)
-        )
         return Range(
             self._connection,
             self._reader,
-            selection,
+            selection_message(start, stop, prefix),
             reverse=reverse,
             limit=limit,
             snapshot=self._snapshot,

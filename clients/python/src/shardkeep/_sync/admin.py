@@ -59,13 +59,13 @@ class Admin:
     ) -> list[pb.Problem]:
         """Checks the running store; what is wrong. ``progress`` hears bytes done, and in all."""
         problems: list[pb.Problem] = []
-        responses = self._connection.stream(
-            methods.VERIFY, pb.VerifyRequest(), timeout=None, metadata=self._metadata
-        )
-        for response in responses:
-            problems.extend(response.problems)
-            if progress is not None:
-                progress(response.done_bytes, response.total_bytes)
+        with self._connection.stream(
+            methods.VERIFY, pb.VerifyRequest(), metadata=self._metadata
+        ) as responses:
+            for response in responses:
+                problems.extend(response.problems)
+                if progress is not None:
+                    progress(response.done_bytes, response.total_bytes)
         return problems
 
     def scrub_report(self) -> pb.ScrubReport:

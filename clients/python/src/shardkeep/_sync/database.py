@@ -155,6 +155,7 @@ def connect(
     codecs: CodecTable | None = None,
     timeout: float = 60.0,
     connect_timeout: float = 5.0,
+    keepalive: float = 20.0,
     retry: Retry | None = Retry(),
     credentials: grpc.ChannelCredentials | None = None,
     admin_password: str | None = None,
@@ -163,11 +164,16 @@ def connect(
 
     ``codecs``: how values are stored, by key prefix. ``timeout``: seconds for a call that names
     none. ``connect_timeout``: seconds until the server must have answered for the first time.
-    ``retry``: how calls are tried again; None for not at all. ``credentials``: for a TLS proxy in
-    front of the server. ``admin_password``: for ``admin`` and ``backups``; a server without a
-    password asks for none on its own machine.
+    ``keepalive``: seconds after which a silent server is asked whether it still lives, and within
+    which it has to say so. ``retry``: how calls are tried again; None for not at all.
+    ``credentials``: for a TLS proxy in front of the server. ``admin_password``: for ``admin`` and
+    ``backups``; a server without a password asks for none on its own machine.
     """
     connection = Connection(
-        target, credentials=credentials, timeout=timeout, retry=retry or NO_RETRY
+        target,
+        credentials=credentials,
+        timeout=timeout,
+        keepalive=keepalive,
+        retry=retry or NO_RETRY,
     )
     return Database(connection, codecs or {}, connect_timeout, admin_password)

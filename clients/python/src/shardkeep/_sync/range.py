@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Callable
+from typing import Any, TypeVar
 
 from ..methods import SCAN, STREAM_SCAN
 from ..records import Reader
 from ..types import Entry, Page, Record, entry_of
 from ..v1 import key_value_pb2 as pb
 from .connection import Connection
+
+Part = TypeVar("Part")
 
 
 class Range:
@@ -43,28 +45,23 @@ class Range:
 
     def items(self) -> Iterator[tuple[bytes, Any]]:
         """Keys with their values."""
-        for record in self.records():
-            yield record.key, record.value
+        return self._walk(self._item)
 
     def values(self) -> Iterator[Any]:
         """Values alone."""
-        for record in self.records():
-            yield record.value
-
-    def keys(self) -> Iterator[bytes]:
-        """Keys alone: values are neither read nor sent."""
-        for entry in self.entries():
-            yield entry.key
-
-    def entries(self) -> Iterator[Entry]:
-        """What is known of each key: values are neither read nor sent."""
-        for result in self._stream(keys_only=True):
-            yield entry_of(result.entry)
+        return self._walk(self._value)
 
     def records(self) -> Iterator[Record]:
         """Values with all that is known of their keys."""
-        for result in self._stream(keys_only=False):
-            yield self._reader.record(result.entry, result.value)
+        return self._walk(self._record)
+
+    def keys(self) -> Iterator[bytes]:
+        """Keys alone: values are neither read nor sent."""
+        return self._walk(_key, keys_only=True)
+
+    def entries(self) -> Iterator[Entry]:
+        """What is known of each key: values are neither read nor sent."""
+        return self._walk(_entry, keys_only=True)
 
     def first(self) -> Record | None:
         """The first record, in the direction of the range; None when it is empty."""
@@ -74,7 +71,7 @@ class Range:
     def count(self) -> int:
         """How many keys there are. They are all walked."""
         count = 0
-        for _ in self._stream(keys_only=True):
+        for _ in self._walk(_key, keys_only=True):
             count += 1
         return count
 
@@ -107,7 +104,10 @@ class Range:
                 return
             left = None if left is None else left - len(page.records)
 
-    def _stream(self, *, keys_only: bool) -> Iterator[pb.ScanResult]:
+    def _walk(
+        self, part: Callable[[pb.ScanResult], Part], *, keys_only: bool = False
+    ) -> Iterator[Part]:
+        """A part of each result."""
         if self._limit == 0:
             return
         request = pb.StreamScanRequest(
@@ -118,6 +118,25 @@ class Range:
             limit=self._limit or 0,
             snapshot=self._snapshot,
         )
-        for response in self._connection.stream(STREAM_SCAN, request, timeout=None):
-            for result in response.results:
-                yield result
+        with self._connection.stream(STREAM_SCAN, request) as responses:
+            for response in responses:
+                for result in response.results:
+                    yield part(result)
+
+    def _record(self, result: pb.ScanResult) -> Record:
+        return self._reader.record(result.entry, result.value)
+
+    def _item(self, result: pb.ScanResult) -> tuple[bytes, Any]:
+        record = self._record(result)
+        return record.key, record.value
+
+    def _value(self, result: pb.ScanResult) -> Any:
+        return self._record(result).value
+
+
+def _key(result: pb.ScanResult) -> bytes:
+    return result.entry.key
+
+
+def _entry(result: pb.ScanResult) -> Entry:
+    return entry_of(result.entry)

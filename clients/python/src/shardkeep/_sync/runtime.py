@@ -8,7 +8,16 @@ from typing import Any
 import grpc
 
 Channel = grpc.Channel
+#: Where a channel lives: anywhere.
+Home = Any
+#: What a call raises that was ended from here.
+Cancelled = grpc.FutureCancelledError
 sleep = time.sleep
+
+
+def home() -> Home:
+    """Nowhere in particular."""
+    return None
 
 
 def open_channel(
@@ -22,8 +31,16 @@ def open_channel(
 
 def ready(channel: Channel, timeout: float) -> bool:
     """Whether there is a connection within some seconds."""
+    connected = grpc.channel_ready_future(channel)
     try:
-        grpc.channel_ready_future(channel).result(timeout)
+        connected.result(timeout)
     except grpc.FutureTimeoutError:
         return False
+    finally:
+        connected.cancel()
     return True
+
+
+def is_cancelled() -> bool:
+    """Threads are not cancelled."""
+    return False
