@@ -1,7 +1,9 @@
 """Batches and transactions."""
 
 import asyncio
+import signal
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -62,6 +64,64 @@ async def test_a_batch_can_ask_for_what_must_be_so(db):
         assert (await ns.get("b") == turn) == holds
 
 
+async def test_a_batch_can_say_what_happens_otherwise(db):
+    ns = db.default
+    for turn in range(2):
+        batch = ns.batch()
+        batch.require("lock", shardkeep.if_absent())
+        batch.put("lock", "mine")
+        batch.otherwise.put("refused", turn)
+        batch.otherwise.delete("nothing")
+        result = await batch.commit()
+        assert result.succeeded == (turn == 0)
+        assert len(result.results) == (1 if turn == 0 else 2)
+    assert await ns.get_many(["lock", "refused"]) == ["mine", 1]
+
+
+async def test_what_is_over_takes_no_changes(db):
+    ns = db.default
+    batch, undone = ns.batch(), ns.batch()
+    batch.put("a", 1)
+    await batch.commit()
+    undone.rollback()
+    for over in (batch, undone):
+        for change in (lambda: over.put("a", 2), lambda: over.delete("a")):
+            with pytest.raises(RuntimeError, match="begin another"):
+                change()
+        with pytest.raises(RuntimeError, match="begin another"):
+            await over.commit()
+    async with ns.transaction() as tx:
+        await tx.get("a")
+    with pytest.raises(RuntimeError, match="begin another"):
+        await tx.get("a")
+
+
+async def test_a_batch_at_the_limits(db):
+    ns = db.default
+    async with ns.batch() as batch:
+        for number in range(10_000):
+            batch.put(f"{number}", number)
+    assert len(batch.result.results) == await ns.range().count() == 10_000
+    values = await ns.get_many(str(number) for number in range(10_000))
+    assert values == [*range(10_000)]
+    batch = ns.batch()
+    for number in range(10_001):
+        batch.put(f"{number}", "too many")
+    with pytest.raises(shardkeep.InvalidArgument) as refused:
+        await batch.commit()
+    assert (refused.value.reason, refused.value.field) == ("COMMIT_TOO_LARGE", "operations")
+    batch = ns.batch()
+    for number in range(5):
+        batch.put(f"{number}", b"x" * (13 << 20))
+    with pytest.raises(shardkeep.InvalidArgument) as refused:
+        await batch.commit()
+    assert refused.value.reason == "COMMIT_TOO_LARGE"
+    assert await ns.get("0") == 0
+    with pytest.raises(shardkeep.InvalidArgument) as refused:
+        await ns.get_many(str(number) for number in range(10_001))
+    assert refused.value.reason == "TOO_MANY_KEYS"
+
+
 async def test_a_transaction_reads_one_moment_and_its_own_changes(db):
     ns = db.default
     await ns.put("a", 1)
@@ -91,6 +151,80 @@ async def test_a_transaction_fails_when_what_it_read_has_changed(db):
                 await ns.put(key, 5)
                 tx.put("result", key)
     assert await ns.get("result") is None
+
+
+async def test_reads_at_the_same_time_are_of_one_moment(db):
+    ns = db.default
+    await ns.put("a", 0)
+    await ns.put("b", 0)
+    stop = asyncio.Event()
+
+    async def both():
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            async with ns.batch() as batch:
+                batch.put("a", turn)
+                batch.put("b", turn)
+
+    writing = asyncio.create_task(both())
+    for _ in range(50):
+        async with ns.transaction() as tx:
+            a, b = await asyncio.gather(tx.peek("a"), tx.peek("b"))
+            assert a == b
+            assert await tx.get_many(["b", "none", "b"], "no") == [b, "no", b]
+            tx.rollback()
+    stop.set()
+    await writing
+
+
+async def test_a_transaction_that_has_only_read_sends_nothing(db):
+    ns = db.default
+    await ns.put("a", 1)
+    async with ns.transaction() as tx:
+        assert await tx.get("a") == 1
+        await ns.put("a", 2)
+    assert (tx.result.succeeded, tx.result.version) == (True, 0)
+
+
+async def test_a_transaction_begins_again_when_its_server_does(server):
+    async with shardkeep.connect(server.target, retry=shardkeep.Retry(attempts=100)) as db:
+        ns = db.default
+        await ns.put("n", 0)
+        turns = []
+
+        async def work(tx):
+            number = await tx.get("n")
+            if not turns:
+                server.end(signal.SIGKILL)
+                server.start()
+            turns.append(number)
+            await tx.get("other")
+            tx.put("n", number + 1)
+
+        await ns.transact(work)
+        assert (turns, await ns.get("n")) == ([0, 0], 1)
+
+
+async def test_a_commit_is_done_though_its_snapshot_cannot_be_let_go(server):
+    async with shardkeep.connect(server.target) as db:
+        async with db.default.transaction() as tx:
+            await tx.get("a")
+            tx.put("a", 1)
+            await tx.commit()
+            server.end(signal.SIGKILL)
+        assert tx.result.succeeded
+        server.start()
+        assert await db.default.get("a") == 1
+
+
+async def test_a_long_transaction_keeps_its_moment(db):
+    ns = db.default
+    async with ns.transaction(lease=timedelta(seconds=1)) as tx:
+        deadline = asyncio.get_running_loop().time() + 3
+        while asyncio.get_running_loop().time() < deadline:
+            assert await tx.peek("a") is None
+            await ns.put("a", 1)
 
 
 async def test_transactions_that_are_tried_again_lose_nothing(db):

@@ -1,5 +1,6 @@
 """Values, types, codecs, conditions and expiry, over a real connection."""
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -104,6 +105,65 @@ async def test_counters_count(ns):
     with pytest.raises(shardkeep.InvalidArgument) as refused:
         await ns.increment("t")
     assert (refused.value.reason, refused.value.field) == ("NOT_A_COUNTER", "key")
+
+
+async def test_a_write_under_its_name_is_done_once(ns):
+    assert await ns.increment("n", request_id="first") == 1
+    assert await ns.increment("n", request_id="first") == 1
+    assert await ns.increment("n") == 2
+    put = await ns.put("k", 1, when=if_absent(), request_id="second")
+    await ns.put("k", 2)
+    assert await ns.put("k", 1, when=if_absent(), request_id="second") == put
+    assert await ns.get("k") == 2
+    gone = await ns.delete("k", request_id="third")
+    assert await ns.delete("k", request_id="third") == gone and gone.deleted
+    with pytest.raises(shardkeep.InvalidArgument) as reused:
+        await ns.touch("n", request_id="third")
+    assert (reused.value.reason, reused.value.field) == ("REQUEST_ID_REUSED", "request_id")
+
+
+async def test_ids_are_given_once(ns):
+    first, second = ns.ids("order", block=10), ns.ids("order", block=10)
+    assert [await first.next() for _ in range(3)] == [1, 2, 3]
+    assert await second.next() == 11
+    given = await asyncio.gather(*(ids.next() for _ in range(50) for ids in (first, second)))
+    assert len({1, 2, 3, 11, *given}) == 104
+    with pytest.raises(ValueError, match="at least 1"):
+        ns.ids("order", block=0)
+
+
+@pytest.mark.parametrize("key", [5, None, 1.5, ["k"], object()])
+async def test_what_is_no_key_is_refused_before_it_is_sent(ns, key):
+    for call in (ns.put(key, 1), ns.get(key), ns.delete(key), ns.get_many([key])):
+        with pytest.raises(TypeError, match="a key is bytes or text"):
+            await call
+    with pytest.raises(TypeError, match="a key is bytes or text"):
+        ns.prefix(key)
+
+
+async def test_keys_are_any_kind_of_bytes(ns):
+    for number, key in enumerate([b"k", bytearray(b"k"), memoryview(b"k"), "k"]):
+        await ns.put(key, number)
+    assert [pair async for pair in ns.range()] == [(b"k", 3)]
+
+
+async def test_a_float_of_another_class_is_its_digits(ns):
+    class Loud(float):
+        def __repr__(self):
+            return f"Loud({float(self)})"
+
+    await ns.put("k", Loud(1.5))
+    assert await ns.get("k") == 1.5
+
+
+async def test_what_a_codec_cannot_read_is_said_with_its_key(db, ns):
+    await ns.put("k", "text")
+    strict = db.namespace("", codecs={"": shardkeep.JsonCodec()})
+    with pytest.raises(shardkeep.DecodeError, match="b'k', of type TEXT") as wrong:
+        await strict.get("k")
+    assert wrong.value.reason == "DECODE_FAILED" and isinstance(wrong.value, ValueError)
+    raw = db.namespace("", codecs={"": shardkeep.BytesCodec()})
+    assert await raw.get("k") == b"text"
 
 
 async def test_many_keys_and_parts(ns):

@@ -3,10 +3,11 @@
 from ._async.admin import Admin
 from ._async.backups import Backups
 from ._async.database import Database, connect
+from ._async.ids import Ids
 from ._async.namespace import Namespace
 from ._async.range import Range
 from ._async.snapshot import Snapshot
-from ._async.transaction import Batch, Transaction
+from ._async.transaction import Batch, Changes, Transaction
 from ._async.view import View
 from ._async.watch import Watch
 from .changes import Change, ChangeKind, ChangePage
@@ -15,6 +16,7 @@ from .errors import (
     Conflict,
     DataLoss,
     DeadlineExceeded,
+    DecodeError,
     Error,
     FailedPrecondition,
     Internal,
@@ -59,6 +61,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "ChangePage",
+    "Changes",
     "Codec",
     "CommitResult",
     "Condition",
@@ -66,11 +69,13 @@ __all__ = [
     "DataLoss",
     "Database",
     "DeadlineExceeded",
+    "DecodeError",
     "DeleteResult",
     "Entry",
     "Error",
     "Expires",
     "FailedPrecondition",
+    "Ids",
     "Internal",
     "InvalidArgument",
     "JsonCodec",

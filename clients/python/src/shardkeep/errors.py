@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf import message
 from google.rpc import error_details_pb2, status_pb2
 
 _DETAILS = "grpc-status-details-bin"
@@ -90,6 +90,10 @@ class DataLoss(Error):
     """Stored data is damaged, or a value arrived that is not what its checksum says."""
 
 
+class DecodeError(Error, ValueError):
+    """The codec of a key cannot read what is stored there: another one has written it."""
+
+
 class Unavailable(Error):
     """The server cannot be reached or cannot answer now; see ``outcome_unknown``."""
 
@@ -167,7 +171,7 @@ def _details(metadata: Any) -> list[Any]:
     packed = next((value for name, value in metadata or () if name == _DETAILS), b"")
     try:
         status = status_pb2.Status.FromString(packed)
-    except DecodeError:
+    except message.DecodeError:
         return []
     known = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
     details = []

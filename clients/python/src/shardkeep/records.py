@@ -6,11 +6,11 @@ from typing import Any
 
 import xxhash
 
-from .errors import DataLoss
+from .errors import DataLoss, DecodeError
 from .types import Record, entry_of, value_type_of
 from .v1 import key_value_pb2 as pb
 from .v1 import transaction_pb2
-from .values import Codecs
+from .values import Codecs, ValueType
 
 
 class Reader:
@@ -22,7 +22,7 @@ class Reader:
 
     def written(self, key: bytes, put: transaction_pb2.PutOperation) -> Any:
         """The value of a put that was not sent yet."""
-        return self.codecs.of(key).decode(put.value, value_type_of(put.value_type))
+        return self._decoded(key, put.value, value_type_of(put.value_type))
 
     def record(self, message: pb.Entry, data: bytes) -> Record:
         """A record; ``DataLoss`` when the value is not what its checksum says."""
@@ -34,5 +34,15 @@ class Reader:
                 "it was damaged on its way; read it again",
                 reason="SUM64_MISMATCH",
             )
-        value = self.codecs.of(entry.key).decode(data, entry.value_type)
-        return Record(entry, value, data)
+        return Record(entry, self._decoded(entry.key, data, entry.value_type), data)
+
+    def _decoded(self, key: bytes, data: bytes, value_type: ValueType) -> Any:
+        try:
+            return self.codecs.of(key).decode(data, value_type)
+        except Exception as error:
+            # Whatever a codec raises: one of somebody else's making, too.
+            raise DecodeError(
+                f"the value of key {key!r}, of type {value_type.name}, is not what its codec takes: "
+                f"{error}; read it with BytesCodec, or with the codec that wrote it",
+                reason="DECODE_FAILED",
+            ) from error

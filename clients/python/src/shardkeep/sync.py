@@ -3,10 +3,11 @@
 from ._sync.admin import Admin
 from ._sync.backups import Backups
 from ._sync.database import Database, connect
+from ._sync.ids import Ids
 from ._sync.namespace import Namespace
 from ._sync.range import Range
 from ._sync.snapshot import Snapshot
-from ._sync.transaction import Batch, Transaction
+from ._sync.transaction import Batch, Changes, Transaction
 from ._sync.view import View
 from ._sync.watch import Watch
 
@@ -14,7 +15,9 @@ __all__ = [
     "Admin",
     "Backups",
     "Batch",
+    "Changes",
     "Database",
+    "Ids",
     "Namespace",
     "Range",
     "Snapshot",

@@ -82,6 +82,9 @@ class DeleteResult:
 class CommitResult:
     """What a batch or a transaction did."""
 
+    #: Whether all that was required was so; else these are the results of what was to happen
+    #: otherwise.
+    succeeded: bool
     #: The version that all changes took; 0 when nothing has changed.
     version: int
     #: One for each key that was changed, in the order of the first changes.
@@ -186,6 +189,7 @@ def delete_result(message: pb.DeleteResponse) -> DeleteResult:
 def commit_result(message: transaction_pb2.CommitResponse) -> CommitResult:
     """A commit's result as it came."""
     return CommitResult(
+        succeeded=message.succeeded,
         version=message.version,
         results=[
             put_result(result.put) if result.HasField("put") else delete_result(result.delete)

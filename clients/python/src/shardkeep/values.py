@@ -130,7 +130,11 @@ class Codecs:
 
 def key_bytes(key: bytes | str) -> bytes:
     """A key as it goes over the wire: text in UTF-8."""
-    return key.encode() if isinstance(key, str) else bytes(key)
+    if isinstance(key, str):
+        return key.encode()
+    if isinstance(key, bytes | bytearray | memoryview):
+        return bytes(key)
+    raise TypeError(f"a key is bytes or text, not {type(key).__name__}: {key!r}")
 
 
 def _digits(value: int) -> bytes:
@@ -142,7 +146,8 @@ def _digits(value: int) -> bytes:
 def _decimal(value: float) -> bytes:
     if not math.isfinite(value):
         raise ValueError(f"{value} has no decimal digits: store it as text, or under a codec")
-    return repr(value).encode()
+    # Of float itself: subclasses, such as those of numpy, say more than digits.
+    return float.__repr__(value).encode()
 
 
 def _json(value: Any) -> bytes:

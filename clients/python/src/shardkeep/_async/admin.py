@@ -73,7 +73,10 @@ class Admin:
 
     async def stop(self) -> None:
         """Shuts the server down in order."""
-        await self._call(methods.STOP, pb.StopRequest())
+        # Not twice: a supervisor may have started it anew.
+        await self._connection.call(
+            methods.STOP, pb.StopRequest(), timeout=None, idempotent=False, metadata=self._metadata
+        )
 
     async def _call(
         self,

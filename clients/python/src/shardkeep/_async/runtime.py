@@ -13,6 +13,7 @@ Channel = grpc.aio.Channel
 Home = Any
 #: What a call raises that was ended from here.
 Cancelled = asyncio.CancelledError
+Lock = asyncio.Lock
 sleep = asyncio.sleep
 home = asyncio.get_running_loop
 

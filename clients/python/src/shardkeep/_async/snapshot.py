@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 
 from .. import methods
-from ..errors import NotFound
+from ..errors import DeadlineExceeded, NotFound, Unavailable
 from ..v1 import snapshot_pb2 as pb
 from ..values import Codecs, CodecTable
 from .connection import Connection
 from .view import View
+
+# Seconds to let a snapshot go: nobody's work is kept waiting for it long.
+_PATIENCE = 5.0
 
 
 class Snapshot:
@@ -25,13 +29,10 @@ class Snapshot:
         self._codecs = codecs
         self._lease = lease
         self._held: pb.Snapshot | None = None
+        self._renew_at = 0.0
 
     async def __aenter__(self) -> Snapshot:
-        request = pb.CreateSnapshotRequest()
-        request.lease.FromTimedelta(self._lease)
-        self._held = await self._connection.call(
-            methods.CREATE_SNAPSHOT, request, timeout=None, idempotent=True
-        )
+        await self.hold()
         return self
 
     async def __aexit__(
@@ -73,23 +74,44 @@ class Snapshot:
     async def renew(self, lease: timedelta | None = None) -> None:
         """Gives it a new lease from now on."""
         request = pb.RenewSnapshotRequest(id=self.id)
-        request.lease.FromTimedelta(lease or self._lease)
+        self._lease = lease or self._lease
+        request.lease.FromTimedelta(self._lease)
         self._held = await self._connection.call(
             methods.RENEW_SNAPSHOT, request, timeout=None, idempotent=True
         )
+        self._renew_at = self._half_a_lease_on()
+
+    async def hold(self) -> None:
+        """Takes it, unless it is taken; then renews a lease that is half over."""
+        if self._held is not None:
+            if time.monotonic() >= self._renew_at:
+                await self.renew()
+            return
+        request = pb.CreateSnapshotRequest()
+        request.lease.FromTimedelta(self._lease)
+        self._held = await self._connection.call(
+            methods.CREATE_SNAPSHOT, request, timeout=None, idempotent=True
+        )
+        self._renew_at = self._half_a_lease_on()
 
     async def close(self) -> None:
-        """Lets it go; one that is gone already is no error. ``async with`` does it."""
+        """Lets it go. ``async with`` does it.
+
+        Where that cannot be said to the server now, the end of the lease does it.
+        """
         held, self._held = self._held, None
         if held is None:
             return
         request = pb.DeleteSnapshotRequest(id=held.id)
         try:
             await self._connection.call(
-                methods.DELETE_SNAPSHOT, request, timeout=None, idempotent=True
+                methods.DELETE_SNAPSHOT, request, timeout=_PATIENCE, idempotent=False
             )
-        except NotFound:
+        except (NotFound, Unavailable, DeadlineExceeded):
             pass
+
+    def _half_a_lease_on(self) -> float:
+        return time.monotonic() + self._lease.total_seconds() / 2
 
     def _taken(self) -> pb.Snapshot:
         if self._held is None:

@@ -74,7 +74,10 @@ class Admin:
 
     def stop(self) -> None:
         """Shuts the server down in order."""
-        self._call(methods.STOP, pb.StopRequest())
+        # Not twice: a supervisor may have started it anew.
+        self._connection.call(
+            methods.STOP, pb.StopRequest(), timeout=None, idempotent=False, metadata=self._metadata
+        )
 
     def _call(
         self,

@@ -27,6 +27,7 @@ from ..types import (
 from ..v1 import key_value_pb2 as pb
 from ..v1 import watch_pb2
 from ..values import key_bytes
+from .ids import Ids
 from .transaction import Batch, Transaction
 from .view import Key, View
 from .watch import Watch
@@ -45,13 +46,16 @@ class Namespace(View):
         when: Condition | None = None,
         expires: Expires = None,
         metadata: Mapping[str, str] | None = None,
+        request_id: str | None = None,
         timeout: float | None = None,
     ) -> PutResult:
         """Stores a value.
 
         ``when``: only if this is so. ``expires``: how long the key stays; without it, for ever.
         ``metadata``: texts under names of your own, 4 KiB together. Without a condition it may be
-        sent twice when the connection breaks.
+        sent twice when the connection breaks. ``request_id``: a name of this write, such as a UUID,
+        under which it may be sent again and is done once (by one run of the server, within 10
+        minutes); it is, when the connection breaks.
         """
         key = key_bytes(key)
         data, value_type = self._codecs.of(key).encode(value)
@@ -64,9 +68,10 @@ class Namespace(View):
             sum64=xxhash.xxh64_intdigest(data),
             value_type=pb.ValueType.Name(value_type),
             metadata=metadata,
+            request_id=request_id,
         )
         response = self._connection.call(
-            methods.PUT, request, timeout=timeout, idempotent=when is None
+            methods.PUT, request, timeout=timeout, idempotent=not when or bool(request_id)
         )
         return put_result(response)
 
@@ -83,14 +88,22 @@ class Namespace(View):
         return result.key
 
     def delete(
-        self, key: Key, *, when: Condition | None = None, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        when: Condition | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
     ) -> DeleteResult:
         """Removes a key. A key that is not there is no error, unless the condition asks for it."""
         request = pb.DeleteRequest(
-            namespace=self.name, key=key_bytes(key), condition=condition_message(when)
+            namespace=self.name,
+            key=key_bytes(key),
+            condition=condition_message(when),
+            request_id=request_id,
         )
         response = self._connection.call(
-            methods.DELETE, request, timeout=timeout, idempotent=when is None
+            methods.DELETE, request, timeout=timeout, idempotent=not when or bool(request_id)
         )
         return delete_result(response)
 
@@ -100,6 +113,7 @@ class Namespace(View):
         expires: Expires = None,
         *,
         when: Condition | None = None,
+        request_id: str | None = None,
         timeout: float | None = None,
     ) -> Entry:
         """Sets when a key goes, or that it stays for ever, and leaves its value as it is."""
@@ -108,9 +122,10 @@ class Namespace(View):
             key=key_bytes(key),
             expiry=expiry_message(expires),
             condition=condition_message(when),
+            request_id=request_id,
         )
         response = self._connection.call(
-            methods.TOUCH, request, timeout=timeout, idempotent=when is None
+            methods.TOUCH, request, timeout=timeout, idempotent=not when or bool(request_id)
         )
         return entry_of(response.entry)
 
@@ -121,9 +136,10 @@ class Namespace(View):
         *,
         initial: int = 0,
         when: Condition | None = None,
+        request_id: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Adds to a counter and gives what it is then. It is never sent twice.
+        """Adds to a counter and gives what it is then. Without a ``request_id`` it is sent once.
 
         ``initial``: where a counter that is not there begins, before the addition.
         """
@@ -133,9 +149,10 @@ class Namespace(View):
             delta=delta,
             initial_value=initial,
             condition=condition_message(when),
+            request_id=request_id,
         )
         response = self._connection.call(
-            methods.INCREMENT, request, timeout=timeout, idempotent=False
+            methods.INCREMENT, request, timeout=timeout, idempotent=bool(request_id)
         )
         return response.value
 
@@ -198,12 +215,17 @@ class Namespace(View):
         """Puts and deletes that happen together: ``with ns.batch() as batch``."""
         return Batch(self._connection, self._reader)
 
-    def transaction(self) -> Transaction:
+    def ids(self, key: Key, *, block: int = 100) -> Ids:
+        """Numbers that nobody gets twice, from the counter under a key; see ``Ids``."""
+        return Ids(self._connection, self.name, key_bytes(key), block)
+
+    def transaction(self, *, lease: timedelta = timedelta(minutes=1)) -> Transaction:
         """Reads, and changes that rest on them: ``with ns.transaction() as transaction``.
 
-        It raises ``Conflict`` when others were faster; ``transact`` tries again.
+        It raises ``Conflict`` when others were faster; ``transact`` tries again. ``lease``: the
+        longest pause between two reads, twice over.
         """
-        return Transaction(self._connection, self._reader)
+        return Transaction(self._connection, self._reader, lease)
 
     def transact(
         self, work: Callable[[Transaction], Result], *, attempts: int = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ Channel = grpc.Channel
 Home = Any
 #: What a call raises that was ended from here.
 Cancelled = grpc.FutureCancelledError
+Lock = threading.Lock
 sleep = time.sleep
 
 

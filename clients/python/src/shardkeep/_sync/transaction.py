@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -24,47 +25,23 @@ from ..types import (
     if_version,
 )
 from ..v1 import key_value_pb2 as pb
-from ..v1 import snapshot_pb2, transaction_pb2
+from ..v1 import transaction_pb2
 from ..values import key_bytes
 from .connection import Connection
+from .runtime import Lock
+from .snapshot import Snapshot
+from .view import Key, View
 
-Key = bytes | str
-
-#: Buffered changes by key: a put, or None for a delete.
-Changes = dict[bytes, transaction_pb2.Operation]
+#: What a ``savepoint`` remembers.
+Savepoint = Mapping[bytes, transaction_pb2.Operation]
 
 
-class Batch:
-    """Puts and deletes of any keys of a namespace that happen together, or none of them.
+class Changes:
+    """Puts and deletes that wait to happen. The last change of a key counts."""
 
-    Nothing is sent before the end of ``with``, or ``commit``; an exception in the block drops
-    all. The last change of a key counts.
-    """
-
-    def __init__(self, connection: Connection, reader: Reader) -> None:
-        self._connection = connection
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._changes: Changes = {}
-        self._conditions: dict[bytes, Condition] = {}
-        self._is_over = False
-        #: What the commit did; None before it.
-        self.result: CommitResult | None = None
-
-    def __enter__(self) -> Batch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None and not self._is_over:
-            self.commit()
-
-    def require(self, key: Key, when: Condition) -> None:
-        """The whole happens only if this is so; else ``commit`` raises ``Conflict``."""
-        self._conditions[key_bytes(key)] = when
+        self._operations: dict[bytes, transaction_pb2.Operation] = {}
 
     def put(
         self,
@@ -84,45 +61,99 @@ class Batch:
             value_type=pb.ValueType.Name(value_type),
             metadata=metadata,
         )
-        self._changes[key] = transaction_pb2.Operation(key=key, put=put)
+        self._keep(transaction_pb2.Operation(key=key, put=put))
 
     def delete(self, key: Key) -> None:
         """Removes a key with the others. One that is not there is no error."""
-        key = key_bytes(key)
         gone = transaction_pb2.DeleteOperation()
-        self._changes[key] = transaction_pb2.Operation(key=key, delete=gone)
+        self._keep(transaction_pb2.Operation(key=key_bytes(key), delete=gone))
+
+    def _keep(self, operation: transaction_pb2.Operation) -> None:
+        self._operations[operation.key] = operation
+
+
+class Batch(Changes):
+    """Puts and deletes of any keys of a namespace that happen together, or none of them.
+
+    Nothing is sent before the end of ``with``, or ``commit``; an exception in the block drops
+    all.
+    """
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        super().__init__(reader)
+        self._connection = connection
+        self._conditions: dict[bytes, Condition] = {}
+        self._was_sent = False
+        self._is_over = False
+        #: What happens instead when something that is required is not so.
+        self.otherwise = Changes(reader)
+        #: What the commit did; None before it.
+        self.result: CommitResult | None = None
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and not self._was_sent and not self._is_over:
+            self.commit()
+
+    def require(self, key: Key, when: Condition) -> None:
+        """The whole happens only if this is so; else what is in ``otherwise`` does.
+
+        When nothing is in there, ``commit`` raises ``Conflict``.
+        """
+        self._check_open()
+        self._conditions[key_bytes(key)] = when
 
     def commit(self, *, timeout: float | None = None) -> CommitResult:
         """Does it. ``Conflict`` (``CONDITION_FAILED``) when a condition does not hold.
 
         It is sent twice only where that may be: without conditions, when the connection breaks.
         """
-        self._is_over = True
-        conditions = [
-            transaction_pb2.KeyCondition(key=key, condition=condition_message(when))
-            for key, when in self._conditions.items()
-        ]
+        self._check_open()
+        self._was_sent = True
         request = transaction_pb2.CommitRequest(
             namespace=self._reader.namespace,
-            conditions=conditions,
-            operations=self._changes.values(),
+            conditions=[
+                transaction_pb2.KeyCondition(key=key, condition=condition_message(when))
+                for key, when in self._required().items()
+            ],
+            operations=self._operations.values(),
+            else_operations=self.otherwise._operations.values(),
         )
         response = self._connection.call(
-            methods.COMMIT, request, timeout=timeout, idempotent=not conditions
+            methods.COMMIT, request, timeout=timeout, idempotent=not request.conditions
         )
-        if not response.succeeded:
+        if not response.succeeded and not request.else_operations:
             raise Conflict(
                 "a key is not as the commit asks for, so nothing was changed: read again, then retry",
                 reason="CONDITION_FAILED",
             )
+        self._is_over = True
         self.result = commit_result(response)
         return self.result
 
     def rollback(self) -> None:
         """Drops all changes; there is nothing to commit any more."""
-        self._changes.clear()
+        self._operations.clear()
         self._conditions.clear()
         self._is_over = True
+
+    def _required(self) -> dict[bytes, Condition]:
+        return self._conditions
+
+    def _keep(self, operation: transaction_pb2.Operation) -> None:
+        self._check_open()
+        super()._keep(operation)
+
+    def _check_open(self) -> None:
+        if self._is_over:
+            raise RuntimeError("it was committed or rolled back already: begin another one")
 
 
 class Transaction(Batch):
@@ -134,9 +165,11 @@ class Transaction(Batch):
     does that). Nobody is ever kept waiting by a transaction.
     """
 
-    def __init__(self, connection: Connection, reader: Reader) -> None:
+    def __init__(self, connection: Connection, reader: Reader, lease: timedelta) -> None:
         super().__init__(connection, reader)
-        self._snapshot = ""
+        self._snapshot = Snapshot(connection, {}, lease)
+        self._lock = Lock()
+        self._seen: dict[bytes, Condition] = {}
 
     def __enter__(self) -> Transaction:
         return self
@@ -150,70 +183,86 @@ class Transaction(Batch):
         try:
             super().__exit__(kind, error, traceback)
         finally:
-            self._let_go()
+            self._is_over = True
+            self._snapshot.close()
 
     def get(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
         """The value, or ``default``. The commit asks for it to be the same still.
 
         So a get is what other stores call a get for update; ``peek`` reads without that.
         """
-        return self._get(key, default, checked=True, timeout=timeout)
+        return (self.get_many([key], default, timeout=timeout))[0]
+
+    def get_many(
+        self, keys: Iterable[Key], default: Any = None, *, timeout: float | None = None
+    ) -> list[Any]:
+        """The values of many keys, each as ``get`` gives it."""
+        return self._get(keys, default, checked=True, timeout=timeout)
 
     def peek(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
         """As ``get``, of a key that may change before the commit."""
-        return self._get(key, default, checked=False, timeout=timeout)
+        return (self._get([key], default, checked=False, timeout=timeout))[0]
 
-    def savepoint(self) -> Changes:
+    def commit(self, *, timeout: float | None = None) -> CommitResult:
+        """Does it. ``Conflict`` (``CONDITION_FAILED``) when a key is not any more as it was read.
+
+        One that has only read is right as of its moment, and nothing is sent.
+        """
+        if self._operations or self._conditions or self._is_over:
+            return super().commit(timeout=timeout)
+        self._is_over = True
+        self.result = CommitResult(succeeded=True, version=0, results=[])
+        return self.result
+
+    def savepoint(self) -> Savepoint:
         """The changes so far, for ``rollback_to``."""
-        return dict(self._changes)
+        return dict(self._operations)
 
-    def rollback_to(self, savepoint: Changes) -> None:
+    def rollback_to(self, savepoint: Savepoint) -> None:
         """Drops the changes since then. What was read since is asked for all the same."""
-        self._changes = dict(savepoint)
+        self._check_open()
+        self._operations = dict(savepoint)
 
-    def _get(self, key: Key, default: Any, *, checked: bool, timeout: float | None) -> Any:
-        key = key_bytes(key)
-        change = self._changes.get(key)
-        if change is not None:
-            if not change.HasField("put"):
-                return default
-            return self._reader.written(key, change.put)
-        record = self._read(key, timeout)
+    def _required(self) -> dict[bytes, Condition]:
+        # A condition of the caller's own stands before what was read.
+        return {**self._seen, **self._conditions}
+
+    def _get(
+        self, keys: Iterable[Key], default: Any, *, checked: bool, timeout: float | None
+    ) -> list[Any]:
+        self._check_open()
+        wanted = [key_bytes(key) for key in keys]
+        unchanged = [key for key in dict.fromkeys(wanted) if key not in self._operations]
+        records = self._read(unchanged, timeout) if unchanged else {}
         if checked:
-            # A condition of the caller's own stays.
-            seen = if_version(record.version) if record else if_absent()
-            self._conditions.setdefault(key, seen)
-        return record.value if record else default
+            for key, record in records.items():
+                seen = if_version(record.version) if record else if_absent()
+                self._seen.setdefault(key, seen)
+        return [self._value(key, records, default) for key in wanted]
 
-    def _read(self, key: bytes, timeout: float | None) -> Record | None:
-        if not self._snapshot:
-            taken = self._connection.call(
-                methods.CREATE_SNAPSHOT,
-                snapshot_pb2.CreateSnapshotRequest(),
-                timeout=timeout,
-                idempotent=True,
-            )
-            self._snapshot = taken.id
-        request = pb.GetRequest(
-            namespace=self._reader.namespace, key=key, snapshot=self._snapshot
-        )
+    def _value(self, key: bytes, records: Mapping[bytes, Record | None], default: Any) -> Any:
+        if key in records:
+            record = records[key]
+            return record.value if record else default
+        change = self._operations[key]
+        return self._reader.written(key, change.put) if change.HasField("put") else default
+
+    def _read(self, keys: list[bytes], timeout: float | None) -> dict[bytes, Record | None]:
+        name, codecs = self._reader.namespace, self._reader.codecs
         try:
-            response = self._connection.call(
-                methods.GET, request, timeout=timeout, idempotent=True
-            )
+            with self._lock:
+                self._snapshot.hold()
+            view = View(self._connection, name, codecs, self._snapshot.id)
+            if len(keys) > 1:
+                return dict(zip(keys, view.read_many(keys, timeout=timeout), strict=True))
+            return {keys[0]: view.read(keys[0], timeout=timeout)}
         except NotFound as error:
-            if error.reason != "KEY_NOT_FOUND":
+            if error.reason == "KEY_NOT_FOUND":
+                return {keys[0]: None}
+            if error.reason != "SNAPSHOT_NOT_FOUND":
                 raise
-            return None
-        return self._reader.record(response.entry, response.value)
-
-    def _let_go(self) -> None:
-        snapshot, self._snapshot = self._snapshot, ""
-        if snapshot:
-            request = snapshot_pb2.DeleteSnapshotRequest(id=snapshot)
-            try:
-                self._connection.call(
-                    methods.DELETE_SNAPSHOT, request, timeout=None, idempotent=True
-                )
-            except NotFound:
-                pass  # Its lease has ended.
+            raise Conflict(
+                "what the transaction reads from is gone, as the server has started anew or the "
+                "lease was over: begin it again",
+                reason=error.reason,
+            ) from error
