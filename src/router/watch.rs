@@ -31,8 +31,6 @@ pub struct Watch {
 struct Lane {
     follower: Follower,
     queue: VecDeque<Change>,
-    /// Every change up to here is in the queue, or was.
-    settled: Version,
 }
 
 impl Router {
@@ -46,7 +44,6 @@ impl Router {
             Ok(Lane {
                 follower: shard.reader()?.follow(after)?,
                 queue: VecDeque::new(),
-                settled: after,
             })
         };
         Ok(Watch {
@@ -76,15 +73,7 @@ impl Watch {
     /// # Errors
     /// As [`Follower::read_on`].
     pub fn read_on(&mut self, count_max: usize) -> Result<Vec<Change>> {
-        let counter = self.router.counter.current();
-        for lane in &mut self.lanes {
-            let Lane {
-                follower, queue, ..
-            } = lane;
-            lane.settled = follower.read_on(counter, queue, AHEAD_MAX)?;
-        }
-        let settled = self.lanes.iter().map(|lane| lane.settled).min();
-        let settled = settled.unwrap_or(counter);
+        let settled = self.read_lanes()?;
         let mut changes: Vec<Change> = Vec::new();
         while let Some(lane) = self.lowest(settled) {
             let is_whole = |change: &Change| change.version != self.version;
@@ -100,6 +89,31 @@ impl Watch {
             self.version = self.version.max(settled.min(logged.unwrap_or(settled)));
         }
         Ok(changes)
+    }
+
+    /// Reads on in all lanes. Returns up to which version every change is in a queue, or was.
+    ///
+    /// What a shard shows after the counter was read may stand above it, so it is not settled; but it
+    /// was read, and nobody wakes the watch for it once more. Where nothing else is to be given out,
+    /// the counter is read again.
+    fn read_lanes(&mut self) -> Result<Version> {
+        loop {
+            let counter = self.router.counter.current();
+            let mut settled = counter;
+            for lane in &mut self.lanes {
+                let Lane {
+                    follower, queue, ..
+                } = lane;
+                settled = settled.min(follower.read_on(counter, queue, AHEAD_MAX)?);
+            }
+            let is_above = |lane: &Lane| {
+                let next = lane.queue.front().map(|change| change.version);
+                next.max(Some(lane.follower.logged())) > Some(counter)
+            };
+            if self.lowest(settled).is_some() || !self.lanes.iter().any(is_above) {
+                return Ok(settled);
+            }
+        }
     }
 
     /// The lane whose next change has the lowest version, if that is settled.

@@ -565,3 +565,24 @@ async fn a_watch_comes_to_the_version_of_a_snapshot_although_no_key_changes() {
         [put_event("next", next_put)]
     );
 }
+
+/// A change may be shown between the moment when a watch looks how far the versions are and the moment
+/// when it reads the logs, which watches do when they begin.
+#[tokio::test]
+async fn a_watch_that_begins_is_told_of_the_one_change_that_comes_meanwhile() {
+    let server = user_keys().set("storage.shards", "2").start().await;
+    let (mut client, mut watches) = (client(&server).await, watches(&server).await);
+    for round in 0..200 {
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let now = v1::WatchRequest::default();
+            streams.push(watch(&mut watches, now).await.unwrap());
+        }
+        let version = put(&mut client, format!("key-{round}"), "value").await;
+        for stream in &mut streams {
+            let told = until(stream, version).await;
+            let expected = put_event(&format!("key-{round}"), version);
+            assert_eq!(told.iter().map(seen).collect::<Vec<_>>(), [expected]);
+        }
+    }
+}
