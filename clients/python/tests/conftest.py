@@ -42,13 +42,13 @@ class Server:
 
     def start(self) -> None:
         command = [PROGRAM, "serve", "--config", str(self._config), "--port", str(self.port)]
-        log = (self._folder / "server.log").open("a")
-        self._process = subprocess.Popen(
-            [*command, "--data-dir", str(self._folder / "data")],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [*command, "--data-dir", str(self._folder / "data")],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         assert "ready" in said, (self._folder / "server.log").read_text()
@@ -59,8 +59,11 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def end(self, how: signal.Signals) -> None:
-        self._process.send_signal(how)
+        self.signal(how)
         self._process.wait(timeout=30)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -4,6 +4,7 @@ from ._async.admin import Admin
 from ._async.backups import Backups
 from ._async.database import Database, connect
 from ._async.ids import Ids
+from ._async.list import List
 from ._async.namespace import Namespace
 from ._async.range import Range
 from ._async.snapshot import Snapshot
@@ -79,6 +80,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "JsonCodec",
+    "List",
     "MsgpackCodec",
     "Namespace",
     "NamespaceInfo",

@@ -4,6 +4,7 @@ from ._sync.admin import Admin
 from ._sync.backups import Backups
 from ._sync.database import Database, connect
 from ._sync.ids import Ids
+from ._sync.list import List
 from ._sync.namespace import Namespace
 from ._sync.range import Range
 from ._sync.snapshot import Snapshot
@@ -18,6 +19,7 @@ __all__ = [
     "Changes",
     "Database",
     "Ids",
+    "List",
     "Namespace",
     "Range",
     "Snapshot",

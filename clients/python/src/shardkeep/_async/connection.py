@@ -29,6 +29,7 @@ def _options(keepalive: float) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.keepalive_time_ms", int(keepalive * 1000)),
         ("grpc.keepalive_timeout_ms", int(keepalive * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(keepalive * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         # Each channel is a connection of its own.
         ("grpc.use_local_subchannel_pool", 1),

@@ -27,6 +27,7 @@ from ..v1 import key_value_pb2 as pb
 from ..v1 import watch_pb2
 from ..values import key_bytes
 from .ids import Ids
+from .list import CodecsOfList, List
 from .transaction import Batch, Transaction
 from .view import Key, View
 from .watch import Watch
@@ -217,6 +218,12 @@ class Namespace(View):
     def ids(self, key: Key, *, block: int = 100) -> Ids:
         """Numbers that nobody gets twice, from the counter under a key; see ``Ids``."""
         return Ids(self._connection, self.name, key_bytes(key), block)
+
+    def list(self, key: Key) -> List:
+        """A list, of which both ends can be changed; see ``List``."""
+        key = key_bytes(key)
+        codecs = CodecsOfList(self._codecs, key)
+        return List(Namespace(self._connection, self.name, codecs), key)
 
     def transaction(self, *, lease: timedelta = timedelta(minutes=1)) -> Transaction:
         """Reads, and changes that rest on them: ``async with ns.transaction() as transaction``.

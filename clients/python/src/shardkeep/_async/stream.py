@@ -66,7 +66,8 @@ class Stream(Generic[Request, Response]):
         while not self._is_over:
             try:
                 response = await self._next()
-                self._tries, self._has_begun = 0, True
+                # This call is the first try of what comes next.
+                self._tries, self._has_begun = 1, True
                 return response
             except StopAsyncIteration:
                 self._retries.succeeded()
