@@ -42,7 +42,7 @@ class Change:
         """The value that came with a put; None where none did (``data`` is None)."""
         if self.data is None:
             return None
-        return self._reader.record(self._message.entry, self.data).value
+        return self._reader.value(self._message.entry, self.data)
 
 
 @dataclass(frozen=True)

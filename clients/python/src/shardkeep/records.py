@@ -26,15 +26,18 @@ class Reader:
 
     def record(self, message: pb.Entry, data: bytes) -> Record:
         """A record; ``DataLoss`` when the value is not what its checksum says."""
-        entry = entry_of(message)
+        return Record(entry_of(message), self.value(message, data), data)
+
+    def value(self, message: pb.Entry, data: bytes) -> Any:
+        """The value of a record alone, for those who do not ask what else is known of it."""
         found = xxhash.xxh64_intdigest(data)
-        if found != entry.sum64:
+        if found != message.sum64:
             raise DataLoss(
-                f"the value of key {entry.key!r} has xxh64 {found:016x}, not {entry.sum64:016x}: "
-                "it was damaged on its way; read it again",
+                f"the value of key {message.key!r} has xxh64 {found:016x}, not "
+                f"{message.sum64:016x}: it was damaged on its way; read it again",
                 reason="SUM64_MISMATCH",
             )
-        return Record(entry, self._decoded(entry.key, data, entry.value_type), data)
+        return self._decoded(message.key, data, value_type_of(message.value_type))
 
     def _decoded(self, key: bytes, data: bytes, value_type: ValueType) -> Any:
         try:

@@ -215,7 +215,7 @@ def entry_of(message: pb.Entry) -> Entry:
 
 def value_type_of(number: int) -> ValueType:
     """A type of a newer server is as good as none."""
-    try:
-        return ValueType(number)
-    except ValueError:
-        return ValueType.UNSPECIFIED
+    return _VALUE_TYPES.get(number, ValueType.UNSPECIFIED)
+
+
+_VALUE_TYPES = {int(value_type): value_type for value_type in ValueType}

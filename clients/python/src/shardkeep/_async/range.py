@@ -126,11 +126,10 @@ class Range:
         return self._reader.record(result.entry, result.value)
 
     def _item(self, result: pb.ScanResult) -> tuple[bytes, Any]:
-        record = self._record(result)
-        return record.key, record.value
+        return result.entry.key, self._value(result)
 
     def _value(self, result: pb.ScanResult) -> Any:
-        return self._record(result).value
+        return self._reader.value(result.entry, result.value)
 
 
 def _key(result: pb.ScanResult) -> bytes:

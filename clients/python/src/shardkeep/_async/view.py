@@ -42,7 +42,8 @@ class View:
     async def get(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
         """The value, or ``default`` when the key is not there."""
         try:
-            return (await self.read(key, timeout=timeout)).value
+            response = await self._get(key, timeout)
+            return self._reader.value(response.entry, response.value)
         except NotFound as error:
             if error.reason != "KEY_NOT_FOUND":
                 raise
@@ -50,10 +51,7 @@ class View:
 
     async def read(self, key: Key, *, timeout: float | None = None) -> Record:
         """The value with what is known of it; ``NotFound`` when the key is not there."""
-        request = pb.GetRequest(
-            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
-        )
-        response = await self._read(methods.GET, request, timeout)
+        response = await self._get(key, timeout)
         return self._reader.record(response.entry, response.value)
 
     async def read_range(
@@ -83,8 +81,11 @@ class View:
         self, keys: Iterable[Key], default: Any = None, *, timeout: float | None = None
     ) -> list[Any]:
         """The values of up to 10,000 keys as of one moment, in the order of the keys."""
-        records = await self.read_many(keys, timeout=timeout)
-        return [default if record is None else record.value for record in records]
+        results = await self._batch_get(keys, entries_only=False, timeout=timeout)
+        return [
+            self._reader.value(result.entry, result.value) if result.HasField("entry") else default
+            for result in results
+        ]
 
     async def read_many(
         self, keys: Iterable[Key], *, timeout: float | None = None
@@ -128,6 +129,12 @@ class View:
     def prefix(self, prefix: Key, *, reverse: bool = False, limit: int | None = None) -> Range:
         """The keys that begin like this."""
         return self.range(prefix=prefix, reverse=reverse, limit=limit)
+
+    async def _get(self, key: Key, timeout: float | None) -> pb.GetResponse:
+        request = pb.GetRequest(
+            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
+        )
+        return await self._read(methods.GET, request, timeout)
 
     async def _read(
         self,

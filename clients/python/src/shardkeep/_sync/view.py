@@ -43,7 +43,8 @@ class View:
     def get(self, key: Key, default: Any = None, *, timeout: float | None = None) -> Any:
         """The value, or ``default`` when the key is not there."""
         try:
-            return (self.read(key, timeout=timeout)).value
+            response = self._get(key, timeout)
+            return self._reader.value(response.entry, response.value)
         except NotFound as error:
             if error.reason != "KEY_NOT_FOUND":
                 raise
@@ -51,10 +52,7 @@ class View:
 
     def read(self, key: Key, *, timeout: float | None = None) -> Record:
         """The value with what is known of it; ``NotFound`` when the key is not there."""
-        request = pb.GetRequest(
-            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
-        )
-        response = self._read(methods.GET, request, timeout)
+        response = self._get(key, timeout)
         return self._reader.record(response.entry, response.value)
 
     def read_range(
@@ -84,8 +82,11 @@ class View:
         self, keys: Iterable[Key], default: Any = None, *, timeout: float | None = None
     ) -> list[Any]:
         """The values of up to 10,000 keys as of one moment, in the order of the keys."""
-        records = self.read_many(keys, timeout=timeout)
-        return [default if record is None else record.value for record in records]
+        results = self._batch_get(keys, entries_only=False, timeout=timeout)
+        return [
+            self._reader.value(result.entry, result.value) if result.HasField("entry") else default
+            for result in results
+        ]
 
     def read_many(
         self, keys: Iterable[Key], *, timeout: float | None = None
@@ -129,6 +130,12 @@ class View:
     def prefix(self, prefix: Key, *, reverse: bool = False, limit: int | None = None) -> Range:
         """The keys that begin like this."""
         return self.range(prefix=prefix, reverse=reverse, limit=limit)
+
+    def _get(self, key: Key, timeout: float | None) -> pb.GetResponse:
+        request = pb.GetRequest(
+            namespace=self.name, key=key_bytes(key), snapshot=self._snapshot
+        )
+        return self._read(methods.GET, request, timeout)
 
     def _read(
         self,
