@@ -30,6 +30,7 @@
 //! | 5 | [`supervise`] | what looks after a running store |
 //! | 6 | [`start`] | the composition root |
 //! | 6 | [`client`] | a client of the wire |
+//! | 7 | [`embedded`] | a store inside a program, without a server |
 //! | 7 | [`cli`] | the command line |
 //!
 //! # The path of a Set
@@ -50,6 +51,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod dedup;
+pub mod embedded;
 pub mod gateway;
 pub mod index;
 pub mod log;
@@ -61,3 +63,5 @@ pub mod shard;
 pub mod start;
 pub mod supervise;
 pub mod telemetry;
+
+pub use embedded::{Options, Store, blocking};

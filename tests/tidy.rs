@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("supervise", 5),
     ("start", 6),
     ("client", 6),
+    ("embedded", 7),
     ("cli", 7),
 ];
 
@@ -62,6 +63,11 @@ const NARROW: &[(&str, &[&str])] = &[
             "backup",
             "start",
         ],
+    ),
+    // The words of programs in `client`; what is done is the service's, which `start` opens.
+    (
+        "embedded",
+        &["model", "config", "client", "service", "start"],
     ),
     // Bytes in, bytes out: what a front decides, it asks the service for.
     (
@@ -97,6 +103,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
+    ("console", &["cli"]),
 ];
 
 /// Names that say nothing about what is inside.

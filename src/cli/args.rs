@@ -15,10 +15,13 @@ use super::put::PutArgs;
 use super::rm::RmArgs;
 use super::scan::ScanArgs;
 use super::serve_flags::ServeFlags;
+use super::shell::ShellArgs;
 use super::snapshot::SnapshotArgs;
 use super::terminal::Format;
 use super::watch::WatchArgs;
-use clap::{CommandFactory as _, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use std::ffi::OsString;
 
 /// A storage server that keeps every value once, compressed, and never loses what it has
 /// acknowledged; and the commands to use it.
@@ -34,7 +37,7 @@ pub struct Cli {
 }
 
 /// What holds for every command that talks to a server or prints a result.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Client options")]
 pub struct ClientFlags {
     /// The server
@@ -59,6 +62,9 @@ pub struct ClientFlags {
         hide_possible_values = true
     )]
     pub output: Format,
+    /// Whether that was said on this command line.
+    #[arg(skip)]
+    pub output_named: bool,
     /// No notes, no summaries and no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -93,6 +99,8 @@ pub enum Command {
     Status,
     /// Make, list, describe, change and drop namespaces
     Ns(NamespaceArgs),
+    /// Run commands line by line
+    Shell(ShellArgs),
     /// Write a backup file on the server's machine
     Backup(BackupArgs),
     /// Restore backups, on a running server or into a new data directory
@@ -117,6 +125,49 @@ pub enum Command {
 
 /// The options of clients that mean nothing to a command are not in its help.
 const CLIENT_ONLY: [&str; 3] = ["server", "output", "quiet"];
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// What is wrong with it; help, where that was asked for.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let is_named = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    cli.client.server_named = is_named("server");
+    cli.client.output_named = is_named("output");
+    Ok(cli)
+}
+
+/// Whether the command that words begin with is about the keys of one namespace.
+#[must_use]
+pub fn takes_namespace(words: &[&str]) -> bool {
+    let command = command();
+    let named = words.first().and_then(|name| command.find_subcommand(name));
+    named.is_some_and(|it| it.get_arguments().any(|arg| arg.get_id() == "namespace"))
+}
+
+/// The commands and options that may stand behind words; none behind what is no command.
+#[must_use]
+pub fn words_after(words: &[&str]) -> Vec<String> {
+    let whole = command();
+    let mut at = &whole;
+    for word in words.iter().filter(|word| !word.starts_with('-')) {
+        at = match at.find_subcommand(word) {
+            Some(command) => command,
+            None if std::ptr::eq(at, &raw const whole) => return Vec::new(),
+            None => break,
+        };
+    }
+    let commands = at.get_subcommands().filter(|it| !it.is_hide_set());
+    let commands = commands.map(|it| it.get_name().to_owned());
+    let options = at.get_arguments().filter(|it| !it.is_hide_set());
+    let options = options.filter_map(|it| Some(format!("--{}", it.get_long()?)));
+    match std::ptr::eq(at, &raw const whole) {
+        true => commands.collect(),
+        false => commands.chain(options).collect(),
+    }
+}
 
 /// The whole command line.
 #[must_use]

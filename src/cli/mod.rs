@@ -33,6 +33,8 @@ mod exit;
 mod get;
 mod get_tree;
 mod interrupt;
+mod line_editor;
+mod line_reader;
 pub mod list_file;
 mod ls;
 mod namespace;
@@ -48,6 +50,7 @@ mod scan;
 mod selection;
 pub mod serve_flags;
 mod session;
+mod shell;
 mod snapshot;
 mod status;
 mod target;
@@ -55,14 +58,13 @@ mod terminal;
 mod upload;
 mod walk;
 mod watch;
+mod words;
 
 pub use exit::{CliError, Exit};
 pub use terminal::Terminal;
 
-use args::{Cli, ClientFlags, Command};
+use args::{ClientFlags, Command};
 use backup::RestoreArgs;
-use clap::FromArgMatches as _;
-use clap::parser::ValueSource;
 use config_command::ConfigCommand;
 use interrupt::Interrupt;
 use serve_flags::ServeFlags;
@@ -73,14 +75,7 @@ use std::process::ExitCode;
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = serve_flags::normalize(std::env::args_os());
-    let parsed = args::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| {
-            let mut cli = Cli::from_arg_matches(&matches)?;
-            cli.client.server_named =
-                matches.value_source("server") == Some(ValueSource::CommandLine);
-            Ok(cli)
-        });
+    let parsed = args::parse(arguments);
     let cli = match parsed {
         Ok(cli) => cli,
         Err(message) => {
@@ -114,6 +109,7 @@ fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<
         Command::Verify(args) => offline::verify(terminal, &args),
         Command::Restore(args) => restore(terminal, flags, args),
         Command::Import(args) => restore(terminal, flags, args.into()),
+        Command::Shell(args) => shell::run(terminal, flags, args, dispatch),
         Command::Bench(args) => {
             let server = flags.server_named.then(|| flags.server.clone());
             with_server(terminal, flags, async |session| {
@@ -151,6 +147,7 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         | Command::Restore(_)
         | Command::Import(_)
         | Command::Verify(_)
+        | Command::Shell(_)
         | Command::Bench(_)
         | Command::Config(_)
         | Command::Completions { .. } => unreachable!("dispatched before"),

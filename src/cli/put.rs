@@ -4,10 +4,12 @@ use super::confine::slashed;
 use super::exit::{CliError, Exit};
 use super::list_file::escaped;
 use super::put_tree::PutTree;
+use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
 use super::upload::{How, Loaded, Naming, Stored, Uploader};
 use super::walk;
+use bytes::Bytes;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +39,7 @@ pub struct PutArgs {
     #[arg(long)]
     user_keys: bool,
     /// The key of a single value
-    #[arg(long, requires = "user_keys", conflicts_with_all = ["recursive", "prefix"])]
+    #[arg(long, conflicts_with_all = ["recursive", "prefix"])]
     key: Option<std::ffi::OsString>,
     /// Put this before every path to make its key
     #[arg(long, value_name = "PREFIX", requires = "user_keys")]
@@ -48,6 +50,11 @@ pub struct PutArgs {
     /// Leave empty files out: user keys cannot hold them
     #[arg(long)]
     skip_empty: bool,
+    /// The value itself, instead of a file
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with_all = ["paths", "recursive", "prefix"])]
+    value: Option<std::ffi::OsString>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
 }
 
 /// Runs the command.
@@ -61,6 +68,13 @@ pub async fn run(session: &Session, args: PutArgs) -> Result<Exit, CliError> {
         },
         false => Naming::Content,
     };
+    if args.value.is_some() || !args.namespace.namespace.is_empty() {
+        return session.interrupt.or_stop(put_native(session, &args)).await;
+    }
+    if args.key.is_some() && !args.user_keys {
+        let message = "--key names a value where keys are the users' own: say --user-keys too";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     if args.recursive {
         let sources = walk::sources(&args.paths)?;
         return put_many(session, &args, naming, sources).await;
@@ -122,6 +136,40 @@ async fn put_one(
     Ok(Exit::Ok)
 }
 
+/// One value that is given as it is, or for a namespace: it goes the way of the native protocol.
+async fn put_native(session: &Session, args: &PutArgs) -> Result<Exit, CliError> {
+    let path = match args.paths.as_slice() {
+        _ if args.recursive || args.prefix.is_some() => None,
+        [] => Some(Path::new("-")),
+        [path] => Some(path.as_path()),
+        _ => None,
+    };
+    let path = path.ok_or_else(|| {
+        let message = "--namespace takes one value at a time: a file, standard input, or --value";
+        CliError::Usage(message.to_owned())
+    })?;
+    let value = match &args.value {
+        Some(value) => bytes(value),
+        None => load(path).await?.data,
+    };
+    let key = match &args.key {
+        Some(key) => bytes(key),
+        // Where values stand under their digest; elsewhere the server says that it is missing.
+        None => Bytes::new(),
+    };
+    let keyspace = session.keyspace(&args.namespace).await?;
+    let stored = keyspace.put(key, value).await?;
+    let text = String::from_utf8_lossy(&escaped(&stored.key)).into_owned();
+    let told = json!({
+        "key": json_bytes(&stored.key),
+        "version": stored.version.0,
+        "created": stored.created,
+        "already_there": stored.deduplicated,
+    });
+    session.terminal.result(&text, &told)?;
+    Ok(Exit::Ok)
+}
+
 async fn store_one(
     session: &Session,
     naming: Naming,
@@ -133,13 +181,18 @@ async fn store_one(
         return Err(CliError::Usage(format!("{path} is a folder: add -r")));
     }
     let client = session.connect().await?;
+    let loaded = load(path).await?;
+    Uploader::new(client, naming).store(name, loaded).await
+}
+
+/// A file, or standard input.
+async fn load(path: &Path) -> Result<Loaded, CliError> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || match path == Path::new("-") {
         true => Loaded::read_stdin(),
         false => Loaded::read_file(&path),
     });
-    let loaded = read.await.expect("reading does not panic")?;
-    Uploader::new(client, naming).store(name, loaded).await
+    read.await.expect("reading does not panic")
 }
 
 /// Keys are bytes; on a line of their own they are escaped as in a list.

@@ -2,6 +2,7 @@
 
 use super::confirm::confirm;
 use super::exit::{CliError, Exit};
+use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
 use crate::client::Client;
@@ -25,6 +26,8 @@ pub struct RmArgs {
     /// A key that is not there is no failure
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
 }
 
 /// Runs the command.
@@ -32,6 +35,9 @@ pub struct RmArgs {
 /// # Errors
 /// What ended it early.
 pub async fn run(session: &Session, args: RmArgs) -> Result<Exit, CliError> {
+    if !args.namespace.namespace.is_empty() {
+        return remove_of_namespace(session, &args).await;
+    }
     let client = session.connect().await?;
     match &args.prefix {
         Some(prefix) => remove_prefix(session, &client, prefix, args.yes).await,
@@ -39,30 +45,65 @@ pub async fn run(session: &Session, args: RmArgs) -> Result<Exit, CliError> {
     }
 }
 
+/// Keys of a namespace; a whole one goes with `ns drop`.
+async fn remove_of_namespace(session: &Session, args: &RmArgs) -> Result<Exit, CliError> {
+    if args.prefix.is_some() {
+        let message = "--prefix removes keys of the default namespace: leave --namespace out";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let keyspace = session.keyspace(&args.namespace).await?;
+    let mut gone = Gone::default();
+    for key in &args.keys {
+        let was_there = keyspace.delete(bytes(key)).await?;
+        gone.note(session, args, key.as_encoded_bytes(), was_there);
+    }
+    gone.tell(session, args)
+}
+
+/// What became of the keys.
+#[derive(Debug, Default)]
+struct Gone {
+    removed: u64,
+    missing: Vec<Value>,
+}
+
+impl Gone {
+    fn note(&mut self, session: &Session, args: &RmArgs, key: &[u8], was_there: bool) {
+        if was_there {
+            self.removed += 1;
+            return;
+        }
+        self.missing.push(json_bytes(key));
+        if !args.force {
+            let key = key.escape_ascii();
+            session.terminal.warn(&format!("not found: {key}"));
+        }
+    }
+
+    fn tell(self, session: &Session, args: &RmArgs) -> Result<Exit, CliError> {
+        if session.terminal.is_json() {
+            let value = json!({ "removed": self.removed, "not_found": self.missing });
+            session.terminal.result("", &value)?;
+        }
+        match self.missing.is_empty() || args.force {
+            true => Ok(Exit::Ok),
+            false => Ok(Exit::NotFound),
+        }
+    }
+}
+
 async fn remove_keys(session: &Session, client: &Client, args: &RmArgs) -> Result<Exit, CliError> {
-    let (mut removed, mut missing) = (0u64, Vec::<Value>::new());
+    let mut gone = Gone::default();
     for key in &args.keys {
         let key = key.as_encoded_bytes();
         // The protocol's Delete answers the same for a miss.
-        if client.exists(key).await?.is_none() {
-            missing.push(json_bytes(key));
-            if !args.force {
-                let key = key.escape_ascii();
-                session.terminal.warn(&format!("not found: {key}"));
-            }
-            continue;
+        let was_there = client.exists(key).await?.is_some();
+        if was_there {
+            client.delete(key).await?;
         }
-        client.delete(key).await?;
-        removed += 1;
+        gone.note(session, args, key, was_there);
     }
-    if session.terminal.is_json() {
-        let value = json!({ "removed": removed, "not_found": missing });
-        session.terminal.result("", &value)?;
-    }
-    match missing.is_empty() || args.force {
-        true => Ok(Exit::Ok),
-        false => Ok(Exit::NotFound),
-    }
+    gone.tell(session, args)
 }
 
 async fn remove_prefix(

@@ -13,13 +13,25 @@ use bytes::Bytes;
 
 /// Puts and deletes of any keys of one namespace, and what must be so for them to be done. Up to
 /// 10,000 of each and 64 MiB together; each key stands in it once.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    conditions: Vec<v1::KeyCondition>,
-    operations: Vec<v1::Operation>,
-    otherwise: Vec<v1::Operation>,
+    parts: BatchParts,
     in_otherwise: bool,
 }
+
+/// What a batch is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchParts {
+    /// What must be so under which key.
+    pub conditions: Vec<(Bytes, Expect)>,
+    /// What is done then.
+    pub operations: Vec<KeyChange>,
+    /// What is done when a condition does not hold.
+    pub otherwise: Vec<KeyChange>,
+}
+
+/// A key, and the value that is put under it; `None` for a delete.
+pub type KeyChange = (Bytes, Option<(Bytes, PutOptions)>);
 
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +64,7 @@ impl Batch {
     /// The operations are done only if what is under this key is as expected.
     #[must_use]
     pub fn require(mut self, key: impl Into<Bytes>, expect: Expect) -> Self {
-        self.conditions.push(v1::KeyCondition {
-            key: key.into(),
-            condition: Some(expect.into()),
-        });
+        self.parts.conditions.push((key.into(), expect));
         self
     }
 
@@ -74,25 +83,17 @@ impl Batch {
         value: impl Into<Bytes>,
         options: PutOptions,
     ) -> Self {
-        let (key, value) = (key.into(), value.into());
-        if let Some(expect) = options.only_if {
+        let (key, mut options) = (key.into(), options);
+        if let Some(expect) = options.only_if.take() {
             self = self.require(key.clone(), expect);
         }
-        let put = v1::PutOperation {
-            sum64: Some(sum64(&value)),
-            value,
-            expiry: options.lifetime.wire(),
-            value_type: wire_type(options.value_type).into(),
-            metadata: options.metadata,
-            ..v1::PutOperation::default()
-        };
-        self.with(key, Change::Put(put))
+        self.with((key, Some((value.into(), options))))
     }
 
     /// Removes a key; that it is not there is no error.
     #[must_use]
     pub fn delete(self, key: impl Into<Bytes>) -> Self {
-        self.with(key.into(), Change::Delete(v1::DeleteOperation {}))
+        self.with((key.into(), None))
     }
 
     /// What follows is done instead, when a condition does not hold.
@@ -102,15 +103,18 @@ impl Batch {
         self
     }
 
-    fn with(mut self, key: Bytes, change: Change) -> Self {
+    /// What it is made of.
+    #[must_use]
+    pub fn into_parts(self) -> BatchParts {
+        self.parts
+    }
+
+    fn with(mut self, change: KeyChange) -> Self {
         let operations = match self.in_otherwise {
-            false => &mut self.operations,
-            true => &mut self.otherwise,
+            false => &mut self.parts.operations,
+            true => &mut self.parts.otherwise,
         };
-        operations.push(v1::Operation {
-            key,
-            change: Some(change),
-        });
+        operations.push(change);
         self
     }
 }
@@ -123,11 +127,12 @@ impl Keyspace {
     /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value, and those of
     /// every call. That a condition does not hold is none.
     pub async fn commit(&self, batch: Batch) -> Result<Committed> {
+        let parts = batch.into_parts();
         let request = v1::CommitRequest {
             namespace: self.namespace.clone(),
-            conditions: batch.conditions,
-            operations: batch.operations,
-            else_operations: batch.otherwise,
+            conditions: parts.conditions.into_iter().map(condition_of).collect(),
+            operations: parts.operations.into_iter().map(operation_of).collect(),
+            else_operations: parts.otherwise.into_iter().map(operation_of).collect(),
         };
         let done = self.pool.call(Repeat::IfNotStarted, |channel| {
             let request = request.clone();
@@ -142,6 +147,31 @@ impl Keyspace {
             version: version_of(done.version),
             results: done.results.into_iter().filter_map(result_of).collect(),
         })
+    }
+}
+
+fn condition_of((key, expect): (Bytes, Expect)) -> v1::KeyCondition {
+    v1::KeyCondition {
+        key,
+        condition: Some(expect.into()),
+    }
+}
+
+fn operation_of((key, put): KeyChange) -> v1::Operation {
+    let change = match put {
+        None => Change::Delete(v1::DeleteOperation {}),
+        Some((value, options)) => Change::Put(v1::PutOperation {
+            sum64: Some(sum64(&value)),
+            value,
+            expiry: options.lifetime.wire(),
+            value_type: wire_type(options.value_type).into(),
+            metadata: options.metadata,
+            ..v1::PutOperation::default()
+        }),
+    };
+    v1::Operation {
+        key,
+        change: Some(change),
     }
 }
 

@@ -24,7 +24,7 @@ mod retry;
 mod scan;
 mod snapshot;
 
-pub use batch::{Batch, Committed, OperationDone};
+pub use batch::{Batch, BatchParts, Committed, KeyChange, OperationDone};
 pub use changes::{Change, ChangeKind, Changes, Step};
 pub use database::Database;
 pub use entry::{Entry, Expect, PutOptions, Stay, Stored, Value};

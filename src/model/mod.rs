@@ -29,7 +29,7 @@ pub use error::{Error, ErrorKind, Result, system_remedy};
 pub use histogram::{Distribution, Histogram, Spread};
 pub use id::{BlobRef, Digest, RefId, SegmentId, Seq, ShardId, Slot, SnapshotId, StoreId, Version};
 pub use key::{KEY_SIZE_MAX, Key};
-pub use lifetime::Lifetime;
+pub use lifetime::{Lifetime, TTL_MAX_MS};
 pub use namespace::{
     DEFAULT_NAMESPACE, Namespace, NamespaceId, NamespaceOptions, check_namespace_name,
 };

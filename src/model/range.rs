@@ -1,6 +1,6 @@
 //! A part of the key space in byte order.
 
-use super::NamespaceId;
+use super::{Error, KEY_SIZE_MAX, Key, NamespaceId, Result};
 use bytes::Bytes;
 
 /// Which way keys are walked.
@@ -38,6 +38,40 @@ impl KeyRange {
             start: Bytes::copy_from_slice(prefix),
             end: successor(prefix),
         }
+    }
+
+    /// The keys from `start` to before `end`, which may be empty for no end, that begin with a prefix.
+    ///
+    /// # Errors
+    /// `TooLarge` (`KEY_TOO_LARGE`) and `Invalid` (`RANGE_UPSIDE_DOWN`), with the bound named.
+    pub fn select(start_key: Bytes, end_key: Bytes, prefix: &Bytes) -> Result<Self> {
+        let bounds = [
+            ("start_key", &start_key),
+            ("end_key", &end_key),
+            ("prefix", prefix),
+        ];
+        for (field, bound) in bounds {
+            if bound.len() > KEY_SIZE_MAX {
+                let message = format!(
+                    "{field} too large: size={}, max={KEY_SIZE_MAX}",
+                    bound.len()
+                );
+                return Err(Error::too_large("KEY_TOO_LARGE", message).at(field));
+            }
+        }
+        if !end_key.is_empty() && end_key < start_key {
+            let message = format!(
+                "range is upside down: end_key \"{}\" comes before start_key \"{}\"; for the other direction set reverse",
+                shown(&end_key),
+                shown(&start_key)
+            );
+            return Err(Error::invalid("RANGE_UPSIDE_DOWN", message).at("end_key"));
+        }
+        let bounds = Self {
+            start: start_key,
+            end: Some(end_key).filter(|end| !end.is_empty()),
+        };
+        Ok(bounds.and(Self::of_prefix(prefix)))
     }
 
     /// The ids of its keys in a namespace.
@@ -94,6 +128,10 @@ impl KeyRange {
     pub fn contains(&self, key: &[u8]) -> bool {
         *self.start <= *key && self.end.as_ref().is_none_or(|end| *key < **end)
     }
+}
+
+fn shown(bytes: &Bytes) -> String {
+    Key::new(bytes).map_or_else(|_| String::new(), |key| key.to_string())
 }
 
 /// The smallest byte string above all that begin with a prefix; `None` where there is no such.

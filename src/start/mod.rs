@@ -10,22 +10,19 @@ pub mod manifest;
 mod memory;
 pub mod noop;
 pub mod offline;
+mod running;
 mod signals;
 
 use crate::config::Config;
 use crate::gateway::grpc::{Gateway, GatewayHandle};
 use crate::model::{Error, Result};
-use crate::supervise;
 use crate::telemetry::{self, Level};
 use cores::Cores;
-use engine::Engine;
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// How long supervisors may take to end once they are told to.
-const SUPERVISORS_DEADLINE: Duration = Duration::from_secs(1);
+pub use running::Running;
 
 /// Runs the server until it is told to stop.
 ///
@@ -62,22 +59,14 @@ async fn serve(config: Config, cores: &Cores, level: Level) -> Result<()> {
     let handle = gateway.handle();
     let (cores, stopped) = (cores.handles().to_vec(), told_to_stop(stopping.clone()));
     let front = tokio::spawn(async move { gateway.serve(listener, &cores, stopped).await });
-    let mut opening = std::pin::pin!(Engine::open(store, &config, stop.clone(), Some(level)));
-    let engine = tokio::select! {
+    let mut opening = std::pin::pin!(Running::of(store, &config, stop.clone(), Some(level)));
+    let running = tokio::select! {
         opened = &mut opening => opened?,
         () = told_to_stop(stopping.clone()) => stop_while_opening(),
     };
-    let supervisors = supervise::start(&engine.watched(), &config, &stopping);
-    announce(&handle, &engine, address).await;
+    announce(&handle, &running, address).await;
     let served = front.await;
-    stop.send_replace(true);
-    if tokio::time::timeout(SUPERVISORS_DEADLINE, supervisors.join())
-        .await
-        .is_err()
-    {
-        tracing::warn!("a supervisor was still at work after {SUPERVISORS_DEADLINE:?}");
-    }
-    engine.close().await?;
+    running.close().await?;
     tracing::info!("stopped");
     match served {
         Ok(Ok(())) => Ok(()),
@@ -119,8 +108,8 @@ async fn told_to_stop(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Lets requests in, and says so.
-async fn announce(handle: &GatewayHandle, engine: &Engine, address: SocketAddr) {
-    handle.open(engine.service().clone()).await;
+async fn announce(handle: &GatewayHandle, running: &Running, address: SocketAddr) {
+    handle.open(running.service().clone()).await;
     say_ready(address);
 }
 

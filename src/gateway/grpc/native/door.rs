@@ -2,19 +2,15 @@
 
 use super::entry;
 use crate::model::{
-    Attributes, Condition, Digest, Error, KEY_SIZE_MAX, Key, KeyRange, Lifetime, Namespace, Result,
+    Attributes, Condition, Digest, Error, KeyRange, Lifetime, Namespace, Result, TTL_MAX_MS,
     Timestamp, ValueType, Version,
 };
 use crate::proto::v1;
 use crate::service::{Requirement, Service};
-use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A time to live ends here.
-const TTL_MAX_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1000;
 
 /// A condition; one without a requirement is none.
 pub(super) fn requirement(condition: Option<v1::Condition>) -> Result<Option<Requirement>> {
@@ -92,17 +88,10 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
             Ok(Lifetime::Until(Timestamp(now.0 + ms)))
         }
         Some(Asked::ExpireTime(at)) => {
-            let ms = millis(at.seconds, at.nanos);
-            let ms = ms.filter(|ms| (now.0 + 1..=now.0 + TTL_MAX_MS).contains(ms));
-            let ms = ms.ok_or_else(|| {
-                let message = format!(
-                    "expire_time is {} s since 1970: it must be later than now, {} s, and within 100 years",
-                    at.seconds,
-                    now.0 / 1000
-                );
-                Error::invalid("EXPIRE_TIME_RANGE", message).at("expiry.expire_time")
-            })?;
-            Ok(Lifetime::Until(Timestamp(ms)))
+            let beyond = if at.seconds < 0 { 0 } else { u64::MAX };
+            let ms = millis(at.seconds, at.nanos).unwrap_or(beyond);
+            let until = Lifetime::until(Timestamp(ms), now);
+            until.map_err(|error| error.at("expiry.expire_time"))
         }
     }
 }
@@ -195,37 +184,8 @@ pub(super) fn range(selection: Option<v1::KeySelection>) -> Result<KeyRange> {
         end_key,
         prefix,
     } = selection.unwrap_or_default();
-    let bounds = [
-        ("selection.start_key", &start_key),
-        ("selection.end_key", &end_key),
-        ("selection.prefix", &prefix),
-    ];
-    for (field, bound) in bounds {
-        if bound.len() > KEY_SIZE_MAX {
-            let message = format!(
-                "{field} too large: size={}, max={KEY_SIZE_MAX}",
-                bound.len()
-            );
-            return Err(Error::too_large("KEY_TOO_LARGE", message).at(field));
-        }
-    }
-    if !end_key.is_empty() && end_key < start_key {
-        let message = format!(
-            "range is upside down: end_key \"{}\" comes before start_key \"{}\"; for the other direction set reverse",
-            shown(&end_key),
-            shown(&start_key)
-        );
-        return Err(Error::invalid("RANGE_UPSIDE_DOWN", message).at("selection.end_key"));
-    }
-    let bounds = KeyRange {
-        start: start_key,
-        end: Some(end_key).filter(|end| !end.is_empty()),
-    };
-    Ok(bounds.and(KeyRange::of_prefix(&prefix)))
-}
-
-fn shown(bytes: &Bytes) -> String {
-    Key::new(bytes).map_or_else(|_| String::new(), |key| key.to_string())
+    let range = KeyRange::select(start_key, end_key, &prefix);
+    range.map_err(|error| error.inside("selection"))
 }
 
 /// How many of something a request may ask for.

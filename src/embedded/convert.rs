@@ -1,0 +1,157 @@
+//! The words of programs, checked, in the words of the service; and back.
+
+use crate::client::{
+    BatchParts, Change, ChangeKind, Committed, Entry, Expect, OperationDone, PutOptions, Query,
+    Row, Stay, Stored, Value,
+};
+use crate::model::{
+    Attributes, Condition, Error, KeyRange, Lifetime, Namespace, Result, Timestamp, Version,
+};
+use crate::service::{
+    Commit, CommitDone, Found, Happened, Head, KeyRequirement, NewEntry, PutDone, Requirement,
+    ScanItem, Step, StepDone, WatchEvent,
+};
+use bytes::Bytes;
+
+pub(super) fn requirement(expect: Expect) -> Result<Requirement> {
+    Ok(match expect {
+        Expect::Absent => Requirement::Record(Condition::Absent),
+        Expect::Present => Requirement::Record(Condition::Present),
+        Expect::Version(Version(0)) => {
+            let message = "version is 0, which no key has: expect it to be absent instead";
+            return Err(Error::invalid("VERSION_ZERO", message).at("condition.version"));
+        }
+        Expect::Version(version) => Requirement::Record(Condition::Version(version)),
+        Expect::Digest(digest) => Requirement::Digest(digest),
+    })
+}
+
+/// How long a record stays that is put at `now`.
+pub(super) fn lifetime(stay: Stay, namespace: &Namespace, now: Timestamp) -> Result<Lifetime> {
+    match stay {
+        Stay::Default => Ok(namespace.default_lifetime(now)),
+        stay => lifetime_said(stay, now),
+    }
+}
+
+/// The same where nothing said is for ever.
+pub(super) fn lifetime_said(stay: Stay, now: Timestamp) -> Result<Lifetime> {
+    match stay {
+        Stay::Default => Ok(Lifetime::Forever),
+        Stay::Kept => Ok(Lifetime::Kept),
+        // What is more than nothing stays so.
+        Stay::For(time) => {
+            let ms = time.as_nanos().div_ceil(1_000_000);
+            Lifetime::lasting(u64::try_from(ms).unwrap_or(u64::MAX), now)
+        }
+        Stay::Until(at) => Lifetime::until(at, now),
+    }
+}
+
+pub(super) fn attributes(options: PutOptions) -> Result<Attributes> {
+    Attributes::new(options.value_type, options.metadata)
+}
+
+pub(super) fn range(query: &Query) -> Result<KeyRange> {
+    KeyRange::select(query.start.clone(), query.end.clone(), &query.prefix)
+}
+
+pub(super) fn commit(batch: BatchParts, namespace: &Namespace, now: Timestamp) -> Result<Commit> {
+    let step = |(key, put): (Bytes, Option<(Bytes, PutOptions)>)| {
+        let Some((data, options)) = put else {
+            return Ok(Step::Delete(key));
+        };
+        Ok(Step::Put(Box::new(NewEntry {
+            key,
+            data,
+            sum64: None,
+            digest: None,
+            lifetime: lifetime(options.lifetime, namespace, now)?,
+            attributes: attributes(options)?,
+        })))
+    };
+    let condition = |(key, expect)| {
+        let requirement = requirement(expect)?;
+        Ok(KeyRequirement { key, requirement })
+    };
+    let BatchParts {
+        conditions,
+        operations,
+        otherwise,
+    } = batch;
+    Ok(Commit {
+        conditions: conditions
+            .into_iter()
+            .map(condition)
+            .collect::<Result<_>>()?,
+        operations: operations.into_iter().map(step).collect::<Result<_>>()?,
+        otherwise: otherwise.into_iter().map(step).collect::<Result<_>>()?,
+    })
+}
+
+pub(super) fn committed(done: CommitDone) -> Committed {
+    let result = |done: StepDone| match done {
+        StepDone::Put(done) => OperationDone::Put(stored(done)),
+        StepDone::Delete(done) => OperationDone::Deleted(done.and_then(|done| done.previous)),
+    };
+    Committed {
+        succeeded: done.succeeded,
+        version: done.version,
+        results: done.results.into_iter().map(result).collect(),
+    }
+}
+
+pub(super) fn stored(done: PutDone) -> Stored {
+    Stored {
+        key: done.key.to_bytes(),
+        version: done.version,
+        digest: done.digest,
+        created: done.changed && done.previous.is_none(),
+        deduplicated: !done.stored,
+        previous: done.previous,
+    }
+}
+
+pub(super) fn entry(key: Bytes, head: &Head) -> Result<Entry> {
+    let said = head.attributes()?;
+    Ok(Entry {
+        key,
+        version: head.version,
+        len: head.raw_len,
+        sum64: head.sum64,
+        digest: head.digest,
+        expiry: head.expiry,
+        value_type: said.value_type,
+        metadata: said.metadata,
+    })
+}
+
+pub(super) fn value(key: Bytes, found: Found) -> Result<Value> {
+    Ok(Value {
+        entry: entry(key, &found.head)?,
+        data: found.data,
+    })
+}
+
+pub(super) fn row(item: ScanItem) -> Result<Row> {
+    Ok(Row {
+        entry: entry(item.key, &item.head)?,
+        data: item.data,
+    })
+}
+
+pub(super) fn change(event: WatchEvent) -> Result<Change> {
+    let kind = match event.what {
+        Happened::Deleted => ChangeKind::Deleted,
+        Happened::Expired => ChangeKind::Expired,
+        Happened::Put { head, value } => ChangeKind::Put {
+            entry: Box::new(entry(event.key.clone(), &head)?),
+            value,
+        },
+    };
+    Ok(Change {
+        key: event.key,
+        version: event.version,
+        kind,
+    })
+}
