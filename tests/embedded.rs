@@ -123,6 +123,8 @@ async fn every_operation_answers_as_over_the_wire() {
     let found = keys.get_many(["n", "none"]).await.unwrap();
     assert_eq!(found[0].as_ref().unwrap().data, "42");
     assert!(found[1].is_none());
+    let heads = keys.heads(["none", "n"]).await.unwrap();
+    assert!(heads[0].is_none() && heads[1].as_ref().unwrap().len == 2);
 
     let snapshot = store.snapshot().await.unwrap();
     let batch = Batch::new()

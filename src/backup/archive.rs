@@ -50,6 +50,26 @@ pub struct ArchiveHeader {
 }
 
 impl ArchiveHeader {
+    /// The header of an export, which is of no chain: keys of one namespace as of a version, for any
+    /// store to take in under new versions. No store and no chain has the ids that it names.
+    #[must_use]
+    pub fn of_export(version: Version, now: Timestamp) -> Self {
+        Self {
+            store: StoreId(0),
+            chain: ChainId(0),
+            since: Version(0),
+            max: version,
+            horizon: Version(0),
+            created_at: now,
+        }
+    }
+
+    /// Whether it is an export.
+    #[must_use]
+    pub fn is_export(&self) -> bool {
+        self.store == StoreId(0) && self.chain == ChainId(0)
+    }
+
     /// Its place in its chain.
     #[must_use]
     pub fn link(&self) -> Link {

@@ -6,6 +6,7 @@ use super::cas::CasArgs;
 use super::config_command::ConfigCommand;
 use super::du::DuArgs;
 use super::exit::EXIT_CODES;
+use super::export::ExportArgs;
 use super::get::GetArgs;
 use super::ls::{LsArgs, StatArgs};
 use super::namespace::NamespaceArgs;
@@ -105,7 +106,9 @@ pub enum Command {
     Backup(BackupArgs),
     /// Restore backups, on a running server or into a new data directory
     Restore(RestoreArgs),
-    /// Take over data from zstdb's backup files
+    /// Write the keys of a namespace, or a part of them, to one checked file
+    Export(ExportArgs),
+    /// Take in an export, or data from zstdb's backup files
     Import(ImportArgs),
     /// Check a data directory that no server has open
     Verify(VerifyArgs),

@@ -1,7 +1,9 @@
 //! `backup`, `restore` and `import` on a running server, through its Admin call.
 
 use super::exit::{CliError, Exit};
+use super::import::{Import, is_export};
 use super::progress::Progress;
+use super::selection::NamespaceFlag;
 use super::session::Session;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -17,6 +19,11 @@ what is newer there wins. With --data-dir no server is needed: a new data direct
 Give a full backup first, then its increments in the order they were made.";
 
 const IMPORT: &str = "\
+Takes what `shardkeep export` has written, from a file of this machine or from standard input (-).
+The whole file is checked before the first key is written; a key that is so already is left alone, so
+an import that was cut short is gone on with by running it again. Keys go to the namespace that they
+were of, which is made if it is not there, or to --namespace.
+
 Takes zstdb's own backup files, the full one first and then its increments. Keys and versions
 are kept. On a running server (the default) the files lie in the server's backup root. With
 --data-dir no server is needed: a new data directory is built.";
@@ -62,12 +69,31 @@ pub struct RestoreArgs {
     password: Password,
 }
 
-/// Takes over data from zstdb's own backup files.
+/// Takes in an export, or data from zstdb's own backup files.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = IMPORT)]
 pub struct ImportArgs {
     #[command(flatten)]
     restore: RestoreArgs,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    /// Of an export: keys that are there stay as they are
+    #[arg(long)]
+    keep: bool,
+}
+
+impl ImportArgs {
+    /// What to do with files that are exports; `None` when none is.
+    #[must_use]
+    pub fn of_exports(&self) -> Option<Import> {
+        let files = &self.restore.files;
+        let are_exports = self.restore.data_dir.is_none() && files.iter().any(|it| is_export(it));
+        are_exports.then(|| Import {
+            files: files.clone(),
+            namespace: self.namespace.namespace.clone(),
+            keep: self.keep,
+        })
+    }
 }
 
 impl RestoreArgs {

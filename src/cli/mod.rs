@@ -30,8 +30,10 @@ mod confirm;
 mod download;
 mod du;
 mod exit;
+mod export;
 mod get;
 mod get_tree;
+mod import;
 mod interrupt;
 mod line_editor;
 mod line_reader;
@@ -40,6 +42,7 @@ mod ls;
 mod namespace;
 mod noop;
 mod offline;
+mod partial_file;
 mod progress;
 mod put;
 mod put_summary;
@@ -108,7 +111,13 @@ fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<
         Command::Completions { shell } => completions(terminal, shell),
         Command::Verify(args) => offline::verify(terminal, &args),
         Command::Restore(args) => restore(terminal, flags, args),
-        Command::Import(args) => restore(terminal, flags, args.into()),
+        Command::Import(args) => match args.of_exports() {
+            Some(import) => with_server(terminal, flags, async |session| {
+                let import = import::run(session, import);
+                session.interrupt.or_stop(import).await
+            }),
+            None => restore(terminal, flags, args.into()),
+        },
         Command::Shell(args) => shell::run(terminal, flags, args, dispatch),
         Command::Bench(args) => {
             let server = flags.server_named.then(|| flags.server.clone());
@@ -135,6 +144,7 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Cas(args) => cas::run(session, args).await,
         Command::Snapshot(args) => snapshot::run(session, args).await,
         Command::Du(args) => du::run(session, args).await,
+        Command::Export(args) => export::run(session, args).await,
         Command::Stat(args) => ls::stat(session, args).await,
         Command::Status => status::run(session).await,
         Command::Ns(args) => namespace::run(session, args).await,

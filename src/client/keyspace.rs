@@ -100,10 +100,25 @@ impl Keyspace {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        let found = self.batch_get(keys, false).await?;
+        let value = |result: v1::BatchGetResult| {
+            let entry = result.entry;
+            entry.map(|entry| Value::verified(entry, result.value))
+        };
+        let values = found.into_iter();
+        values.map(|result| value(result).transpose()).collect()
+    }
+
+    async fn batch_get(
+        &self,
+        keys: Vec<Bytes>,
+        entries_only: bool,
+    ) -> Result<Vec<v1::BatchGetResult>> {
         let request = v1::BatchGetRequest {
             namespace: self.namespace.clone(),
-            keys: keys.into_iter().map(Into::into).collect(),
-            entries_only: false,
+            keys,
+            entries_only,
             snapshot: self.snapshot.clone(),
         };
         let found = self.pool.call(Repeat::Always, |channel| {
@@ -112,12 +127,21 @@ impl Keyspace {
         });
         let found = found.await;
         let found = found.map_err(|status| self.pool.failed("batch get", &status))?;
-        let value = |result: v1::BatchGetResult| {
-            let entry = result.entry;
-            entry.map(|entry| Value::verified(entry, result.value))
-        };
-        let values = found.results.into_iter();
-        values.map(|result| value(result).transpose()).collect()
+        Ok(found.results)
+    }
+
+    /// What is known of up to 10,000 keys as of one moment, in their order; `None` for one that is not
+    /// there.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] and those of every call.
+    pub async fn heads<K: Into<Bytes>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Entry>>> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        let found = self.batch_get(keys, true).await?.into_iter();
+        Ok(found.map(|it| it.entry.map(Entry::of)).collect())
     }
 
     /// Stores a value, whatever was there.

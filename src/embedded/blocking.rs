@@ -220,6 +220,17 @@ impl Keyspace {
         self.runtime.block_on(self.keys.get_many(keys))
     }
 
+    /// See [`super::Keyspace::heads`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn heads<K: Into<Bytes>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Entry>>> {
+        self.runtime.block_on(self.keys.heads(keys))
+    }
+
     /// See [`super::Keyspace::put`].
     ///
     /// # Errors

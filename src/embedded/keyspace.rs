@@ -5,7 +5,7 @@ use super::store::Guard;
 use super::{Changes, Measuring, Rows, Snapshot, convert};
 use crate::client::{Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Value};
 use crate::model::{Direction, Key, Namespace, Result, SnapshotId, Version};
-use crate::service::{Addition, Moment, Put, PutRule, Scan, Service, WatchQuery};
+use crate::service::{Addition, Moment, Put, PutRule, Scan, ScanItem, Service, WatchQuery};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -78,13 +78,7 @@ impl Keyspace {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
-        let namespace = self.namespace()?;
-        let keys = keys.into_iter().map(Into::into);
-        let keys = keys.map(|key: Bytes| Key::in_namespace(namespace.id, &key));
-        let keys = keys.collect::<Result<Vec<Key>>>()?;
-        let moment = self.moment().await?;
-        let located = self.service.locate_many(moment, keys, false).await?;
-        let found = self.service.read_many(located).await?.into_iter();
+        let found = self.read_many(keys, false).await?.into_iter();
         let value = |row: crate::client::Row| Value {
             data: row.data.unwrap_or_default(),
             entry: row.entry,
@@ -92,6 +86,38 @@ impl Keyspace {
         found
             .map(|item| item.map(|item| convert::row(item).map(value)).transpose())
             .collect()
+    }
+
+    /// What is known of many keys as of one moment, in their order; `None` for one that is not there.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub async fn heads<K: Into<Bytes>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Entry>>> {
+        let found = self.read_many(keys, true).await?.into_iter();
+        found
+            .map(|item| {
+                item.map(convert::row)
+                    .transpose()
+                    .map(|row| row.map(|row| row.entry))
+            })
+            .collect()
+    }
+
+    async fn read_many<K: Into<Bytes>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        heads_only: bool,
+    ) -> Result<Vec<Option<ScanItem>>> {
+        let namespace = self.namespace()?;
+        let keys = keys.into_iter().map(Into::into);
+        let keys = keys.map(|key: Bytes| Key::in_namespace(namespace.id, &key));
+        let keys = keys.collect::<Result<Vec<Key>>>()?;
+        let moment = self.moment().await?;
+        let located = self.service.locate_many(moment, keys, heads_only).await?;
+        self.service.read_many(located).await
     }
 
     /// Stores a value, whatever was there.

@@ -36,6 +36,10 @@ impl Source {
         match file.recognise()? {
             Kind::Own => {
                 let mut reader = ArchiveReader::open(file)?;
+                if reader.header().is_export() {
+                    let message = "the file is an export, not a backup: take it in with `shardkeep import`, on a running server";
+                    return Err(Error::invalid("BACKUP_IS_EXPORT", message));
+                }
                 let ArchiveSummary {
                     header,
                     raw_len_max: longest,
