@@ -7,10 +7,10 @@ use shardkeep::backup::{
     ArchiveEncoder, ArchiveHeader, ArchiveReader, BackupFile, ChainId, Counts, Entry, Kind,
     ZstdbReader,
 };
-use shardkeep::codec::encode_attributes;
+use shardkeep::codec::{encode_attributes, seal_chunks};
 use shardkeep::model::{
-    Attributes, Codec, Digest, Error, ErrorKind, Key, Namespace, NamespaceId, NamespaceOptions,
-    SealedValue, StoreId, Timestamp, ValueInfo, ValueType, Version,
+    Attributes, Chunk, ChunkList, Codec, Digest, Error, ErrorKind, Key, Namespace, NamespaceId,
+    NamespaceOptions, RefId, SealedValue, StoreId, Timestamp, ValueInfo, ValueType, Version,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -88,8 +88,26 @@ fn namespaced() -> Vec<Entry> {
     ]
 }
 
+/// The list of a value in chunks.
+fn list() -> Entry {
+    let chunk = Chunk {
+        digest: Digest(*blake3::hash(b"a chunk").as_bytes()),
+        raw_len: 7,
+    };
+    let list = ChunkList {
+        ref_id: RefId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+        chunks: vec![chunk, chunk],
+    };
+    let whole = sealed(b"a chunka chunk", true);
+    let digest = whole.digest.unwrap();
+    Entry::Blob {
+        digest,
+        value: seal_chunks(&list, whole.info, digest),
+    }
+}
+
 fn one_of_each() -> Vec<Entry> {
-    [with_attributes(&said()), namespaced()].concat()
+    [with_attributes(&said()), namespaced(), vec![list()]].concat()
 }
 
 fn with_attributes(attributes: &Bytes) -> Vec<Entry> {
@@ -167,7 +185,7 @@ impl Scratch {
 
 #[test]
 fn an_archive_is_what_its_format_document_draws() {
-    let golden = include_str!("data/archive-v3.hex");
+    let golden = include_str!("data/archive-v4.hex");
     let bytes = encode(header(), &one_of_each());
     assert_eq!(to_hex(&bytes), golden.trim_end());
 
@@ -206,13 +224,16 @@ fn read_golden(golden: &str, format: u32) -> Vec<Entry> {
     verified(&scratch.file("old", &bytes)).unwrap().0
 }
 
-/// Version 1 knew of no attributes, version 2 of no namespaces; both are read for ever.
+/// Version 1 knew of no attributes, version 2 of no namespaces, version 3 of no lists; all are read
+/// for ever.
 #[test]
 fn archives_of_earlier_versions_are_read() {
     let first = read_golden(include_str!("data/archive-v1.hex"), 1);
     assert_eq!(first, with_attributes(&Bytes::new()));
     let second = read_golden(include_str!("data/archive-v2.hex"), 2);
     assert_eq!(second, with_attributes(&said()));
+    let third = read_golden(include_str!("data/archive-v3.hex"), 3);
+    assert_eq!(third, [with_attributes(&said()), namespaced()].concat());
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 const SEGMENT_V1: &str = include_str!("data/segment-v1.hex");
 const SEGMENT_V2: &str = include_str!("data/segment-v2.hex");
 const SEGMENT_V3: &str = include_str!("data/segment-v3.hex");
+const SEGMENT_V4: &str = include_str!("data/segment-v4.hex");
 /// A dictionary that zstd's own tool has trained, with the name 40000.
 const DICTIONARY: &str = include_str!("data/dictionary.hex");
 const SALT: u64 = 0x5a17_5a17_5a17_5a17;
@@ -200,6 +201,47 @@ fn groups_of_version_3() -> Vec<Vec<Record>> {
     vec![records]
 }
 
+fn list() -> ChunkList {
+    let chunk = Chunk {
+        digest: reference().digest,
+        raw_len: raw().len() as u32,
+    };
+    ChunkList {
+        ref_id: RefId(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20),
+        chunks: vec![chunk, chunk],
+    }
+}
+
+/// What format version 4 brought: a list of chunks, and its references to them.
+fn groups_of_version_4() -> Vec<Vec<Record>> {
+    let (list, whole) = (list(), raw().repeat(2));
+    let digest = codec::digest_of(&whole);
+    let info = ValueInfo {
+        raw_len: whole.len() as u64,
+        sum64: codec::sum64_of(&whole),
+    };
+    let value = codec::seal_chunks(&list, info, digest);
+    let attributes = codec::list_attributes(&value);
+    let owner = Key::of_list(digest);
+    let mut records: Vec<Record> = list
+        .references()
+        .into_iter()
+        .map(|blob| {
+            Record::bookkeeping(Kind::Reference, encode_blob_ref(blob), owner.id().clone())
+                .in_namespace_of(&owner)
+        })
+        .collect();
+    let id = Bytes::copy_from_slice(&digest.0);
+    records.push(Record {
+        attributes,
+        ..Record::of_value(Kind::Blob, id, value)
+    });
+    for (number, record) in records.iter_mut().enumerate() {
+        record.seq = Seq(100 + number as u64);
+    }
+    vec![records]
+}
+
 fn segment_header(format: u32) -> SegmentHeader {
     SegmentHeader {
         format,
@@ -364,6 +406,26 @@ fn a_segment_of_format_version_3_is_read() {
     let id = codec::parse_namespace_id(&record.id).unwrap();
     let namespace = codec::decode_namespace(id, record.version, &record.payload);
     assert_eq!(namespace.unwrap(), orders());
+}
+
+#[test]
+fn a_segment_is_written_as_format_version_4_says() {
+    let written = to_hex(&segment(4, &groups_of_version_4()));
+    assert_eq!(written, without_comments(SEGMENT_V4));
+}
+
+#[test]
+fn a_segment_of_format_version_4_is_read() {
+    let read = read(SEGMENT_V4, 4);
+    assert_eq!(read, groups_of_version_4());
+    let [reference, blob] = &read[0][..] else {
+        panic!("{read:?}");
+    };
+    let owner = Key::of_id(reference.namespace, &reference.payload).unwrap();
+    assert_eq!(&owner.list().unwrap().0[..], &blob.id[..]);
+    let found = codec::decode_chunks(&blob.payload, blob.info.raw_len);
+    assert_eq!(found.unwrap(), list());
+    assert_eq!(codec::list_ref_id(&blob.attributes), Some(list().ref_id));
 }
 
 #[test]

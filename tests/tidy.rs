@@ -84,6 +84,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("zstd", &["codec"]),
     ("zstd_safe", &["codec"]),
     ("blake3", &["codec"]),
+    ("fastcdc", &["codec"]),
     // Files in `log`; free space in `supervise`; the lock and the signals of the process in `start`.
     ("rustix", &["log", "supervise", "start"]),
     ("fjall", &["index"]),

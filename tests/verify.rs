@@ -356,3 +356,77 @@ fn a_payload_that_was_half_written_is_a_torn_tail_and_a_synced_one_is_damage() {
     assert!(store.known(&key("first")).unwrap().is_some());
     assert!(store.known(&key("second")).unwrap().is_none());
 }
+
+#[test]
+fn a_list_without_one_of_its_chunks_is_a_problem_and_its_references_are_not_stale() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let raws = [vec![1; 3000], vec![2; 4000]];
+    let whole = raws.concat();
+    let digest = codec::digest_of(&whole);
+    let list = ChunkList {
+        ref_id: RefId(77),
+        chunks: raws.iter().map(|raw| chunk_of(raw)).collect(),
+    };
+    let mut store = open(&options);
+    for (raw, blob) in raws.iter().zip(&list.chunks) {
+        let (digest, value) = (blob.digest, seal(raw));
+        run(&mut store, Command::KeepBlob { digest, value });
+    }
+    for blob in list.references() {
+        let owner = Key::of_list(digest);
+        let value = None;
+        run(&mut store, Command::StoreBlob { blob, owner, value });
+    }
+    let info = seal(&whole).info;
+    let ref_id = RefId(1);
+    let put = Command::Put {
+        key: key("large"),
+        body: PutBody::Home {
+            blob: BlobRef { digest, ref_id },
+            info,
+            value: Some(codec::seal_chunks(&list, info, digest)),
+        },
+        existing: Existing::Replace,
+        expiry: None,
+        attributes: bytes::Bytes::new(),
+    };
+    run(&mut store, put);
+    store.close().unwrap();
+    let check = || {
+        let verdict = verify_store(std::slice::from_ref(&options), false, &mut |_, _| {});
+        assert!(verdict.references_checked);
+        let found: Vec<String> = verdict.problems().map(ToString::to_string).collect();
+        (found, verdict.stale_references)
+    };
+    assert_eq!(check(), (Vec::new(), 0));
+    let [lost, _] = list.references()[..] else {
+        panic!("two chunks");
+    };
+    for (command, named) in [
+        (Command::DropReference { blob: lost }, "no reference"),
+        (
+            Command::ReclaimBlob {
+                digest: lost.digest,
+            },
+            "is not in shard",
+        ),
+    ] {
+        let mut store = open(&options);
+        run(&mut store, command);
+        store.close().unwrap();
+        let (found, stale) = check();
+        assert_eq!((found.len(), stale), (1, 0), "{found:?}");
+        assert!(
+            found[0].contains(&digest.to_string()) && found[0].contains(named),
+            "{found:?}"
+        );
+    }
+}
+
+fn chunk_of(raw: &[u8]) -> Chunk {
+    Chunk {
+        digest: codec::digest_of(raw),
+        raw_len: raw.len() as u32,
+    }
+}

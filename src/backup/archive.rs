@@ -6,7 +6,7 @@ use crate::model::{StoreId, Timestamp, Version};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The newest archive format that is known, and the one that is written.
-pub(super) const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 4;
 
 const MAGIC_SIZE: usize = 8;
 pub(super) const HEADER_MAGIC: [u8; MAGIC_SIZE] = *b"skbackup";

@@ -370,6 +370,7 @@ fn decode_codec(byte: u8) -> Result<Codec, &'static str> {
     match byte {
         0 => Ok(Codec::Raw),
         1 => Ok(Codec::Zstd),
+        2 => Ok(Codec::Chunks),
         _ => Err("a payload of an unknown codec"),
     }
 }
@@ -378,6 +379,7 @@ fn codec_byte(codec: Codec) -> u8 {
     match codec {
         Codec::Raw => 0,
         Codec::Zstd => 1,
+        Codec::Chunks => 2,
     }
 }
 

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::fault::{Fault, Result};
 use super::file::{BackupFile, Cursor};
 use super::frame::{BODY_SIZE_MAX, FRAME_HEAD_SIZE, FrameHead, frame_sum};
-use crate::model;
+use crate::model::{self, Codec};
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -100,7 +100,9 @@ impl ArchiveReader {
         let mut walk = Walk::new(self)?;
         let mut raw_len_max = 0;
         while let Some(entry) = walk.next(Keep::Nothing)? {
-            let raw_len = entry.value().map_or(0, |value| value.info.raw_len);
+            // A value in chunks is never in memory as a whole.
+            let value = entry.value().filter(|it| it.codec != Codec::Chunks);
+            let raw_len = value.map_or(0, |value| value.info.raw_len);
             raw_len_max = raw_len_max.max(raw_len);
             progress(walk.cursor.position(), self.file.length());
         }

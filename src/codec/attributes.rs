@@ -13,6 +13,8 @@ const VALUE_TYPE: u8 = 1;
 /// A length, the name in so many bytes, and the text.
 const METADATA: u8 = 2;
 
+// 3 is the name of a list's references, which stands beside blobs only: see `chunk`.
+
 /// The bytes of attributes: `tag, length, bytes` for each.
 #[must_use]
 pub fn encode_attributes(attributes: &Attributes) -> Bytes {

@@ -4,7 +4,7 @@
 use super::Space;
 use crate::model::{Digest, Key, NamespaceId, Slot};
 use xxhash_rust::xxh3::xxh3_64;
-use xxhash_rust::xxh64::xxh64;
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 /// BLAKE3-256 of a raw value.
 #[must_use]
@@ -78,5 +78,34 @@ impl StreamDigest {
     #[must_use]
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+/// xxh64 over data that comes in pieces, seed 0.
+#[derive(Clone)]
+pub struct StreamSum(Xxh64);
+
+impl Default for StreamSum {
+    fn default() -> Self {
+        Self(Xxh64::new(0))
+    }
+}
+
+impl std::fmt::Debug for StreamSum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamSum").finish_non_exhaustive()
+    }
+}
+
+impl StreamSum {
+    /// Takes in the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The sum of all pieces.
+    #[must_use]
+    pub fn finish(&self) -> u64 {
+        self.0.digest()
     }
 }

@@ -36,7 +36,7 @@ impl DictionaryId {
     #[must_use]
     pub fn of_payload(codec: Codec, payload: &[u8]) -> Option<Self> {
         match codec {
-            Codec::Raw => None,
+            Codec::Raw | Codec::Chunks => None,
             Codec::Zstd => zstd_safe::get_dict_id_from_frame(payload).map(Self),
         }
     }

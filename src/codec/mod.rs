@@ -7,7 +7,9 @@
 
 mod attributes;
 mod checksum;
+mod chunk;
 mod cursor;
+mod cut;
 mod dictionary;
 mod frame;
 mod namespace;
@@ -17,8 +19,12 @@ mod segment_header;
 mod train;
 
 pub use attributes::{ATTRIBUTES_SIZE_MAX, decode_attributes, encode_attributes};
-pub use checksum::{StreamDigest, digest_of, payload_sum, slot_of, slot_of_id, sum64_of};
+pub use checksum::{
+    StreamDigest, StreamSum, digest_of, payload_sum, slot_of, slot_of_id, sum64_of,
+};
+pub use chunk::{CHUNKS_MAX, decode_chunks, list_attributes, list_ref_id, seal_chunks};
 pub use cursor::{Cursor, put_varint};
+pub use cut::{CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, CHUNK_SIZE_USUAL, CUT_MIN, Cutter, cut_of};
 pub use dictionary::{
     DICTIONARY_SIZE_MAX, Dictionaries, Dictionary, DictionaryEncoder, DictionaryId,
 };
@@ -78,6 +84,9 @@ pub enum FormatError {
     /// The payload was compressed with a dictionary that is not known here.
     #[error("the zstd dictionary {0} that the payload was compressed with is missing")]
     Dictionary(DictionaryId),
+    /// The payload is no value but the list of its chunks.
+    #[error("the payload is a list of chunks, and no value by itself")]
+    InChunks,
     /// zstd refuses the payload.
     #[error("payload does not decompress: {0}")]
     Decompress(String),

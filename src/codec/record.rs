@@ -90,7 +90,7 @@ impl Space {
     }
 }
 
-/// What a record says of its entity. Numbers 14 and 15 are kept for chunk lists and expiries.
+/// What a record says of its entity. Numbers 14 and 15 are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A key holds the payload.
@@ -471,6 +471,7 @@ impl Codec {
         match self {
             Self::Raw => 0,
             Self::Zstd => 1,
+            Self::Chunks => 2,
         }
     }
 
@@ -482,6 +483,7 @@ impl Codec {
         match byte {
             0 => Ok(Self::Raw),
             1 => Ok(Self::Zstd),
+            2 => Ok(Self::Chunks),
             other => Err(FormatError::Field {
                 field: "codec",
                 value: u64::from(other),

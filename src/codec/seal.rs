@@ -187,6 +187,7 @@ pub(super) fn open_alone(codec: Codec, payload: Bytes, raw_len: u64) -> Result<B
         Codec::Zstd => with_decompressor(payload.len(), raw_len, |context, out| {
             context.decompress(out, &payload)
         }),
+        Codec::Chunks => Err(FormatError::InChunks),
     }
 }
 

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// sector does not make a segment unreadable.
 pub const SEGMENT_HEADER_SIZE: usize = 4096;
 /// The format this program writes; it reads every one before.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const MAGIC: &[u8; 8] = b"shkpseg\0";
 const COPY_SIZE: usize = 104;

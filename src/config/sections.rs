@@ -69,6 +69,7 @@ fn server(r: &mut Reader) -> Server {
         host: r.read("server.host", host),
         port: r.number("server.port", 0..=u16::MAX),
         max_upload_size: r.size("server.max_upload_size", KIB..=GIB),
+        max_value_size: r.size("server.max_value_size", KIB..=4 * GIB),
         max_streams_per_connection: r.number("server.max_streams_per_connection", 1..=1_000_000),
         max_connections: r.number("server.max_connections", 1..=1_000_000),
         max_header_list_size: r.size("server.max_header_list_size", KIB..=16 * MIB),

@@ -68,6 +68,8 @@ pub struct Server {
     pub port: u16,
     /// Largest raw value in bytes.
     pub max_upload_size: u64,
+    /// Largest raw value that comes in a stream, in bytes.
+    pub max_value_size: u64,
     /// Concurrent HTTP/2 streams per connection.
     pub max_streams_per_connection: u32,
     /// Open connections; more are refused.

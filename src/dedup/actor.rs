@@ -1,7 +1,7 @@
 //! The shared dedup actor: remembers which content lost a reference, and sweeps.
 
 use super::sweep::{ContentStore, SweepReport, drop_stale};
-use super::{Turn, Uploads};
+use super::{HeldContent, Turn, Uploads};
 use crate::actor::{ActorRuntime, end_own_thread};
 use crate::model::{Digest, Error, RefId, Result, ShardId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -96,6 +96,12 @@ impl Dedup {
         self.0.uploads.open_reference(ref_id)
     }
 
+    /// Keeps a content from being reclaimed, before it is looked for.
+    #[must_use]
+    pub fn hold(&self, digest: Digest) -> HeldContent {
+        self.0.uploads.hold(digest)
+    }
+
     /// Notes that a content lost a reference: it is looked at after the grace time.
     pub fn note_dropped(&self, digest: Digest) {
         self.0.address().do_send(Dropped(digest));
@@ -164,16 +170,41 @@ impl Drop for DedupActor {
 impl DedupActor {
     /// Reclaims in the background; a blob that is referenced again by then stays.
     fn reclaim(&self, due: Vec<Digest>, ctx: &mut Context<Self>) {
-        let store = self.store.clone();
+        let (store, uploads, grace) = (self.store.clone(), self.uploads.clone(), self.grace);
+        let own = ctx.address();
         let work = async move {
             for digest in due {
-                if let Err(error) = store.reclaim(digest).await {
-                    tracing::warn!(%digest, %error, "content was not reclaimed; the next sweep tries again");
+                match reclaim_one(&*store, &uploads, digest, grace).await {
+                    // Chunks of a list that went, and contents that somebody held.
+                    Ok(later) => later.into_iter().for_each(|it| own.do_send(Dropped(it))),
+                    Err(error) => {
+                        tracing::warn!(%digest, %error, "content was not reclaimed; the next sweep tries again");
+                    }
                 }
             }
         };
         ctx.spawn(work.into_actor(self));
     }
+}
+
+/// Reclaims a content unless somebody holds it. It has the content's turn meanwhile, so who holds it
+/// from now on and waits for the turn sees what became of it. Contents to look at later.
+async fn reclaim_one(
+    store: &dyn ContentStore,
+    uploads: &Uploads,
+    digest: Digest,
+    grace: Duration,
+) -> Result<Vec<Digest>> {
+    let _turn = loop {
+        if let Turn::Mine(turn) = uploads.take_turn(digest).await {
+            break turn;
+        }
+    };
+    if uploads.is_held(digest, grace) {
+        return Ok(vec![digest]);
+    }
+    fail::fail_point!("dedup::reclaiming");
+    store.reclaim(digest).await
 }
 
 impl Handler<Dropped> for DedupActor {
@@ -192,6 +223,7 @@ impl Handler<Tidy> for DedupActor {
 
     fn handle(&mut self, _: Tidy, ctx: &mut Self::Context) {
         fail::fail_point!("dedup::tidy");
+        self.uploads.forget_held(self.grace);
         let mut due = Vec::new();
         while self
             .dropped

@@ -10,5 +10,5 @@ mod single_flight;
 mod sweep;
 
 pub use actor::Dedup;
-pub use single_flight::{Flight, OpenReference, Turn, Uploads};
+pub use single_flight::{Flight, HeldContent, OpenReference, Turn, Uploads};
 pub use sweep::{ContentStore, OwnedReference, Pending, SweepReport};

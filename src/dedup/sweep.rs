@@ -8,7 +8,7 @@ use std::pin::Pin;
 /// An answer that takes a while.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// A reference and the key whose record should name it.
+/// A reference and the key whose record should name it, or the list that should.
 pub type OwnedReference = (BlobRef, Key);
 
 /// The shards as the sweep needs them.
@@ -35,8 +35,9 @@ pub trait ContentStore: Send + Sync + 'static {
     fn is_named(&self, blob: BlobRef, owner: &Key) -> Result<bool>;
     /// Drops a reference that its owner's record does not name, once that is durable.
     fn drop_stale<'a>(&'a self, blob: BlobRef, owner: &'a Key) -> Pending<'a, ()>;
-    /// Reclaims a blob, if it is still without references.
-    fn reclaim(&self, digest: Digest) -> Pending<'_, ()>;
+    /// Reclaims a blob, if it is still without references. If it was a list, the references to its
+    /// chunks go too: the contents that lost one.
+    fn reclaim(&self, digest: Digest) -> Pending<'_, Vec<Digest>>;
 }
 
 /// What a sweep found.

@@ -1,8 +1,8 @@
 //! What the index knows about an entity: its newest record without the payload, and where it is.
 
-use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, put_varint};
+use crate::codec::{Cursor, FLAG_CONTENT, FormatError, Kind, Record, list_ref_id, put_varint};
 use crate::log::Position;
-use crate::model::{Codec, Key, NamespaceId, SegmentId, Seq, Timestamp, ValueInfo, Version};
+use crate::model::{Codec, Key, NamespaceId, RefId, SegmentId, Seq, Timestamp, ValueInfo, Version};
 use bytes::Bytes;
 
 const CONTENT: u8 = 1;
@@ -86,6 +86,13 @@ impl Row {
         is_reference
             .then(|| Key::of_id(self.namespace, id).ok())
             .flatten()
+    }
+
+    /// Whether this is the row of a list that refers to its chunks by this name.
+    #[must_use]
+    pub fn names_chunks_by(&self, ref_id: RefId) -> bool {
+        let is_list = self.kind == Kind::Blob && self.codec == Codec::Chunks;
+        is_list && list_ref_id(&self.attributes) == Some(ref_id)
     }
 
     /// The bytes of a row.

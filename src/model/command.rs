@@ -102,10 +102,18 @@ pub enum Command {
     StoreBlob {
         /// The reference to make; the digest belongs to this shard.
         blob: BlobRef,
-        /// The key whose record will hold the reference.
+        /// The key whose record will hold the reference, or the list that will.
         owner: Key,
         /// The bytes; `None` when the blob was seen to be there.
         value: Option<SealedValue>,
+    },
+    /// Stores a blob, unless it is there, without a reference: a chunk of a value that is on its way.
+    /// Whoever asks keeps it from being reclaimed.
+    KeepBlob {
+        /// The blob; it belongs to this shard.
+        digest: Digest,
+        /// The bytes.
+        value: SealedValue,
     },
     /// Drops exactly one reference: the last step of a put or delete, or the sweep's verdict.
     DropReference {
@@ -187,6 +195,7 @@ impl Command {
                 owner.id().len(),
                 value.as_ref().map_or(0, |value| value.payload.len()),
             ),
+            Self::KeepBlob { value, .. } => (0, value.payload.len()),
             Self::Delete { key, .. }
             | Self::Expire { key }
             | Self::Clear { key }
@@ -206,7 +215,7 @@ impl Command {
     #[must_use]
     pub fn frees_space(&self) -> bool {
         match self {
-            Self::Put { .. } | Self::StoreBlob { .. } => false,
+            Self::Put { .. } | Self::StoreBlob { .. } | Self::KeepBlob { .. } => false,
             Self::Batch(batch) => batch.frees_space(),
             Self::Merge { body, .. } => body.is_none(),
             Self::Delete { .. }
@@ -278,6 +287,8 @@ pub enum Reply {
         /// Whether its bytes were stored, rather than found.
         stored: bool,
     },
+    /// The blob was without references, and is gone.
+    Reclaimed,
     /// What a batch did.
     Batch(BatchReply),
     /// The command came without bytes, and the blob is not (any more) there: send it with them.

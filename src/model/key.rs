@@ -75,6 +75,26 @@ impl Key {
         }
     }
 
+    /// What stands as the owner of the references to a large value's chunks: the list under the
+    /// value's digest. Its slot is the digest's, so the list and its name are in one shard.
+    #[must_use]
+    pub fn of_list(digest: Digest) -> Self {
+        let prefix = NamespaceId::LISTS.0.to_be_bytes();
+        Self {
+            namespace: NamespaceId::LISTS,
+            id: [&prefix[..], &digest.to_hex()].concat().into(),
+        }
+    }
+
+    /// The digest of the list that this stands for, if it is no key of a user's.
+    #[must_use]
+    pub fn list(&self) -> Option<Digest> {
+        match self.namespace {
+            NamespaceId::LISTS => self.digest(),
+            _ => None,
+        }
+    }
+
     /// The digest that this key spells, if it looks like a content key.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {

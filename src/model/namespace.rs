@@ -13,6 +13,9 @@ impl NamespaceId {
     pub const DEFAULT: Self = Self(0);
     /// The highest number; archives have 24 bits for it.
     pub const MAX: Self = Self((1 << 24) - 1);
+    /// Where lists of chunks stand as owners of references. No namespace has this number, and no
+    /// record of a key is in it.
+    pub const LISTS: Self = Self(u32::MAX);
     /// Bytes of a [`NamespaceId::prefix`].
     pub const PREFIX_SIZE: usize = 4;
 

@@ -1,6 +1,6 @@
 //! A value as it moves inside the house: sealed once at the door, opened once on its way out.
 
-use super::Digest;
+use super::{BlobRef, Digest, RefId};
 use bytes::Bytes;
 
 /// How a payload is stored.
@@ -10,6 +10,8 @@ pub enum Codec {
     Raw,
     /// One zstd frame of the raw bytes.
     Zstd,
+    /// The list of the chunks that the raw bytes are made of, each a blob of its own.
+    Chunks,
 }
 
 /// What is known of a value without reading it.
@@ -34,4 +36,35 @@ pub struct SealedValue {
     pub payload_sum: u64,
     /// The stored bytes.
     pub payload: Bytes,
+}
+
+/// A piece of a large value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Of the raw piece, which is a blob of its own.
+    pub digest: Digest,
+    /// Bytes of the raw piece.
+    pub raw_len: u32,
+}
+
+/// What a large value is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkList {
+    /// The name of the list's references: it has one to each of its chunks, all by this name.
+    pub ref_id: RefId,
+    /// The pieces in their order; one may come again.
+    pub chunks: Vec<Chunk>,
+}
+
+impl ChunkList {
+    /// The list's references, each once.
+    #[must_use]
+    pub fn references(&self) -> Vec<BlobRef> {
+        let ref_id = self.ref_id;
+        let mut digests: Vec<Digest> = self.chunks.iter().map(|chunk| chunk.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let blob = |digest| BlobRef { digest, ref_id };
+        digests.into_iter().map(blob).collect()
+    }
 }

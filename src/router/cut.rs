@@ -1,7 +1,7 @@
 //! One moment across all shards.
 
 use super::Router;
-use crate::model::{BlobRef, Command, Error, Key, Result, ShardId, Version};
+use crate::model::{BlobRef, Command, Digest, Error, Key, Result, ShardId, Version};
 use crate::shard::{CutGate, Found, ShardError, ShardSnapshot};
 use std::time::Duration;
 
@@ -98,6 +98,21 @@ impl Cut {
     pub fn record(&self, key: &Key) -> Result<Option<Found>> {
         let shard = self.router.shard_of_key(key);
         self.told(shard, self.shards[usize::from(shard.0)].record(key))
+    }
+
+    /// The home of a content.
+    #[must_use]
+    pub fn home_of(&self, digest: Digest) -> ShardId {
+        self.router.shard_of_digest(digest)
+    }
+
+    /// A content at the cut.
+    ///
+    /// # Errors
+    /// When its shard cannot be read.
+    pub fn blob(&self, digest: Digest) -> Result<Option<Found>> {
+        let shard = self.router.shard_of_digest(digest);
+        self.told(shard, self.shards[usize::from(shard.0)].blob(digest))
     }
 
     /// Whether a reference and its content are there.

@@ -5,6 +5,7 @@
 //! about values.
 
 mod batch;
+mod chunk;
 mod content;
 mod cut;
 mod merge;

@@ -26,7 +26,7 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Moment {
     shards: Vec<ShardSnapshot>,
     now: Timestamp,
-    router: Router,
+    pub(super) router: Router,
 }
 
 impl Router {
@@ -136,11 +136,14 @@ impl Moment {
         references.filter_map(move |found| owner(found).transpose())
     }
 
-    /// The raw value. May wait for the disk.
+    /// The raw value; one in chunks is put together. May wait for the disk.
     ///
     /// # Errors
     /// `Corrupt`, naming file and offset.
     pub fn read(&self, found: &FoundValue) -> Result<Bytes> {
+        if found.body.is_in_chunks() {
+            return self.assemble(found);
+        }
         let body = &found.body;
         let opened = body.payload().and_then(|payload| body.open(payload));
         self.router.told(found.shard, opened)
@@ -168,7 +171,7 @@ impl Moment {
         }
     }
 
-    fn at(&self, shard: ShardId) -> &ShardSnapshot {
+    pub(super) fn at(&self, shard: ShardId) -> &ShardSnapshot {
         &self.shards[usize::from(shard.0)]
     }
 }

@@ -4,7 +4,7 @@ use super::link::random_u128;
 use super::{ChainBook, Service, blocking};
 use crate::backup::{ArchiveHeader, ArchiveReader, ArchiveWriter, BackupRoot, Entry};
 use crate::codec::Kind;
-use crate::model::{Digest, Error, Key, NamespaceId, Result, ShardId, Version};
+use crate::model::{BlobRef, Digest, Error, Key, NamespaceId, Result, ShardId, Version};
 use crate::router::Cut;
 use crate::shard::{Found, ShardSnapshot};
 use std::collections::HashSet;
@@ -148,8 +148,12 @@ fn write(
         writer,
     };
     backup.write_namespaces()?;
+    // What a list refers to stands before it.
     for index in 0..backup.cut.shards.len() {
         backup.write_blobs(index)?;
+    }
+    for index in 0..backup.cut.shards.len() {
+        backup.write_lists(index)?;
     }
     for index in 0..backup.cut.shards.len() {
         backup.write_records(index)?;
@@ -181,11 +185,35 @@ impl Backup<'_> {
         let shard = &cut.shards[index];
         for found in shard.blobs() {
             let (digest, blob) = cut.told(shard.id(), found.map_err(Into::into))?;
-            if self.is_named(shard, digest)? {
+            if !blob.is_in_chunks() && self.is_named(shard, digest)? {
                 let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
                 self.writer.write(&Entry::Blob { digest, value })?;
                 (self.progress)(BackupProgress::Written(self.writer.bytes()));
             }
+        }
+        Ok(())
+    }
+
+    /// Each list that a record of this backup names.
+    fn write_lists(&mut self, index: usize) -> Result<()> {
+        let cut = &self.cut;
+        let shard = &cut.shards[index];
+        for found in shard.blobs() {
+            let (digest, blob) = cut.told(shard.id(), found.map_err(Into::into))?;
+            if !blob.is_in_chunks() || !self.is_named(shard, digest)? {
+                continue;
+            }
+            let list = cut.told(shard.id(), blob.chunks())?;
+            for reference in list.references() {
+                // Without its reference the chunk would not be in the backup.
+                if !cut.holds(reference)? {
+                    let what = format!("chunk {} of value {digest}", reference.digest);
+                    return Err(not_there(shard.id(), &what));
+                }
+            }
+            let value = cut.told(shard.id(), blob.sealed(Some(digest)))?;
+            self.writer.write(&Entry::Blob { digest, value })?;
+            (self.progress)(BackupProgress::Written(self.writer.bytes()));
         }
         Ok(())
     }
@@ -224,6 +252,12 @@ impl Backup<'_> {
         let cut = &self.cut;
         for found in home.references_to(digest) {
             let (blob, owner) = cut.told(home.id(), found.map_err(Into::into))?;
+            if let Some(list) = owner.list() {
+                if self.is_list_named(list, blob)? {
+                    return Ok(true);
+                }
+                continue;
+            }
             let record = cut.record(&owner)?;
             let names = |record: &Found| {
                 let is_live = record.row.is_live(self.header.created_at);
@@ -237,6 +271,24 @@ impl Backup<'_> {
     }
 }
 
+impl Backup<'_> {
+    /// Whether a list that refers to a chunk goes into the backup.
+    fn is_list_named(&self, digest: Digest, chunk: BlobRef) -> Result<bool> {
+        let list = self.cut.blob(digest)?;
+        if !list.is_some_and(|list| list.row.names_chunks_by(chunk.ref_id)) {
+            return Ok(false);
+        }
+        let mut shards = self.cut.shards.iter();
+        let home = shards.find(|shard| shard.id() == self.cut.home_of(digest));
+        home.map_or(Ok(false), |home| self.is_named(home, digest))
+    }
+}
+
+fn not_there(shard: ShardId, what: &str) -> Error {
+    let message = format!("shard {shard}: {what} is not there; run `shardkeep verify`");
+    Error::corrupt("CONTENT_MISSING", message)
+}
+
 fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry> {
     let (version, expiry) = (record.row.version, record.row.expiry);
     let attributes = record.row.attributes.clone();
@@ -244,10 +296,7 @@ fn entry_of(cut: &Cut, shard: ShardId, key: Key, record: &Found) -> Result<Entry
         (Kind::Tombstone, _) => Ok(Entry::Tombstone { key, version }),
         // Without its reference the content would not be in the backup: better none than that.
         (Kind::Link, Some(link)) if !cut.holds(link)? => {
-            let message = format!(
-                "shard {shard}: the content of key {key} is not there; run `shardkeep verify`"
-            );
-            Err(Error::corrupt("CONTENT_MISSING", message))
+            Err(not_there(shard, &format!("the content of key {key}")))
         }
         (Kind::Link, Some(link)) => Ok(Entry::Reference {
             key,

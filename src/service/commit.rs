@@ -6,8 +6,9 @@
 //! dropped. All of that outlives the request. A crash between the steps leaves references that no
 //! record names, which the sweep finds, as with a put.
 
+use super::checked::key_in;
 use super::link::is_outcome_unknown;
-use super::put::{ATTEMPTS_MAX, PutDone, Requirement, done_of, exists, key_in};
+use super::put::{ATTEMPTS_MAX, PutDone, Requirement, done_of, exists};
 use super::ready::{Held, Ready, Stored};
 use super::{DeleteDone, Service};
 use crate::model::{

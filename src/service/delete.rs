@@ -1,7 +1,8 @@
 //! Delete, in any case or on a condition.
 
 use super::Service;
-use super::put::{ATTEMPTS_MAX, PutRule, Requirement, key_in, overtaken, refusal};
+use super::checked::key_in;
+use super::put::{ATTEMPTS_MAX, PutRule, Requirement, overtaken, refusal};
 use crate::model::{Command, Namespace, Reply, Result, Version};
 
 /// What a delete did.

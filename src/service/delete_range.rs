@@ -4,7 +4,7 @@
 //! a value that was put meanwhile stays. So a call deletes a part of what was there at one moment, in
 //! order of the keys, and nothing else; readers may see it half done.
 
-use super::put::key_in;
+use super::checked::key_in;
 use super::remove::BATCH_MAX;
 use super::{Scan, Service};
 use crate::model::{Command, Condition, Direction, Key, KeyRange, Namespace, Result};

@@ -1,14 +1,19 @@
 //! Get and Head.
 
+use super::checked::key_in;
+use super::large::{Pieces, needs_download};
 use super::patience::Patience;
-use super::put::key_in;
+use super::put::{ATTEMPTS_MAX, missing};
 use super::recent::Recent;
 use super::{Service, blocking};
 use crate::codec::{decode_attributes, digest_of};
-use crate::model::{Attributes, Digest, Error, Key, Namespace, Result, Timestamp, Version};
+use crate::model::{
+    Attributes, Digest, Error, ErrorKind, Key, Namespace, Result, Timestamp, Version,
+};
 use crate::router::{FoundValue, Moment};
 use crate::shard::Found as Record;
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A found value.
@@ -82,6 +87,8 @@ impl Found {
 pub struct Located {
     key: Key,
     place: Place,
+    /// When it was found; now, without one.
+    moment: Option<Arc<Moment>>,
 }
 
 /// Where a value was found.
@@ -107,13 +114,15 @@ impl Located {
 
     /// Bytes of the raw value.
     #[must_use]
-    pub fn raw_len(&self) -> usize {
+    pub fn size(&self) -> u64 {
         match &self.place {
-            Place::Recent(found) => found.data.len(),
-            Place::Stored(found) => {
-                usize::try_from(found.record.row.info.raw_len).unwrap_or(usize::MAX)
-            }
+            Place::Recent(found) => found.data.len() as u64,
+            Place::Stored(found) => found.record.row.info.raw_len,
         }
+    }
+
+    pub(super) fn is_in_chunks(&self) -> bool {
+        matches!(&self.place, Place::Stored(found) if found.body.is_in_chunks())
     }
 }
 
@@ -149,7 +158,8 @@ impl Service {
                 return Ok(None);
             };
             let place = Place::Stored(moment.value_of(&key, record)?);
-            Ok(Some(Located { key, place }))
+            let moment = Some(moment);
+            Ok(Some(Located { key, place, moment }))
         })
         .await
     }
@@ -159,7 +169,8 @@ impl Service {
             Some(found) => Some(Place::Recent(found)),
             None => self.router().find_value(&key)?.map(Place::Stored),
         };
-        Ok(place.map(|place| Located { key, place }))
+        let moment = None;
+        Ok(place.map(|place| Located { key, place, moment }))
     }
 
     /// A located value. Read on this thread when no disk is needed, and opened here when small.
@@ -167,7 +178,14 @@ impl Service {
     /// # Errors
     /// `Corrupt`, naming file and offset; what the shards answer.
     pub async fn read(&self, located: Located) -> Result<Found> {
-        let Located { key, place } = located;
+        if located.is_in_chunks() {
+            let whole = 0..located.size();
+            self.size_to_read(&located, &whole)?;
+            let (head, pieces) = self.open_chunked(located, whole).await?;
+            let data = pieces.collect().await?;
+            return Ok(Found { head, data });
+        }
+        let Located { key, place, .. } = located;
         let FoundValue {
             record,
             body,
@@ -198,6 +216,65 @@ impl Service {
         let found = Found { head, data };
         self.0.recent.keep(&key, &record, &found);
         Ok(found)
+    }
+
+    /// Bytes that are in memory while a range of a located value is read.
+    ///
+    /// # Errors
+    /// `TooLarge` (`VALUE_NEEDS_DOWNLOAD`) when that part of it fits no answer.
+    pub fn size_to_read(&self, located: &Located, range: &Range<u64>) -> Result<usize> {
+        let size = match located.is_in_chunks() {
+            true => range.end.saturating_sub(range.start),
+            false => located.size(),
+        };
+        let max = self.rules().value_size_max;
+        if located.is_in_chunks() && size > max {
+            return Err(needs_download(&located.key, located.size(), max));
+        }
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    /// A range of a located value, which lies in it. Of a value in chunks, only those are read that
+    /// it needs.
+    ///
+    /// # Errors
+    /// As [`Service::size_to_read`] and [`Service::read`].
+    pub async fn read_part(&self, located: Located, range: Range<u64>) -> Result<Found> {
+        if located.is_in_chunks() {
+            self.size_to_read(&located, &range)?;
+            let (head, pieces) = self.open_chunked(located, range).await?;
+            let data = pieces.collect().await?;
+            return Ok(Found { head, data });
+        }
+        let found = self.read(located).await?.with_digest();
+        let within = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let data = found.data.slice(within(range.start)..within(range.end));
+        Ok(Found { data, ..found })
+    }
+
+    /// The pieces of a range of a value in chunks.
+    pub(super) async fn open_chunked(
+        &self,
+        mut located: Located,
+        range: Range<u64>,
+    ) -> Result<(Head, Pieces)> {
+        for _ in 0..ATTEMPTS_MAX {
+            let head = located.head();
+            let Located { key, place, moment } = located;
+            let Place::Stored(found) = place else { break };
+            let pieces = self.pieces((&key, &found), moment, range.clone());
+            if let Some(pieces) = pieces.await? {
+                return Ok((head, pieces));
+            }
+            // It was replaced and reclaimed since it was found.
+            let again = self.locate_key(key.clone())?;
+            located = again.ok_or_else(|| missing(&key))?;
+            if located.size() != head.raw_len || !located.is_in_chunks() {
+                break;
+            }
+        }
+        let message = "the value was replaced while it was read; read it again";
+        Err(Error::new(ErrorKind::Conflict, "VALUE_REPLACED", message))
     }
 
     /// The value of a key.

@@ -1,7 +1,7 @@
 //! Changes as they come out of a backup file: ours, or zstdb's.
 
+use super::checked::Checked;
 use super::merge::{Change, Place};
-use super::put::Checked;
 use crate::backup::{
     ArchiveReader, ArchiveSummary, BackupFile, Entry, Kind, Link, ZstdbReader, ZstdbRecord,
     ZstdbValue,

@@ -4,7 +4,8 @@
 //! of one key take turns, so that they do not overtake each other; other writers they overtake or
 //! are overtaken by, and then read again.
 
-use super::put::{ATTEMPTS_MAX, Put, PutRule, Requirement, key_in, overtaken};
+use super::checked::key_in;
+use super::put::{ATTEMPTS_MAX, Put, PutRule, Requirement, overtaken};
 use super::{Found, Head, Service};
 use crate::model::{
     Attributes, Condition, Error, ErrorKind, Key, Lifetime, Namespace, Result, ValueType, Version,

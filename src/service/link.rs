@@ -2,7 +2,7 @@
 //! what a change leaves behind dropped.
 
 use super::Service;
-use super::put::Checked;
+use super::checked::Checked;
 use crate::dedup::{Flight, Turn};
 use crate::model::{
     BlobRef, Command, Digest, Error, Existing, Key, PutBody, RefId, Replaced, Reply, Result,

@@ -1,13 +1,14 @@
 //! Merging changes from a backup into live data: many at once, bounded in number and bytes.
 
 use super::Service;
+use super::checked::Checked;
+use super::large::{Naming, Whole};
 use super::link::{Content, Target, command_of, random_u128};
-use super::put::Checked;
 use super::translation::Translation;
-use crate::codec::{digest_of, open_sealed};
+use crate::codec::{CUT_MIN, decode_chunks, digest_of, open_sealed};
 use crate::dedup::{ContentStore, OpenReference};
 use crate::model::{
-    BlobRef, Command, Digest, Error, Key, Namespace, PutBody, RefId, Result, SealedValue,
+    BlobRef, Codec, Command, Digest, Error, Key, Namespace, PutBody, RefId, Result, SealedValue,
     Timestamp, ValueInfo, Version,
 };
 use bytes::Bytes;
@@ -41,6 +42,17 @@ pub(super) enum Change {
     Deleted { at: Place },
 }
 
+/// What rests on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Contents, chunks of large values among them.
+    Blob,
+    /// Lists, which refer to their chunks.
+    List,
+    /// Records, which refer to contents and lists.
+    Record,
+}
+
 /// Which record a change is of.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -68,7 +80,8 @@ pub(super) struct Merge {
     _open: OpenReference,
     tasks: JoinSet<Result<()>>,
     budget: Budget,
-    holding_blobs: bool,
+    /// What is under way: nothing of a later stage begins before it is in.
+    stage: Stage,
     namespaces: Translation,
     /// Records of keys merged so far.
     pub records: u64,
@@ -83,7 +96,7 @@ impl Merge {
             _open: service.0.parts.dedup.open_reference(holder),
             tasks: JoinSet::new(),
             budget: Budget(Arc::new(Semaphore::new(BUDGET_KIB as usize))),
-            holding_blobs: false,
+            stage: Stage::Blob,
             namespaces: Translation::default(),
             records: 0,
         })
@@ -105,12 +118,12 @@ impl Merge {
                 None => return Ok(()),
             }
         }
-        let is_blob = matches!(change, Change::Blob { .. });
-        if self.holding_blobs && !is_blob {
+        let stage = change.stage();
+        if self.stage != stage {
             self.wait_for(0).await?;
         }
-        self.holding_blobs = is_blob;
-        self.records += u64::from(!is_blob);
+        self.stage = stage;
+        self.records += u64::from(stage == Stage::Record);
         self.wait_for(TASKS_MAX - 1).await?;
         let (service, holder) = (self.service.clone(), self.holder);
         self.tasks.spawn(async move {
@@ -174,6 +187,14 @@ impl Budget {
 }
 
 impl Change {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Blob { value, .. } if value.codec == Codec::Chunks => Stage::List,
+            Self::Blob { .. } => Stage::Blob,
+            _ => Stage::Record,
+        }
+    }
+
     fn place(&mut self) -> Option<&mut Place> {
         match self {
             Self::Namespace(_) | Self::Blob { .. } => None,
@@ -198,6 +219,9 @@ impl Service {
         match change {
             // The merge itself has taken it.
             Change::Namespace(_) => Ok(()),
+            Change::Blob { digest, value } if value.codec == Codec::Chunks => {
+                self.merge_list(digest, &value, holder).await
+            }
             Change::Blob { digest, value } => self.merge_blob(digest, value, holder).await,
             Change::Sealed { at, value } => {
                 let value = self.0.sealing.seal_again(value).map_err(|error| {
@@ -262,6 +286,28 @@ impl Service {
             .await?;
         self.after(&reply, key).await;
         Ok(())
+    }
+
+    /// A list is taken over under its digest only if its chunks make that value. Its references are
+    /// made anew.
+    async fn merge_list(&self, digest: Digest, value: &SealedValue, holder: RefId) -> Result<()> {
+        let damaged = |what: String| {
+            let message = format!("the backup's content {digest} is not what it says: {what}");
+            Error::corrupt("BACKUP_DAMAGED", message)
+        };
+        let list = decode_chunks(&value.payload, value.info.raw_len);
+        let list = list.map_err(|error| damaged(error.to_string()))?;
+        let whole = Whole {
+            digest,
+            info: value.info,
+            chunks: list.chunks.into(),
+        };
+        if whole.info.raw_len <= CUT_MIN || !self.is_whole(&whole).await? {
+            return Err(damaged("its chunks are not those of its digest".to_owned()));
+        }
+        self.put_list(&whole, &Naming::Merge(holder))
+            .await
+            .map(drop)
     }
 
     /// A content is taken over under its digest only if it has it.

@@ -28,6 +28,7 @@
 mod backup;
 mod backups;
 mod catalogue;
+mod checked;
 mod commit;
 mod cpu;
 mod delete;
@@ -38,6 +39,7 @@ mod get;
 mod housekeeping;
 mod import;
 mod increment;
+mod large;
 mod link;
 mod measure;
 mod merge;
@@ -73,6 +75,7 @@ pub use delete_range::RangeDeleted;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
+pub use large::{Pieces, Upload, UploadDone};
 pub use measure::{Measuring, Usage};
 pub use namespace::NamespaceChange;
 pub use once::Named;
@@ -113,6 +116,8 @@ use watch::Watches;
 #[derive(Debug, Clone)]
 struct Rules {
     value_size_max: u64,
+    /// Of values that come in a stream.
+    large_size_max: u64,
     /// Whether what is acknowledged may not be on the disk yet.
     unsynced: bool,
     dedup_min: usize,
@@ -174,6 +179,7 @@ impl Service {
     pub fn new(parts: Parts, config: &Config) -> Self {
         let rules = Rules {
             value_size_max: config.server.max_upload_size,
+            large_size_max: config.server.max_value_size,
             unsynced: config.storage.durability == Durability::Os,
             dedup_min: config.dedup.min_size,
             offload_size: config.compression.offload_size,

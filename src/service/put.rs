@@ -5,11 +5,13 @@
 //! then asked for exactly the version that was read, and what another writer overtook is read again.
 
 use super::Service;
+use super::checked::{Checked, key_of};
+use super::large::{Naming, Whole};
 use super::link::{Target, command_of};
-use crate::codec::{digest_of, encode_attributes, payload_sum, sum64_of};
+use crate::codec::{encode_attributes, payload_sum};
 use crate::model::{
     Attributes, Codec, Condition, Digest, Error, ErrorKind, Existing, Key, Lifetime, Namespace,
-    NamespaceId, PutBody, Reply, Result, SealedValue, Timestamp, ValueInfo, Version,
+    PutBody, Reply, Result, SealedValue, Timestamp, Version,
 };
 use crate::shard::{Epoch, Look};
 use bytes::Bytes;
@@ -76,15 +78,15 @@ pub struct PutDone {
     pub stored: bool,
 }
 
-/// A value whose checksum matched, with what its storing needs to know.
-#[derive(Debug, Clone)]
-pub(super) struct Checked {
-    pub data: Bytes,
-    pub info: ValueInfo,
-    /// BLAKE3, where the value's name or home needs it.
-    pub digest: Option<Digest>,
-    /// Whether it may be compressed.
-    pub compress: bool,
+/// How a value is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a> {
+    /// In the key's own record.
+    Small,
+    /// As a content with a home of its own.
+    Home,
+    /// In chunks, which are there.
+    List(&'a Whole),
 }
 
 /// What a look at a put's key found.
@@ -149,12 +151,24 @@ impl Service {
         let by_content = options.by_content;
         let large = options.dedup && self.has_home(by_content, put.data.len());
         let value = self.check(&put, by_content || large).await?;
+        let form = if large { Form::Home } else { Form::Small };
+        self.put_checked(&put, &value, form).await
+    }
+
+    /// Stores a value whose sums and size were checked.
+    pub(super) async fn put_checked(
+        &self,
+        put: &Put<'_>,
+        value: &Checked,
+        form: Form<'_>,
+    ) -> Result<PutDone> {
+        let by_content = put.namespace.options.by_content;
         let key = key_of(put.namespace, put.key, value.digest.filter(|_| by_content))?;
-        self.check_rule(&put, by_content)?;
+        self.check_rule(put, by_content)?;
         for _ in 0..ATTEMPTS_MAX {
-            let terms = self.terms(&key, &put, by_content).await?;
+            let terms = self.terms(&key, put, by_content).await?;
             let is_guess = terms.is_guess;
-            let (done, refused) = match self.store(&key, &value, large, terms).await? {
+            let (done, refused) = match self.store(&key, value, form, terms).await? {
                 Reply::Refused { found } => (None, found),
                 reply => (done_of(&reply, &key, value.digest), None),
             };
@@ -237,7 +251,13 @@ impl Service {
         })
     }
 
-    async fn store(&self, key: &Key, value: &Checked, large: bool, terms: Terms) -> Result<Reply> {
+    async fn store(
+        &self,
+        key: &Key,
+        value: &Checked,
+        form: Form<'_>,
+        terms: Terms,
+    ) -> Result<Reply> {
         let Terms {
             existing,
             expiry,
@@ -254,8 +274,15 @@ impl Service {
             expiry,
             attributes,
         };
-        if let Some(digest) = value.digest.filter(|_| large) {
-            return self.put_content(key, digest, value.clone(), target).await;
+        match (form, value.digest) {
+            (Form::List(whole), _) => {
+                let naming = Naming::Key(key.clone(), target);
+                return self.put_list(whole, &naming).await;
+            }
+            (Form::Home, Some(digest)) => {
+                return self.put_content(key, digest, value.clone(), target).await;
+            }
+            _ => {}
         }
         let body = PutBody::Small(self.seal(value.clone()).await?);
         let command = command_of(key, body, &target);
@@ -275,55 +302,6 @@ impl Service {
             min.max(CONTENT_MIN)
         } else {
             min
-        }
-    }
-
-    /// Checksum and, where it is needed, digest; then the size.
-    async fn check(&self, put: &Put<'_>, is_named_by_digest: bool) -> Result<Checked> {
-        let raw = put.data.clone();
-        let want_digest = is_named_by_digest || put.digest.is_some() || put.rule != PutRule::Quiet;
-        let hash = move || (sum64_of(&raw), want_digest.then(|| digest_of(&raw)));
-        let (sum64, digest) = if put.data.len() < self.rules().offload_size {
-            hash()
-        } else {
-            self.0.cpu.run(hash).await?
-        };
-        self.checked(put, (sum64, digest))
-    }
-
-    /// The value of a put whose sums were computed, if it is what the client says and not too large.
-    pub(super) fn checked(
-        &self,
-        put: &Put<'_>,
-        (sum64, digest): (u64, Option<Digest>),
-    ) -> Result<Checked> {
-        check_sums(put, sum64, digest)?;
-        let size = put.data.len() as u64;
-        let (max, limit) = self.value_size_max(put.namespace);
-        if size > max {
-            let message = format!("value too large: size={size}, max={max} ({limit})");
-            return Err(Error::too_large("VALUE_TOO_LARGE", message).at("value"));
-        }
-        Ok(Checked {
-            info: ValueInfo {
-                raw_len: size,
-                sum64,
-            },
-            data: put.data.clone(),
-            digest,
-            compress: put.namespace.options.compress,
-        })
-    }
-
-    /// The largest value of a namespace, and what says so.
-    fn value_size_max(&self, namespace: &Namespace) -> (u64, String) {
-        let server = self.rules().value_size_max;
-        match namespace.options.value_size_max.filter(|max| *max < server) {
-            Some(max) => (
-                max,
-                format!("value_size_max of namespace {}", namespace.name),
-            ),
-            None => (server, "server.max_upload_size".to_owned()),
         }
     }
 
@@ -382,51 +360,6 @@ impl Service {
             },
         }
     }
-}
-
-/// A key that a client sent, in its namespace.
-pub(super) fn key_in(namespace: &Namespace, key: &[u8]) -> Result<Key> {
-    Key::in_namespace(namespace.id, key).map_err(|error| error.at("key"))
-}
-
-fn check_sums(put: &Put<'_>, sum64: u64, digest: Option<Digest>) -> Result<()> {
-    let size = put.data.len();
-    if let Some(expected) = put.sum64
-        && expected != sum64
-    {
-        let message = format!(
-            "data sum64 does not match: xxh64 of the {size} bytes received is {sum64}, the request says {expected}"
-        );
-        return Err(Error::invalid("SUM64_MISMATCH", message).at("sum64"));
-    }
-    if let (Some(expected), Some(digest)) = (put.digest, digest)
-        && expected != digest
-    {
-        let message = format!(
-            "digest does not match: BLAKE3 of the {size} bytes received is {digest}, the request says {expected}"
-        );
-        return Err(Error::invalid("DIGEST_MISMATCH", message).at("digest"));
-    }
-    Ok(())
-}
-
-/// The key under which a value stands, by its digest in content mode.
-pub(super) fn key_of(namespace: &Namespace, sent: &[u8], by_digest: Option<Digest>) -> Result<Key> {
-    match by_digest {
-        Some(digest) => content_key(namespace.id, sent, digest),
-        None => key_in(namespace, sent),
-    }
-}
-
-/// The key of a content; the one that was sent may only be the same.
-fn content_key(namespace: NamespaceId, sent: &[u8], digest: Digest) -> Result<Key> {
-    if sent.is_empty() || Digest::parse_hex(sent) == Some(digest) {
-        return Key::in_namespace(namespace, &digest.to_hex());
-    }
-    let message = format!(
-        "key is not the content's digest: values stand under their BLAKE3 digest here (keys.mode), which is {digest}; send that key or none"
-    );
-    Err(Error::invalid("KEY_NOT_DIGEST", message).at("key"))
 }
 
 /// What a reply to a put's command says; `None` for what is none.

@@ -1,9 +1,10 @@
 //! The steps of a commit, checked and sealed, and their large values stored where they belong.
 
 use super::Service;
+use super::checked::{Checked, key_in, key_of};
 use super::commit::{NewEntry, Step, check_keys_once, existing_in_commit};
 use super::link::random_u128;
-use super::put::{Checked, Put, PutRule, key_in, key_of};
+use super::put::{Put, PutRule};
 use crate::codec::{digest_of, encode_attributes, sum64_of};
 use crate::dedup::OpenReference;
 use crate::model::{

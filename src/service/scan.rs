@@ -1,6 +1,7 @@
 //! Scans and reads of many keys, each as of one moment.
 
 use super::get::Head;
+use super::large::needs_download;
 use super::{Service, blocking};
 use crate::model::{Direction, Error, Key, KeyRange, Namespace, Result};
 use crate::router::{Moment, Walk};
@@ -119,7 +120,7 @@ impl Service {
                 size = item.as_ref().map_or(size, |it| size_of(it, heads_only).saturating_add(size));
                 if size > BATCH_SIZE_MAX {
                     let message = format!(
-                        "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {count}; ask for fewer keys at once"
+                        "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {count}; ask for fewer keys at once, or for a large one with Download"
                     );
                     return Err(Error::too_large("REPLY_TOO_LARGE", message).at("keys"));
                 }
@@ -146,14 +147,24 @@ impl Service {
             heads_only,
             size: _,
         } = located;
+        let extent = self.extent(heads_only);
         blocking(move || {
-            let read = |(key, record)| item_of(&moment, &key, record, heads_only);
+            let read = |(key, record)| item_of(&moment, &key, record, extent);
             found
                 .into_iter()
                 .map(|it| it.map(read).transpose())
                 .collect()
         })
         .await
+    }
+}
+
+impl Service {
+    fn extent(&self, head_only: bool) -> Extent {
+        match head_only {
+            true => Extent::Head,
+            false => Extent::Whole(self.rules().value_size_max),
+        }
     }
 }
 
@@ -176,8 +187,8 @@ impl ScanStream {
             return Ok(Page::default());
         };
         let count_max = count_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let keys_only = self.keys_only;
-        let (items, rest) = blocking(move || rest.page(count_max, keys_only)).await?;
+        let extent = service.extent(self.keys_only);
+        let (items, rest) = blocking(move || rest.page(count_max, extent)).await?;
         self.left -= items.len() as u64;
         let more = rest.is_some();
         self.rest = rest.filter(|_| self.left > 0);
@@ -192,7 +203,8 @@ impl Rest {
     }
 
     /// A page, and what is behind it.
-    fn page(self, count_max: usize, keys_only: bool) -> Result<(Vec<ScanItem>, Option<Self>)> {
+    fn page(self, count_max: usize, extent: Extent) -> Result<(Vec<ScanItem>, Option<Self>)> {
+        let keys_only = matches!(extent, Extent::Head);
         let mut items = Vec::new();
         let mut room = size_of(&self.next, keys_only).max(PAGE_SIZE_MAX);
         let mut rest = Some(self);
@@ -203,7 +215,7 @@ impl Rest {
             };
             room = left;
             let (key, record) = next;
-            items.push(item_of(walk.moment(), &key, record, keys_only)?);
+            items.push(item_of(walk.moment(), &key, record, extent)?);
             rest = Self::of(walk)?;
         }
         Ok((items, None))
@@ -219,11 +231,26 @@ fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
     value.saturating_add(FRAMING + key.as_bytes().len() + record.row.attributes.len())
 }
 
-fn item_of(moment: &Moment, key: &Key, record: Record, head_only: bool) -> Result<ScanItem> {
+/// How much of a key is answered with.
+#[derive(Debug, Clone, Copy)]
+enum Extent {
+    /// What is known of its value.
+    Head,
+    /// The value too; one in chunks only up to so many bytes.
+    Whole(u64),
+}
+
+fn item_of(moment: &Moment, key: &Key, record: Record, extent: Extent) -> Result<ScanItem> {
     let head = Head::of(key, &record);
-    let data = match head_only {
-        true => None,
-        false => Some(moment.read(&moment.value_of(key, record)?)?),
+    let data = match extent {
+        Extent::Head => None,
+        Extent::Whole(max) => {
+            let found = moment.value_of(key, record)?;
+            if found.body.is_in_chunks() && head.raw_len > max {
+                return Err(needs_download(key, head.raw_len, max));
+            }
+            Some(moment.read(&found)?)
+        }
     };
     Ok(ScanItem {
         key: key.to_bytes(),

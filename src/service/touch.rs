@@ -1,7 +1,8 @@
 //! Touch: another expiry for a value that stays.
 
+use super::checked::key_in;
 use super::link::{Content, Target, command_of};
-use super::put::{ATTEMPTS_MAX, Requirement, key_in, missing, overtaken};
+use super::put::{ATTEMPTS_MAX, Requirement, missing, overtaken};
 use super::{Head, Service, blocking};
 use crate::model::{
     Condition, Existing, Key, Lifetime, Namespace, PutBody, Reply, Result, Version,

@@ -4,7 +4,7 @@
 
 use crate::codec::{Kind, RECORD_HEADER_SIZE};
 use crate::index::{Expiry, IndexBatch, Row, SegmentUsage, Totals};
-use crate::model::{NamespaceId, SegmentId};
+use crate::model::{Codec, NamespaceId, SegmentId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +124,8 @@ impl Ledger {
     /// The counts that a row of a namespace other than the default one adds to.
     fn counts_of(&mut self, row: &Row) -> Option<&mut Totals> {
         // Whoever brought a content, all namespaces share it: it counts with the default one.
-        let shared = row.namespace == NamespaceId::DEFAULT || row.kind == Kind::Blob;
+        let is_namespaced = !matches!(row.namespace, NamespaceId::DEFAULT | NamespaceId::LISTS);
+        let shared = !is_namespaced || row.kind == Kind::Blob;
         if shared || Totals::share(row) == Totals::default() {
             return None;
         }
@@ -170,7 +171,8 @@ impl Totals {
             },
             Kind::Blob => Self {
                 blobs: 1,
-                unique_bytes: raw,
+                // What a list lists counts where it is.
+                unique_bytes: if row.codec == Codec::Chunks { 0 } else { raw },
                 stored_bytes: stored,
                 ..Self::default()
             },

@@ -39,6 +39,7 @@
 mod actor;
 mod ballot;
 mod batch;
+mod blob;
 mod commit;
 mod courier;
 mod cut;

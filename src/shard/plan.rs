@@ -4,6 +4,7 @@
 //! rests on and replication will.
 
 use super::batch::plan_batch;
+use super::blob::{blob_records, plan_drop, plan_keep, plan_reclaim, plan_store_blob};
 use super::merge::{plan_merge, plan_merge_delete};
 use super::namespace::{plan_clear, plan_namespace};
 use crate::codec::{FLAG_CONTENT, FLAG_EXPIRED, Kind, Record, TombstoneNote, encode_blob_ref};
@@ -143,6 +144,7 @@ pub fn plan(
         Command::StoreBlob { blob, owner, value } => {
             plan_store_blob(current, blob, &owner, value, context)
         }
+        Command::KeepBlob { digest, value } => plan_keep(current, digest, value, context),
         Command::DropReference { blob } => plan_drop(current, blob, context),
         Command::ReclaimBlob { digest } => plan_reclaim(current, digest, context),
         Command::Merge {
@@ -253,7 +255,7 @@ pub(super) fn is_content_missing(
     }
 }
 
-fn is_blob_live(
+pub(super) fn is_blob_live(
     current: &mut dyn Current,
     digest: Digest,
     context: PlanContext,
@@ -310,21 +312,8 @@ pub(super) fn write_key(
     })
 }
 
-/// The blob, if `new` has its bytes, and the reference.
-fn blob_records(blob: BlobRef, owner: &Key, new: Option<SealedValue>) -> Vec<Record> {
-    let mut records = Vec::with_capacity(4);
-    if let Some(value) = new {
-        let id = Bytes::copy_from_slice(&blob.digest.0);
-        records.push(Record::of_value(Kind::Blob, id, value).in_namespace_of(owner));
-    }
-    let id = encode_blob_ref(blob);
-    let reference = Record::bookkeeping(Kind::Reference, id, owner.id().clone());
-    records.push(reference.in_namespace_of(owner));
-    records
-}
-
 /// The bytes of a blob, unless it is there already.
-fn unless_there(
+pub(super) fn unless_there(
     current: &mut dyn Current,
     digest: Digest,
     value: Option<SealedValue>,
@@ -403,59 +392,6 @@ pub(super) fn write_tombstone(
     }
 }
 
-fn plan_store_blob(
-    current: &mut dyn Current,
-    blob: BlobRef,
-    owner: &Key,
-    value: Option<SealedValue>,
-    context: PlanContext,
-) -> Result<Plan, IndexError> {
-    let there = is_blob_live(current, blob.digest, context)?;
-    if !there && value.is_none() {
-        return Ok(Plan::unchanged(Reply::BlobMissing));
-    }
-    let new = value.filter(|_| !there);
-    let stored = new.is_some();
-    let records = blob_records(blob, owner, new);
-    Ok(Plan {
-        records,
-        reply: Reply::BlobStored { stored },
-    })
-}
-
-fn plan_drop(
-    current: &mut dyn Current,
-    blob: BlobRef,
-    context: PlanContext,
-) -> Result<Plan, IndexError> {
-    let reference = current.reference(blob)?;
-    let live = reference.is_some_and(|known| known.is_live(context.now));
-    let records = match live {
-        true => vec![reference_gone(blob, context)],
-        false => Vec::new(),
-    };
-    Ok(Plan {
-        records,
-        reply: Reply::Done,
-    })
-}
-
-fn plan_reclaim(
-    current: &mut dyn Current,
-    digest: Digest,
-    context: PlanContext,
-) -> Result<Plan, IndexError> {
-    let there = is_blob_live(current, digest, context)?;
-    if !there || current.is_referenced(digest)? {
-        return Ok(Plan::unchanged(Reply::Done));
-    }
-    let record = gone(Kind::BlobGone, Bytes::copy_from_slice(&digest.0), context);
-    Ok(Plan {
-        records: vec![record],
-        reply: Reply::Done,
-    })
-}
-
 /// The record that says up to which version tombstones may go.
 #[must_use]
 pub fn horizon_record(horizon: Version) -> Record {
@@ -472,11 +408,11 @@ fn link(key: &Key, blob: BlobRef, info: ValueInfo) -> Record {
     Record { info, ..record }.in_namespace_of(key)
 }
 
-fn gone(kind: Kind, id: Bytes, context: PlanContext) -> Record {
+pub(super) fn gone(kind: Kind, id: Bytes, context: PlanContext) -> Record {
     let note = TombstoneNote { at: context.now };
     Record::bookkeeping(kind, id, note.encode())
 }
 
-fn reference_gone(blob: BlobRef, context: PlanContext) -> Record {
+pub(super) fn reference_gone(blob: BlobRef, context: PlanContext) -> Record {
     gone(Kind::ReferenceGone, encode_blob_ref(blob), context)
 }

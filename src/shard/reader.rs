@@ -11,12 +11,13 @@ use super::snapshot::ShardSnapshot;
 use super::store::ShardStats;
 use crate::codec::{
     ATTRIBUTES_SIZE_MAX, Cursor, Dictionaries, Kind, RECORD_HEADER_SIZE, RecordHeader, Space,
-    decode_blob_ref, payload_sum,
+    decode_blob_ref, decode_chunks, payload_sum,
 };
 use crate::index::{Index, IndexError, IndexSnapshot, Row, Totals};
 use crate::log::{LogError, Segment, SegmentMap, SharedSegments};
 use crate::model::{
-    BlobRef, Codec, Digest, Error, Key, NamespaceId, SealedValue, ShardId, Timestamp, Version,
+    BlobRef, ChunkList, Codec, Digest, Error, Key, NamespaceId, SealedValue, ShardId, Timestamp,
+    Version,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -162,6 +163,21 @@ impl Found {
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.row.codec == Codec::Zstd
+    }
+
+    /// Whether the payload is the list of the value's chunks.
+    #[must_use]
+    pub fn is_in_chunks(&self) -> bool {
+        self.row.codec == Codec::Chunks
+    }
+
+    /// The list of the value's chunks; may wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Found::payload`], and `Damaged` when it is no such list.
+    pub fn chunks(&self) -> Result<ChunkList, ShardError> {
+        decode_chunks(&self.payload()?, self.row.info.raw_len)
+            .map_err(|error| self.damaged(error.to_string()))
     }
 
     fn segment(&self) -> Result<&Arc<Segment>, ShardError> {

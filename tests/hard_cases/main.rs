@@ -19,6 +19,7 @@ mod dictionaries;
 mod expiry;
 mod full_disk;
 mod gc;
+mod large;
 mod limits;
 mod losses;
 mod page_cache;

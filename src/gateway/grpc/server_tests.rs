@@ -28,6 +28,7 @@ impl Running {
             host: [127, 0, 0, 1].into(),
             port: 0,
             max_upload_size: MIB,
+            max_value_size: MIB,
             max_streams_per_connection: 256,
             max_connections: 64,
             max_header_list_size: 16 * 1024,

@@ -3,10 +3,10 @@
 use super::log::CheckedLog;
 use super::record::{check_known, check_row, entity_name};
 use super::{Problems, ShardVerdict};
-use crate::codec::{Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space};
+use crate::codec::{Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space, decode_chunks};
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
-use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, Step};
-use crate::model::{Problem, SegmentId};
+use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, SegmentMap, Step};
+use crate::model::{ChunkList, Codec, Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::ledger::Ledger;
 use crate::shard::store::{EntityId, inline_payload};
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct CheckedIndex {
     path: PathBuf,
     index: Index,
+    segments: SegmentMap,
     state: IndexState,
     /// The winners among the records behind `applied`.
     pending: HashMap<EntityId, Row>,
@@ -36,6 +37,21 @@ impl CheckedIndex {
             Some(row) => Ok(Some(row.clone())),
             None => contained(|| self.index.get(space, id)),
         }
+    }
+
+    /// What a large value is made of; `None` for the row of anything else, and for a list that cannot
+    /// be read, which the check of the log has told.
+    pub fn list(&self, row: &Row) -> Option<ChunkList> {
+        if row.kind != Kind::Blob || row.codec != Codec::Chunks {
+            return None;
+        }
+        let (place, inline) = (&row.place, row.inline.clone());
+        let read = || {
+            let segment = self.segments.get(&place.record.segment)?;
+            let payload = segment.read(place.payload_offset, place.payload_len as usize);
+            Some(Bytes::from(payload.ok()?))
+        };
+        decode_chunks(&inline.or_else(read)?, row.info.raw_len).ok()
     }
 
     /// All rows of a space as the next start will have them.
@@ -100,6 +116,7 @@ pub(super) fn check(
         checked: CheckedIndex {
             path,
             index,
+            segments: log.segments.clone(),
             state,
             pending: HashMap::new(),
         },

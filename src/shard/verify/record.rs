@@ -2,12 +2,12 @@
 
 use crate::codec::{
     Cursor, Dictionaries, DictionaryId, Kind, RECORD_HEADER_SIZE, Record, RecordHeader, Space,
-    TombstoneNote, decode_blob_ref, decode_namespace, digest_of, parse_namespace_id, payload_sum,
-    sum64_of,
+    TombstoneNote, decode_blob_ref, decode_chunks, decode_namespace, digest_of, list_ref_id,
+    parse_namespace_id, payload_sum, sum64_of,
 };
 use crate::index::{Place, Row};
 use crate::log::{LogError, ScannedRecord, Segment, SegmentMap};
-use crate::model::{Digest, Key, NamespaceId, Problem};
+use crate::model::{Codec, Digest, Key, NamespaceId, Problem};
 use crate::shard::dictionary::parse_dictionary;
 use bytes::Bytes;
 use std::path::Path;
@@ -70,6 +70,9 @@ fn namespace_fault(record: &Record, payload: &[u8]) -> Option<String> {
 }
 
 fn value_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -> Option<String> {
+    if record.codec == Codec::Chunks {
+        return list_fault(record, &payload);
+    }
     let raw = match dictionaries.open(record.codec, payload, record.info.raw_len) {
         Ok(raw) => raw,
         Err(error) => return Some(error.to_string()),
@@ -79,6 +82,16 @@ fn value_fault(record: &Record, payload: Bytes, dictionaries: &Dictionaries) -> 
     }
     let wrong = record.kind == Kind::Blob && digest_of(&raw).0[..] != record.id[..];
     wrong.then(|| "the blob's bytes are not those of its digest".to_owned())
+}
+
+/// Whether the chunks are there and the list's is asked across shards: see `reference`.
+fn list_fault(record: &Record, payload: &[u8]) -> Option<String> {
+    let list = match decode_chunks(payload, record.info.raw_len) {
+        Ok(list) => list,
+        Err(error) => return Some(error.to_string()),
+    };
+    let is_named = list_ref_id(&record.attributes) == Some(list.ref_id);
+    (!is_named).then(|| "the list's record names other references than the list".to_owned())
 }
 
 /// Checks that a row's place holds exactly its record, and that its inline payload is whole.

@@ -1,11 +1,12 @@
-//! The third part, across shards: every link has its reference and its blob. A reference that no
-//! link names is what a crash between two steps of a put leaves behind, and no damage.
+//! The third part, across shards: every link has its reference and its blob, and every list its
+//! chunks. A reference that no
+//! link or list names is what a crash between two steps of a put leaves behind, and no damage.
 
 use super::StoreVerdict;
 use super::index::{CheckedIndex, inline};
 use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref};
 use crate::index::{IndexError, Row};
-use crate::model::{BlobRef, Problem, ShardId};
+use crate::model::{BlobRef, Chunk, Problem, ShardId};
 use crate::shard::Homes;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -38,10 +39,13 @@ pub(super) fn check(verdict: &mut StoreVerdict, homes: &Homes) {
                 problems.extend(store.link_fault(index, (space, id), row));
             })
         });
+        let lists = index.for_each(Space::Blob, |id, row| {
+            problems.extend(store.list_fault(index, id, row));
+        });
         let references = index.for_each(Space::Reference, |id, row| {
             stale += u64::from(store.is_stale(id, row));
         });
-        for error in [links, named_links, references]
+        for error in [links, named_links, lists, references]
             .into_iter()
             .filter_map(Result::err)
         {
@@ -76,6 +80,35 @@ impl Store<'_> {
         })
     }
 
+    /// The first chunk of a list that is not as the list says.
+    fn list_fault(&self, index: &CheckedIndex, id: &Bytes, row: &Row) -> Option<Problem> {
+        let list = index.list(row)?;
+        let fault = |chunk: &Chunk| {
+            let (digest, ref_id) = (chunk.digest, list.ref_id);
+            let lacks = match self.lacks(BlobRef { digest, ref_id }) {
+                Ok(lacks) => lacks.or_else(|| self.wrong_length(chunk))?,
+                Err(error) => format!("whose home cannot be read: {error}"),
+            };
+            Some(format!("is made of chunk {digest}, {lacks}"))
+        };
+        let what = list.chunks.iter().find_map(fault)?;
+        Some(Problem {
+            file: index.path().to_owned(),
+            offset: None,
+            what: format!("{} {what}", super::record::entity_name(Space::Blob, id)),
+            remedy: REMEDY.to_owned(),
+        })
+    }
+
+    fn wrong_length(&self, chunk: &Chunk) -> Option<String> {
+        let home = self.homes.shard_of(chunk.digest.slot());
+        let digest = Bytes::copy_from_slice(&chunk.digest.0);
+        let row = self.shards.get(&home)?.get(Space::Blob, &digest).ok()??;
+        let (listed, stored) = (chunk.raw_len, row.info.raw_len);
+        (u64::from(listed) != stored)
+            .then(|| format!("which has {stored} bytes and not {listed} as the list says"))
+    }
+
     /// What a link's target is missing.
     fn lacks(&self, blob: BlobRef) -> Result<Option<String>, IndexError> {
         let home = self.homes.shard_of(blob.digest.slot());
@@ -103,6 +136,14 @@ impl Store<'_> {
             return false;
         };
         let home = self.homes.shard_of(owner.slot());
+        if let Some(list) = owner.list() {
+            let list = Bytes::copy_from_slice(&list.0);
+            let shard = self.shards.get(&home);
+            let row = shard.and_then(|index| index.get(Space::Blob, &list).ok()?);
+            let name = decode_blob_ref(id).map(|blob| blob.ref_id);
+            let is_named = |row: Row| name.is_ok_and(|name| row.names_chunks_by(name));
+            return !row.is_some_and(is_named);
+        }
         let link = self
             .shards
             .get(&home)

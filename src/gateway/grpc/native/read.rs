@@ -5,7 +5,7 @@ use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, Key, Result};
 use crate::proto::v1;
 use crate::service::{Service, missing};
-use bytes::Bytes;
+use std::ops::Range;
 use tonic::Response;
 
 /// Keys of one `BatchGet`.
@@ -29,32 +29,31 @@ pub(super) async fn get(
         Some(located) => located,
         None => return Err(missing(&Key::new(&request.key)?)),
     };
-    let room = desk.room(located.raw_len()).await?;
-    let found = service.read(located).await?.with_digest();
+    let range = part(located.size(), request.range)?;
+    let room = desk.room(service.size_to_read(&located, &range)?).await?;
+    let found = service.read_part(located, range).await?;
     let mut response = Response::new(v1::GetResponse {
         entry: Some(entry::entry(request.key, &found.head)?),
-        value: part(found.data, request.range)?,
+        value: found.data,
     });
     room.attach(&mut response);
     Ok(response)
 }
 
-fn part(value: Bytes, range: Option<v1::ByteRange>) -> Result<Bytes> {
+/// The bytes that a range names of a value of `size` bytes.
+pub(super) fn part(size: u64, range: Option<v1::ByteRange>) -> Result<Range<u64>> {
     let Some(v1::ByteRange { offset, length }) = range else {
-        return Ok(value);
+        return Ok(0..size);
     };
-    let size = value.len();
-    let start = usize::try_from(offset).ok().filter(|start| *start <= size);
-    let start = start.ok_or_else(|| {
+    if offset > size {
         let message = format!("range begins behind the value's end: offset={offset}, size={size}");
-        Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset")
-    })?;
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
+        return Err(Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset"));
+    }
     let end = match length {
         0 => size,
-        length => start.saturating_add(length).min(size),
+        length => offset.saturating_add(length).min(size),
     };
-    Ok(value.slice(start..end))
+    Ok(offset..end)
 }
 
 /// Tells what is known of a value.
@@ -119,13 +118,12 @@ mod tests {
 
     #[test]
     fn a_part_ends_with_the_value() {
-        let value = Bytes::from_static(b"0123456789");
-        let of = |offset, length| part(value.clone(), Some(v1::ByteRange { offset, length }));
-        assert_eq!(part(value.clone(), None).unwrap(), value);
-        assert_eq!(of(2, 3).unwrap(), "234");
-        assert_eq!(of(8, 0).unwrap(), "89");
-        assert_eq!(of(8, u64::MAX).unwrap(), "89");
-        assert_eq!(of(10, 5).unwrap(), "");
+        let of = |offset, length| part(10, Some(v1::ByteRange { offset, length }));
+        assert_eq!(part(10, None).unwrap(), 0..10);
+        assert_eq!(of(2, 3).unwrap(), 2..5);
+        assert_eq!(of(8, 0).unwrap(), 8..10);
+        assert_eq!(of(8, u64::MAX).unwrap(), 8..10);
+        assert_eq!(of(10, 5).unwrap(), 10..10);
         let error = of(11, 1).unwrap_err();
         assert_eq!(error.field(), Some("range.offset"));
     }

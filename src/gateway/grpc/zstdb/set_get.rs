@@ -37,7 +37,11 @@ pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
         Ok(None) => return Ok(reply::failed(500, text::GET_MISS, item.key).into()),
         Err(error) => return Ok(reply::of_error(&error, item.key).into()),
     };
-    let room = desk.room(located.raw_len()).await;
+    let size = match service.size_to_read(&located, &(0..located.size())) {
+        Ok(size) => size,
+        Err(error) => return Ok(reply::of_error(&error, item.key).into()),
+    };
+    let room = desk.room(size).await;
     let room = room.map_err(|error| status_of(&error))?;
     let mut reply = match service.read(located).await {
         Ok(found) => Response::new(ItemReply {
