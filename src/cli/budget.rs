@@ -5,6 +5,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of values in memory at one time. A larger value passes alone.
 const MEMORY_MAX: u64 = 128 << 20;
+/// What a value takes that is never in memory as a whole.
+pub const LARGE_IN_MEMORY: u64 = 8 << 20;
 /// Semaphores count in 32 bits: pages of this size keep the largest value far inside.
 const PAGE: u64 = 1024;
 const PAGES: u32 = (MEMORY_MAX / PAGE) as u32;

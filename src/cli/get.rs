@@ -1,13 +1,15 @@
 //! `get`: a value to standard output or a file, or many into a folder.
 
 use super::download::{Check, Downloader};
+use super::emerging::Emerging;
 use super::exit::{CliError, Exit};
 use super::get_tree::{GetTree, Wanted};
 use super::selection::{NamespaceFlag, SnapshotFlag};
 use super::session::Session;
 use super::target::Target;
 use super::terminal::json_bytes;
-use crate::client::{ClientError, Found};
+use super::upload_large::is_large;
+use crate::client::{ClientError, Found, Keyspace};
 use bytes::Bytes;
 use serde_json::json;
 use std::ffi::OsString;
@@ -21,7 +23,8 @@ Three ways:
                          key is the path (user keys)
 
 Every value is verified: by its checksum, and by its BLAKE3 digest when the key is one. Paths that
-would leave DIR are refused. A file appears under its name only when it is complete; an older one is
+would leave DIR are refused. A value of more than 8 MiB comes piece by piece and is known to be sound at
+its end: to standard output it is written before that, and the exit code tells. A file appears under its name only when it is complete; an older one is
 replaced.";
 
 /// Reads a value, or a folder.
@@ -107,36 +110,92 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
         return Err(CliError::Usage(message.to_owned()));
     }
     let key = args.what.as_encoded_bytes();
-    let fetch = async {
-        if args.is_native() {
-            return get_native(session, args, key).await;
+    let got = session
+        .interrupt
+        .or_stop(fetch_one(session, args, (key, out), check));
+    let written = match (got.await?, out) {
+        (Got::Written(written), _) => written,
+        (Got::Whole(found), None) => {
+            session.terminal.write(&found.data)?;
+            return Ok(Exit::Ok);
         }
-        let client = session.connect().await?;
-        Downloader::new(client, check).fetch(key).await
+        (Got::Whole(found), Some(out)) => {
+            Target::write_file(out, &found.data)?;
+            Written {
+                bytes: found.data.len() as u64,
+                version: found.version.0,
+                sum64: found.sum64,
+            }
+        }
     };
-    let found = session.interrupt.or_stop(fetch).await?;
-    let Some(out) = out else {
-        session.terminal.write(&found.data)?;
-        return Ok(Exit::Ok);
-    };
-    Target::write_file(out, &found.data)?;
-    if session.terminal.is_json() {
+    if let Some(out) = out.filter(|_| session.terminal.is_json()) {
         let value = json!({
             "key": json_bytes(key),
             "file": json_bytes(out.as_os_str().as_encoded_bytes()),
-            "bytes": found.data.len(),
-            "version": found.version.0,
-            "sum64": format!("{:016x}", found.sum64),
+            "bytes": written.bytes,
+            "version": written.version,
+            "sum64": format!("{:016x}", written.sum64),
         });
         session.terminal.result("", &value)?;
     }
     Ok(Exit::Ok)
 }
 
-/// A value of a namespace, or as of a snapshot.
-async fn get_native(session: &Session, args: &GetArgs, key: &[u8]) -> Result<Found, CliError> {
-    let keyspace = session.keyspace(&args.namespace).await?;
+/// A value that was asked for.
+enum Got {
+    /// In memory.
+    Whole(Found),
+    /// Where it was to go, piece by piece.
+    Written(Written),
+}
+
+/// What is told of a value that was written.
+struct Written {
+    bytes: u64,
+    version: u64,
+    sum64: u64,
+}
+
+async fn fetch_one(
+    session: &Session,
+    args: &GetArgs,
+    (key, out): (&[u8], Option<&Path>),
+    check: Check,
+) -> Result<Got, CliError> {
+    let client = session.connect().await?;
+    let keyspace = client.database().keyspace(&args.namespace.namespace);
     let keyspace = keyspace.at_id(&args.snapshot.snapshot);
+    let downloader = Downloader::new(client, check);
+    let head = keyspace.head(Bytes::copy_from_slice(key)).await?;
+    if !head.is_some_and(|head| is_large(head.len)) {
+        return match args.is_native() {
+            true => get_native(&keyspace, key).await,
+            false => downloader.fetch(key).await,
+        }
+        .map(Got::Whole);
+    }
+    let entry = match out {
+        Some(out) => {
+            let file = Emerging::at(out)?;
+            downloader.fetch_from(&keyspace, key, file).await?
+        }
+        None => {
+            let mut pieces = downloader.begin(&keyspace, key).await?;
+            while let Some(piece) = pieces.next().await? {
+                session.terminal.write(&piece)?;
+            }
+            pieces.download.entry
+        }
+    };
+    Ok(Got::Written(Written {
+        bytes: entry.len,
+        version: entry.version.0,
+        sum64: entry.sum64,
+    }))
+}
+
+/// A value of a namespace, or as of a snapshot.
+async fn get_native(keyspace: &Keyspace, key: &[u8]) -> Result<Found, CliError> {
     let value = keyspace.get(Bytes::copy_from_slice(key)).await?;
     let value = value.ok_or_else(|| ClientError::not_found(key))?;
     Ok(Found {

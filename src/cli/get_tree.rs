@@ -3,7 +3,7 @@
 //! A value's size is asked for before the value, so that the bytes in memory stay bounded whatever
 //! the server holds.
 
-use super::budget::Budget;
+use super::budget::{Budget, LARGE_IN_MEMORY};
 use super::confine::confined;
 use super::download::{Check, Downloader};
 use super::exit::{CliError, Exit};
@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::session::Session;
 use super::target::Target;
 use super::terminal::Terminal;
+use super::upload_large::is_large;
 use crate::client::{Client, ClientError};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -201,6 +202,13 @@ impl Fetcher {
         };
         let size = self.downloader.size(&item.key).await?;
         let size = size.ok_or_else(missing)?;
+        if is_large(size) {
+            let _memory = self.budget.memory(LARGE_IN_MEMORY).await;
+            let file = self.target.begin(&item.path)?;
+            let bytes = self.downloader.fetch_into(&item.key, file).await?.len;
+            self.progress.advance(bytes);
+            return Ok(bytes);
+        }
         let memory = self.budget.memory(size).await;
         let found = self.downloader.fetch(&item.key).await?;
         let (fetcher, path) = (Arc::clone(&self), item.path.clone());

@@ -37,14 +37,20 @@ impl Progress {
 
     fn styled(terminal: Terminal, template: &str) -> Self {
         if !terminal.shows_progress() {
-            return Self {
-                bar: ProgressBar::hidden(),
-            };
+            return Self::hidden();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         bar.set_style(style(template));
         bar.enable_steady_tick(TICK);
         Self { bar }
+    }
+
+    /// One that nobody sees.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+        }
     }
 
     /// A handle for another thread that finds out the total.

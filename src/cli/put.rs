@@ -3,11 +3,13 @@
 use super::confine::slashed;
 use super::exit::{CliError, Exit};
 use super::list_file::escaped;
+use super::progress::Progress;
 use super::put_tree::PutTree;
 use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
 use super::upload::{How, Loaded, Naming, Stored, Uploader};
+use super::upload_large::is_large;
 use super::walk;
 use bytes::Bytes;
 use serde_json::json;
@@ -181,6 +183,16 @@ async fn store_one(
         return Err(CliError::Usage(format!("{path} is a folder: add -r")));
     }
     let client = session.connect().await?;
+    let metadata = std::fs::metadata(path).ok();
+    let len = metadata
+        .filter(std::fs::Metadata::is_file)
+        .map_or(0, |it| it.len());
+    if is_large(len) {
+        let progress = Progress::bytes(session.terminal, Some(len));
+        progress.message("reading");
+        let uploader = Uploader::new(client, naming);
+        return uploader.store_large(name, path, progress).await;
+    }
     let loaded = load(path).await?;
     Uploader::new(client, naming).store(name, loaded).await
 }

@@ -5,7 +5,7 @@
 //! requests and the bytes in flight. Ctrl-C, and any error that every further file would meet too,
 //! stop the producer; what is in flight is finished and told.
 
-use super::budget::Budget;
+use super::budget::{Budget, LARGE_IN_MEMORY};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::list_file::format_line;
@@ -14,6 +14,7 @@ use super::put_summary::PutSummary;
 use super::session::Session;
 use super::terminal::{JsonArray, Terminal, json_bytes, json_error};
 use super::upload::{Loaded, Naming, Stored, Uploader};
+use super::upload_large::is_large;
 use super::walk::{self, FoundFile, Source, Walked};
 use indicatif::HumanCount;
 use serde_json::json;
@@ -159,7 +160,11 @@ impl Producer {
             Walked::Special(path) => return Outcome::Special(path),
             Walked::Failed(error) => return Outcome::Failed(error),
         };
-        let place = self.budget.place(file.len).await;
+        let in_memory = match is_large(file.len) {
+            true => LARGE_IN_MEMORY,
+            false => file.len,
+        };
+        let place = self.budget.place(in_memory).await;
         let upload = upload(Arc::clone(&self.uploader), file.clone());
         let (progress, halt) = (self.progress.share(), self.halt.clone());
         let len = file.len;
@@ -178,6 +183,10 @@ impl Producer {
 }
 
 async fn upload(uploader: Arc<Uploader>, file: FoundFile) -> Result<Stored, CliError> {
+    if is_large(file.len) {
+        let unseen = Progress::hidden();
+        return uploader.store_large(&file.name, &file.path, unseen).await;
+    }
     uploader.check_size(file.len)?;
     let path = file.path;
     let read = tokio::task::spawn_blocking(move || Loaded::read_file(&path));

@@ -1,14 +1,11 @@
 //! Where `get` writes: files that appear whole, in a folder that nothing leaves.
 
+use super::emerging::Emerging;
 use super::exit::CliError;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// A folder to make files in. Links in it that lead out of it are refused by the system itself.
 #[derive(Debug)]
@@ -35,24 +32,17 @@ impl Target {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, path: &Path, data: &[u8]) -> Result<(), CliError> {
-        let written = self.write_whole(path, data);
-        written.map_err(|error| CliError::file("write", &self.root.join(path), error))
+        let mut file = self.begin(path)?;
+        file.write(data)?;
+        file.finish()
     }
 
-    fn write_whole(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        if let Some(parent) = path.parent() {
-            self.dir.create_dir_all(parent)?;
-        }
-        let temporary = path.with_file_name(temporary_name());
-        let mut file = self.dir.create(&temporary)?;
-        let renamed = file
-            .write_all(data)
-            .and_then(|()| self.dir.rename(&temporary, &self.dir, path));
-        if renamed.is_err() {
-            // What is left over is ours; why the file is not there is the news.
-            let _ = self.dir.remove_file(&temporary);
-        }
-        renamed
+    /// Begins a file at a path below the folder. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn begin(&self, path: &Path) -> Result<Emerging, CliError> {
+        Emerging::below(&self.root, &self.dir, path)
     }
 
     /// Makes a file anywhere, as the user asked: whole or not at all, but for what is not an
@@ -61,30 +51,10 @@ impl Target {
     /// # Errors
     /// It cannot be written.
     pub fn write_file(path: &Path, data: &[u8]) -> Result<(), CliError> {
-        let written = match fs::metadata(path) {
-            Ok(metadata) if !metadata.is_file() => {
-                File::create(path).and_then(|mut file| file.write_all(data))
-            }
-            _ => write_renamed(path, data),
-        };
-        written.map_err(|error| CliError::file("write", path, error))
+        let mut file = Emerging::at(path)?;
+        file.write(data)?;
+        file.finish()
     }
-}
-
-fn write_renamed(path: &Path, data: &[u8]) -> io::Result<()> {
-    // Through a link, the file that it leads to is replaced, and not the link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let temporary = path.with_file_name(temporary_name());
-    let renamed = fs::write(&temporary, data).and_then(|()| fs::rename(&temporary, &path));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    renamed
-}
-
-fn temporary_name() -> String {
-    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-    format!(".shardkeep-{}-{number}.tmp", std::process::id())
 }
 
 #[cfg(test)]

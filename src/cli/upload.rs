@@ -87,6 +87,14 @@ impl Uploader {
         }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
     /// Refuses a size that is known to be over the server's limit.
     ///
     /// # Errors
@@ -200,7 +208,7 @@ impl Uploader {
     }
 
     /// The shared upload of a content, and whether the content came before.
-    fn content(&self, digest: Digest) -> (Arc<OnceCell<()>>, bool) {
+    pub(super) fn content(&self, digest: Digest) -> (Arc<OnceCell<()>>, bool) {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let known = contents.len();
         let content = Arc::clone(contents.entry(digest).or_default());
@@ -255,7 +263,7 @@ impl Loaded {
     }
 }
 
-fn check_key(key: &[u8]) -> Result<(), CliError> {
+pub(super) fn check_key(key: &[u8]) -> Result<(), CliError> {
     if (1..=KEY_SIZE_MAX).contains(&key.len()) {
         return Ok(());
     }
@@ -265,7 +273,7 @@ fn check_key(key: &[u8]) -> Result<(), CliError> {
 }
 
 /// A server that names values in another way than was said stores them under other keys.
-fn expect_key(sent: &[u8], stands: &[u8]) -> Result<(), CliError> {
+pub(super) fn expect_key(sent: &[u8], stands: &[u8]) -> Result<(), CliError> {
     if sent == stands {
         return Ok(());
     }

@@ -313,7 +313,7 @@ fn is_missing_key(status: &Status) -> bool {
 }
 
 /// A condition holds only the first time.
-fn repeat_of(only_if: Option<Expect>) -> Repeat {
+pub(super) fn repeat_of(only_if: Option<Expect>) -> Repeat {
     match only_if {
         None => Repeat::Always,
         Some(_) => Repeat::IfNotStarted,
@@ -321,7 +321,7 @@ fn repeat_of(only_if: Option<Expect>) -> Repeat {
 }
 
 /// A name for one request; without a random number it has none, and the server does it as it comes.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let mut random = [0; 16];
     match getrandom::fill(&mut random) {
         Ok(()) => format!("{:032x}", u128::from_le_bytes(random)),

@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod keyspace;
 mod lane;
+mod large;
 mod measure;
 mod namespace;
 mod reply;
@@ -31,6 +32,7 @@ pub use entry::{Entry, Expect, PutOptions, Stay, Stored, Value};
 pub use error::{ClientError, Result, cause_of};
 pub use keyspace::Keyspace;
 pub use lane::{Lane, Protocol};
+pub use large::{Download, PIECE_SIZE_MAX, Uploaded};
 pub use measure::{Measuring, Usage};
 pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
@@ -72,6 +74,13 @@ impl Client {
     #[must_use]
     pub fn address(&self) -> &str {
         self.pool.address()
+    }
+
+    /// The same server by its native protocol, over the same connections.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        let pool = self.pool.clone();
+        Database { pool }
     }
 
     /// Asks whether the server answers.

@@ -1,7 +1,7 @@
 //! The shared dedup actor: remembers which content lost a reference, and sweeps.
 
 use super::sweep::{ContentStore, SweepReport, drop_stale};
-use super::{HeldContent, Turn, Uploads};
+use super::{HeldContent, Holders, Turn, Uploads};
 use crate::actor::{ActorRuntime, end_own_thread};
 use crate::model::{Digest, Error, RefId, Result, ShardId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -23,6 +23,7 @@ struct Living {
     runtime: Arc<ActorRuntime>,
     store: Arc<dyn ContentStore>,
     uploads: Uploads,
+    holders: Holders,
     grace: Duration,
     address: RwLock<Addr<DedupActor>>,
 }
@@ -37,7 +38,8 @@ impl Living {
         let mut address = self.address.write().unwrap_or_else(PoisonError::into_inner);
         if !address.connected() {
             tracing::error!("the dedup actor panicked; another takes its place");
-            *address = spawn(&self.runtime, &self.store, &self.uploads, self.grace);
+            let known = (&self.uploads, &self.holders);
+            *address = spawn(&self.runtime, &self.store, known, self.grace);
         }
         address.clone()
     }
@@ -52,12 +54,13 @@ impl std::fmt::Debug for Living {
 fn spawn(
     runtime: &ActorRuntime,
     store: &Arc<dyn ContentStore>,
-    uploads: &Uploads,
+    (uploads, holders): (&Uploads, &Holders),
     grace: Duration,
 ) -> Addr<DedupActor> {
     let actor = DedupActor {
         store: store.clone(),
         uploads: uploads.clone(),
+        holders: holders.clone(),
         grace,
         dropped: VecDeque::new(),
         orphans: HashMap::new(),
@@ -74,12 +77,13 @@ impl Dedup {
         store: Arc<dyn ContentStore>,
         grace: Duration,
     ) -> Self {
-        let uploads = Uploads::default();
-        let address = RwLock::new(spawn(&runtime, &store, &uploads, grace));
+        let (uploads, holders) = (Uploads::default(), Holders::default());
+        let address = RwLock::new(spawn(&runtime, &store, (&uploads, &holders), grace));
         Self(Arc::new(Living {
             runtime,
             store,
             uploads,
+            holders,
             grace,
             address,
         }))
@@ -99,7 +103,7 @@ impl Dedup {
     /// Keeps a content from being reclaimed, before it is looked for.
     #[must_use]
     pub fn hold(&self, digest: Digest) -> HeldContent {
-        self.0.uploads.hold(digest)
+        self.0.holders.hold(digest)
     }
 
     /// Notes that a content lost a reference: it is looked at after the grace time.
@@ -128,6 +132,7 @@ impl Dedup {
 struct DedupActor {
     store: Arc<dyn ContentStore>,
     uploads: Uploads,
+    holders: Holders,
     grace: Duration,
     /// Contents that lost a reference, oldest first.
     dropped: VecDeque<(Instant, Digest)>,
@@ -170,11 +175,12 @@ impl Drop for DedupActor {
 impl DedupActor {
     /// Reclaims in the background; a blob that is referenced again by then stays.
     fn reclaim(&self, due: Vec<Digest>, ctx: &mut Context<Self>) {
-        let (store, uploads, grace) = (self.store.clone(), self.uploads.clone(), self.grace);
+        let (store, grace) = (self.store.clone(), self.grace);
+        let (uploads, holders) = (self.uploads.clone(), self.holders.clone());
         let own = ctx.address();
         let work = async move {
             for digest in due {
-                match reclaim_one(&*store, &uploads, digest, grace).await {
+                match reclaim_one(&*store, (&uploads, &holders), digest, grace).await {
                     // Chunks of a list that went, and contents that somebody held.
                     Ok(later) => later.into_iter().for_each(|it| own.do_send(Dropped(it))),
                     Err(error) => {
@@ -191,7 +197,7 @@ impl DedupActor {
 /// from now on and waits for the turn sees what became of it. Contents to look at later.
 async fn reclaim_one(
     store: &dyn ContentStore,
-    uploads: &Uploads,
+    (uploads, holders): (&Uploads, &Holders),
     digest: Digest,
     grace: Duration,
 ) -> Result<Vec<Digest>> {
@@ -200,7 +206,7 @@ async fn reclaim_one(
             break turn;
         }
     };
-    if uploads.is_held(digest, grace) {
+    if holders.is_held(digest, grace) {
         return Ok(vec![digest]);
     }
     fail::fail_point!("dedup::reclaiming");
@@ -223,7 +229,7 @@ impl Handler<Tidy> for DedupActor {
 
     fn handle(&mut self, _: Tidy, ctx: &mut Self::Context) {
         fail::fail_point!("dedup::tidy");
-        self.uploads.forget_held(self.grace);
+        self.holders.forget(self.grace);
         let mut due = Vec::new();
         while self
             .dropped

@@ -6,9 +6,11 @@
 //! and a reference is dropped only when its put is over and its owner's record does not name it.
 
 mod actor;
+mod holders;
 mod single_flight;
 mod sweep;
 
 pub use actor::Dedup;
-pub use single_flight::{Flight, HeldContent, OpenReference, Turn, Uploads};
+pub use holders::{HeldContent, Holders};
+pub use single_flight::{Flight, OpenReference, Turn, Uploads};
 pub use sweep::{ContentStore, OwnedReference, Pending, SweepReport};

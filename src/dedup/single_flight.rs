@@ -4,7 +4,6 @@ use crate::model::{Digest, RefId};
 use dashmap::mapref::entry::Entry;
 use dashmap::{DashMap, DashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Uploads under way, by content, and references whose put is not over.
@@ -12,7 +11,6 @@ use tokio::sync::watch;
 pub struct Uploads {
     in_flight: Arc<DashMap<Digest, watch::Receiver<()>>>,
     open: Arc<DashSet<RefId>>,
-    held: Arc<DashMap<Digest, Holders>>,
 }
 
 /// Whose turn it is to store a content.
@@ -36,31 +34,6 @@ impl Drop for Flight {
     fn drop(&mut self) {
         // First the entry, then the sender: who wakes finds the place free.
         self.in_flight.remove(&self.digest);
-    }
-}
-
-/// A content that is not reclaimed, whether anything refers to it or not: a chunk of a value that is
-/// on its way, or a list that is being read. From when this is dropped, the grace time begins anew.
-#[derive(Debug)]
-pub struct HeldContent {
-    digest: Digest,
-    held: Arc<DashMap<Digest, Holders>>,
-}
-
-/// Who holds a content.
-#[derive(Debug, Clone, Copy)]
-struct Holders {
-    count: usize,
-    /// When the last one came or went.
-    last: Instant,
-}
-
-impl Drop for HeldContent {
-    fn drop(&mut self) {
-        if let Some(mut holders) = self.held.get_mut(&self.digest) {
-            holders.count -= 1;
-            holders.last = Instant::now();
-        }
     }
 }
 
@@ -106,37 +79,6 @@ impl Uploads {
         Turn::Passed
     }
 
-    /// Holds a content. Who holds it and then takes its turn sees it as it will stay: a reclaim has
-    /// the turn too, and looks for holders first.
-    #[must_use]
-    pub fn hold(&self, digest: Digest) -> HeldContent {
-        let last = Instant::now();
-        let mut holders = self
-            .held
-            .entry(digest)
-            .or_insert(Holders { count: 0, last });
-        holders.count += 1;
-        holders.last = last;
-        drop(holders);
-        HeldContent {
-            digest,
-            held: self.held.clone(),
-        }
-    }
-
-    /// Whether somebody holds a content, or did so less than `grace` ago.
-    #[must_use]
-    pub fn is_held(&self, digest: Digest, grace: Duration) -> bool {
-        let holders = self.held.get(&digest);
-        holders.is_some_and(|it| it.count > 0 || it.last.elapsed() < grace)
-    }
-
-    /// Forgets contents that nobody has held for `grace`.
-    pub fn forget_held(&self, grace: Duration) {
-        self.held
-            .retain(|_, it| it.count > 0 || it.last.elapsed() < grace);
-    }
-
     /// Registers a reference before the first step of its put.
     #[must_use]
     pub fn open_reference(&self, ref_id: RefId) -> OpenReference {
@@ -178,23 +120,6 @@ mod tests {
             turn.await.unwrap();
         }
         assert!(matches!(uploads.take_turn(digest).await, Turn::Mine(_)));
-    }
-
-    #[test]
-    fn a_content_is_held_until_its_holders_are_gone_and_for_its_grace() {
-        const GRACE: Duration = Duration::from_secs(600);
-        let uploads = Uploads::default();
-        let digest = Digest([7; 32]);
-        assert!(!uploads.is_held(digest, GRACE));
-        let (one, other) = (uploads.hold(digest), uploads.hold(digest));
-        drop(one);
-        uploads.forget_held(Duration::ZERO);
-        assert!(uploads.is_held(digest, Duration::ZERO));
-        drop(other);
-        assert!(uploads.is_held(digest, GRACE));
-        assert!(!uploads.is_held(digest, Duration::ZERO));
-        uploads.forget_held(Duration::ZERO);
-        assert!(!uploads.is_held(digest, GRACE));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::checked::Checked;
-use super::large::{Naming, Whole};
+use super::large::Naming;
 use super::link::{Content, Target, command_of, random_u128};
 use super::translation::Translation;
 use crate::codec::{CUT_MIN, decode_chunks, digest_of, open_sealed};
@@ -297,13 +297,10 @@ impl Service {
         };
         let list = decode_chunks(&value.payload, value.info.raw_len);
         let list = list.map_err(|error| damaged(error.to_string()))?;
-        let whole = Whole {
-            digest,
-            info: value.info,
-            chunks: list.chunks.into(),
-        };
-        if whole.info.raw_len <= CUT_MIN || !self.is_whole(&whole).await? {
-            return Err(damaged("its chunks are not those of its digest".to_owned()));
+        let whole = self.whole_of(digest, value.info.raw_len, list.chunks).await;
+        let whole = whole.map_err(|error| damaged(error.message().to_owned()))?;
+        if whole.info != value.info || value.info.raw_len <= CUT_MIN {
+            return Err(damaged("its length or checksum is another".to_owned()));
         }
         self.put_list(&whole, &Naming::Merge(holder))
             .await

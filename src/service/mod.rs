@@ -75,7 +75,7 @@ pub use delete_range::RangeDeleted;
 pub use disk_gate::DiskGate;
 pub use get::{Found, Head, Located};
 pub use increment::{Addition, Increment};
-pub use large::{Pieces, Upload, UploadDone};
+pub use large::{ContentDone, Download, Intake, Pieces, Taken, Upload, UploadDone};
 pub use measure::{Measuring, Usage};
 pub use namespace::NamespaceChange;
 pub use once::Named;

@@ -27,7 +27,7 @@ async fn upload_to(service: &Service, key: &[u8], value: &[u8]) -> Result<Upload
         lifetime: Lifetime::Forever,
         attributes: Attributes::default(),
     };
-    upload.finish(put).await
+    upload.finish(put, Some(value.len() as u64)).await
 }
 
 async fn upload(house: &House, key: &[u8], value: &[u8]) -> UploadDone {

@@ -5,8 +5,10 @@ mod support;
 
 mod admin;
 mod backups;
+mod blobs;
 mod call;
 mod commits;
+mod contents;
 mod counters;
 mod delete_ranges;
 mod fields;

@@ -106,7 +106,7 @@ impl Timing {
             method,
             started: Instant::now(),
             read_within: within,
-            answer_within: (own.is_some() || !method.unhurried).then_some(within),
+            answer_within: (own.is_some() || !method.takes_its_time()).then_some(within),
         }
     }
 }
@@ -146,9 +146,13 @@ impl Gate {
         if announced > method.message_size_max {
             return self.refuse_size(request.uri().path(), announced, method);
         }
-        let taken = self.requests.take(announced, opening.head_len()).await;
+        let held = method.stream_held.unwrap_or(announced);
+        let taken = self.requests.take(held, opening.head_len()).await;
         let in_flight = taken.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
-        let mut body = opening.into_body();
+        let mut body = match method.stream_held {
+            None => opening.into_body(),
+            Some(_) => opening.into_stream(),
+        };
         if method.unhurried {
             // Serving it may take hours; sending it may not.
             let whole = Limited::new(body, method.message_size_max + 1024).collect();

@@ -68,6 +68,15 @@ impl Opening {
         self.head_len
     }
 
+    /// The whole body again, of as many messages as it has.
+    pub(super) fn into_stream(self) -> Body {
+        Self {
+            message_len: Some(usize::MAX),
+            ..self
+        }
+        .into_body()
+    }
+
     /// The whole body again, which ends in an error if it is longer than its one message.
     pub(super) fn into_body(self) -> Body {
         let left = match self.message_len {

@@ -88,7 +88,10 @@ impl Gateway {
             Arc::clone(&service),
             gate.delivery.clone(),
             access,
-            server.keepalive_timeout,
+            native::Timeouts {
+                stall: server.keepalive_timeout,
+                message: server.request_timeout,
+            },
         );
         let routes = routes(badger, native, &gate, health_server);
         let handle = GatewayHandle { service, health };

@@ -3,6 +3,7 @@
 use super::super::Service;
 use super::super::link::{Content, Target, is_outcome_unknown, random_u128};
 use super::Whole;
+use super::content::not_there;
 use crate::codec::seal_chunks;
 use crate::model::{
     BlobRef, ChunkList, Command, Digest, Error, ErrorKind, Key, RefId, Reply, Result, SealedValue,
@@ -33,6 +34,9 @@ impl Service {
                 && let Some(reply) = self.name_list(whole, None, naming).await?
             {
                 return Ok(reply);
+            }
+            if whole.chunks.is_empty() {
+                return Err(not_there(whole.digest));
             }
             let (service, whole, naming) = (self.clone(), whole.clone(), naming.clone());
             // The steps go on when the request is cancelled, as those of any put.

@@ -26,11 +26,17 @@
 //! whose old list is on its way out has references by another name, which the old one's end leaves
 //! alone.
 
+mod content;
+mod download;
+mod intake;
 mod list;
 mod pieces;
 mod upload;
 mod whole;
 
+pub use content::ContentDone;
+pub use download::Download;
+pub use intake::{Intake, Taken};
 pub(super) use list::Naming;
 pub use pieces::Pieces;
 pub use upload::{Upload, UploadDone};

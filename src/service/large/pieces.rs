@@ -92,7 +92,7 @@ impl Service {
     }
 
     /// Keeps a content that is there from being reclaimed; `None` when it is not there.
-    async fn hold_content(&self, digest: Digest) -> Result<Option<HeldContent>> {
+    pub(super) async fn hold_content(&self, digest: Digest) -> Result<Option<HeldContent>> {
         let dedup = &self.0.parts.dedup;
         let held = dedup.hold(digest);
         // A reclaim that began before has the turn until its end.

@@ -5,17 +5,13 @@ use super::super::Service;
 use super::super::checked::{Checked, check_size, check_sums, size_max};
 use super::super::put::{Form, Put, PutDone};
 use super::Whole;
+use super::content::check_length;
+use super::intake::{Intake, Kept, lost, taken};
 use super::whole::Sums;
-use crate::codec::{CUT_MIN, Cutter, digest_of, sum64_of};
-use crate::dedup::{HeldContent, Turn};
-use crate::model::{Chunk, Command, Error, Namespace, Reply, Result, ValueInfo};
+use crate::codec::{CUT_MIN, Cutter};
+use crate::model::{Namespace, Result, ValueInfo};
 use bytes::Bytes;
-use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
-
-/// Bytes of chunks of one upload that are being stored at once.
-const STORING_MAX: usize = 4 << 20;
+use tokio::task::JoinHandle;
 
 /// A value that comes in pieces. If it is dropped before its end nothing of it is visible; its chunks
 /// stay for the grace time, and are found when it is sent again.
@@ -24,12 +20,8 @@ pub struct Upload {
     service: Service,
     size: u64,
     size_max: (u64, String),
-    compress: bool,
     cutting: JoinHandle<Result<(Cutting, Vec<Bytes>)>>,
-    storing: JoinSet<Result<(usize, Kept)>>,
-    room: Arc<Semaphore>,
-    /// By their place in the value.
-    kept: Vec<Option<Kept>>,
+    intake: Intake,
 }
 
 /// What an upload did.
@@ -39,16 +31,10 @@ pub struct UploadDone {
     pub put: PutDone,
     /// Bytes of the value.
     pub size: u64,
+    /// xxh64 of the value.
+    pub sum64: u64,
     /// Bytes of it that were not there before, as they came in.
     pub new_bytes: u64,
-}
-
-/// A chunk that is there, and stays as long as this lives.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub chunk: Chunk,
-    pub stored: bool,
-    _held: HeldContent,
 }
 
 /// The part of an upload that needs every byte in its order.
@@ -84,47 +70,8 @@ impl Service {
             service: self.clone(),
             size: 0,
             size_max: size_max(namespace, server),
-            compress: namespace.options.compress,
             cutting: tokio::spawn(async { Ok(Default::default()) }),
-            storing: JoinSet::new(),
-            room: Arc::new(Semaphore::new(STORING_MAX)),
-            kept: Vec::new(),
-        })
-    }
-
-    /// Stores a chunk at its home unless it is there, and keeps it from being reclaimed.
-    pub(super) async fn keep_chunk(&self, raw: Bytes, compress: bool) -> Result<Kept> {
-        let raw_len = u32::try_from(raw.len()).expect("chunks end at 1 MiB");
-        let hashed = raw.clone();
-        let hash = move || (digest_of(&hashed), sum64_of(&hashed));
-        let (digest, sum64) = self.0.cpu.run(hash).await?;
-        let dedup = &self.0.parts.dedup;
-        let held = dedup.hold(digest);
-        let _turn = loop {
-            if let Turn::Mine(turn) = dedup.take_turn(digest).await {
-                break turn;
-            }
-        };
-        let mut stored = false;
-        if self.router().find_blob(digest)?.is_none() {
-            let value = self.seal(Checked {
-                info: ValueInfo {
-                    raw_len: raw_len.into(),
-                    sum64,
-                },
-                data: raw,
-                digest: Some(digest),
-                compress,
-            });
-            let value = value.await?;
-            let keep = Command::KeepBlob { digest, value };
-            let home = self.router().shard_of_digest(digest);
-            stored = self.router().write(home, keep).await? == Reply::BlobStored { stored: true };
-        }
-        Ok(Kept {
-            chunk: Chunk { digest, raw_len },
-            stored,
-            _held: held,
+            intake: Intake::new(self, namespace.options.compress),
         })
     }
 }
@@ -145,13 +92,16 @@ impl Upload {
         self.store(chunks).await
     }
 
-    /// Stores the value under its key, if it is what the put says of it. The put's own data is empty.
+    /// Stores the value under its key, if it is what the put says of it and has the length that is
+    /// `expected`. The put's own data is empty.
     ///
     /// # Errors
-    /// `Invalid` (`SUM64_MISMATCH`, `DIGEST_MISMATCH`), and as [`Service::put`].
-    pub async fn finish(mut self, put: Put<'_>) -> Result<UploadDone> {
+    /// `Invalid` (`SIZE_MISMATCH`, `SUM64_MISMATCH`, `DIGEST_MISMATCH`), and as [`Service::put`].
+    pub async fn finish(mut self, put: Put<'_>, expected: Option<u64>) -> Result<UploadDone> {
+        check_length(expected, self.size)?;
         let (mut cutting, chunks) = self.cut().await?;
         let size = self.size;
+        let sum64 = cutting.sums.sum64.finish();
         if size <= CUT_MIN {
             let data = cutting.cutter.into_rest();
             let put = self.service.put(Put { data, ..put }).await?;
@@ -159,19 +109,17 @@ impl Upload {
             return Ok(UploadDone {
                 put,
                 size,
+                sum64,
                 new_bytes,
             });
         }
         self.store(chunks).await?;
         let last: Vec<Bytes> = std::iter::from_fn(|| cutting.cutter.last_chunk()).collect();
         self.store(last).await?;
-        while let Some(stored) = self.storing.join_next().await {
-            self.note(stored)?;
-        }
-        let (digest, sum64) = (cutting.sums.digest.finish(), cutting.sums.sum64.finish());
-        check_sums(&put, size, (sum64, Some(digest)))?;
         // Held until the list refers to them.
-        let kept: Vec<Kept> = self.kept.into_iter().flatten().collect();
+        let kept: Vec<Kept> = self.intake.finish_held().await?;
+        let digest = cutting.sums.digest.finish();
+        check_sums(&put, size, (sum64, Some(digest)))?;
         let info = ValueInfo {
             raw_len: size,
             sum64,
@@ -182,11 +130,11 @@ impl Upload {
             chunks: kept.iter().map(|kept| kept.chunk).collect(),
         };
         let done = self.service.put_whole(&put, &whole).await?;
-        let new = kept.iter().filter(|kept| kept.stored);
         Ok(UploadDone {
             put: done,
             size,
-            new_bytes: new.map(|kept| u64::from(kept.chunk.raw_len)).sum(),
+            sum64,
+            new_bytes: taken(&kept).new_bytes,
         })
     }
 
@@ -197,25 +145,8 @@ impl Upload {
 
     async fn store(&mut self, chunks: Vec<Bytes>) -> Result<()> {
         for raw in chunks {
-            let bytes = u32::try_from(raw.len()).expect("chunks end at 1 MiB");
-            let room = self.room.clone().acquire_many_owned(bytes).await;
-            let (service, compress, number) =
-                (self.service.clone(), self.compress, self.kept.len());
-            self.kept.push(None);
-            self.storing.spawn(async move {
-                let _room = room;
-                Ok((number, service.keep_chunk(raw, compress).await?))
-            });
-            while let Some(stored) = self.storing.try_join_next() {
-                self.note(stored)?;
-            }
+            self.intake.push(raw, None).await?;
         }
-        Ok(())
-    }
-
-    fn note(&mut self, stored: Result<Result<(usize, Kept)>, JoinError>) -> Result<()> {
-        let (number, kept) = stored.map_err(lost)??;
-        self.kept[number] = Some(kept);
         Ok(())
     }
 }
@@ -231,11 +162,4 @@ impl Service {
         };
         self.put_checked(put, &value, Form::List(whole)).await
     }
-}
-
-fn lost(error: JoinError) -> Error {
-    Error::internal(
-        "TASK_FAILED",
-        format!("a part of an upload was lost: {error}"),
-    )
 }

@@ -32,15 +32,18 @@ impl Sums {
 }
 
 impl Service {
-    /// Whether the chunks that are stored make up the value that a list speaks of: its length, its
-    /// `sum64` and its digest.
-    pub(in super::super) async fn is_whole(&self, whole: &Whole) -> Result<bool> {
-        let listed: u64 = whole.chunks.iter().map(|it| u64::from(it.raw_len)).sum();
-        if listed != whole.info.raw_len {
-            return Ok(false);
-        }
+    /// The value that stored chunks make up, if it has this digest.
+    ///
+    /// # Errors
+    /// `Invalid` (`DIGEST_MISMATCH`); what the shards answer.
+    pub(in super::super) async fn whole_of(
+        &self,
+        digest: Digest,
+        raw_len: u64,
+        chunks: Vec<Chunk>,
+    ) -> Result<Whole> {
         let mut sums = Sums::default();
-        for turn in whole.chunks.chunks(CHUNKS_A_TURN) {
+        for turn in chunks.chunks(CHUNKS_A_TURN) {
             let (router, turn) = (self.router().clone(), turn.to_vec());
             let work = move || -> Result<Sums> {
                 for chunk in &turn {
@@ -50,8 +53,19 @@ impl Service {
             };
             sums = self.0.cpu.run(work).await??;
         }
-        let (digest, sum64) = (sums.digest.finish(), sums.sum64.finish());
-        Ok((digest, sum64) == (whole.digest, whole.info.sum64))
+        let (actual, sum64) = (sums.digest.finish(), sums.sum64.finish());
+        if actual != digest {
+            let message = format!(
+                "digest does not match: BLAKE3 of the chunks together is {actual}, the request says {digest}"
+            );
+            return Err(Error::invalid("DIGEST_MISMATCH", message).at("digest"));
+        }
+        let info = ValueInfo { raw_len, sum64 };
+        Ok(Whole {
+            digest,
+            info,
+            chunks: chunks.into(),
+        })
     }
 }
 

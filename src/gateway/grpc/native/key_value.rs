@@ -84,7 +84,7 @@ impl KeyValueService for Native {
     ) -> Result<Response<scan::Messages>, Status> {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
-        answer(scan::stream(service, desk, request.into_inner(), self.stall_timeout).await)
+        answer(scan::stream(service, desk, request.into_inner(), self.timeouts.stall).await)
     }
 
     type MeasureStream = measure::Messages;

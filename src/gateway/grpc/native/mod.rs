@@ -18,6 +18,8 @@
 
 mod admin;
 mod backup;
+mod blob;
+mod content;
 mod door;
 mod entry;
 mod error;
@@ -41,6 +43,7 @@ use super::delivery::Delivery;
 use crate::model::{Error, Result};
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::backup_service_server::BackupServiceServer;
+use crate::proto::v1::blob_service_server::BlobServiceServer;
 use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::v1::namespace_service_server::NamespaceServiceServer;
 use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
@@ -57,6 +60,8 @@ use tonic::{Request, Response, Status};
 pub(super) mod path {
     pub(in super::super) const GET: &str = "/shardkeep.v1.KeyValueService/Get";
     pub(in super::super) const BATCH_GET: &str = "/shardkeep.v1.KeyValueService/BatchGet";
+    pub(in super::super) const UPLOAD: &str = "/shardkeep.v1.BlobService/Upload";
+    pub(in super::super) const UPLOAD_CHUNKS: &str = "/shardkeep.v1.BlobService/UploadChunks";
     pub(in super::super) const COMPACT: &str = "/shardkeep.v1.AdminService/Compact";
     pub(in super::super) const SCAN: &str = "/shardkeep.v1.KeyValueService/Scan";
     pub(in super::super) const COMMIT: &str = "/shardkeep.v1.TransactionService/Commit";
@@ -68,13 +73,29 @@ const ADMIN_PASSWORD: &str = "admin-password-bin";
 /// A commit's keys and values are 64 MiB at most, beside which stand their fields.
 pub(super) const COMMIT_MESSAGE_SIZE_MAX: usize = 66 * 1024 * 1024;
 
+/// A message of a stream carries up to 1 MiB of data, a list of 65,536 chunks has 3 MiB.
+pub(super) const BLOB_MESSAGE_SIZE_MAX: usize = 4 << 20;
+
+/// What an upload holds in memory at most: pieces of the value that are cut, hashed, compressed and
+/// stored (see `service::large`).
+pub(super) const UPLOAD_HELD: usize = 20 << 20;
+
 /// All services of the protocol: each has a file of its own.
 #[derive(Clone)]
 pub struct Native {
     service: Arc<OnceLock<Service>>,
     delivery: Delivery,
     access: Arc<Access>,
-    stall_timeout: Duration,
+    timeouts: Timeouts,
+}
+
+/// How long peers of streams are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// One that takes nothing of what it asked for.
+    pub stall: Duration,
+    /// One that sends nothing of what it began to send.
+    pub message: Duration,
 }
 
 impl Native {
@@ -83,13 +104,13 @@ impl Native {
         service: Arc<OnceLock<Service>>,
         delivery: Delivery,
         access: Arc<Access>,
-        stall_timeout: Duration,
+        timeouts: Timeouts,
     ) -> Self {
         Self {
             service,
             delivery,
             access,
-            stall_timeout,
+            timeouts,
         }
     }
 
@@ -98,6 +119,8 @@ impl Native {
         let size_max = gate.message_size_max;
         let admin = AdminServiceServer::new(self.clone());
         let backup = BackupServiceServer::new(self.clone());
+        let blob = BlobServiceServer::new(self.clone());
+        let blob = blob.max_decoding_message_size(BLOB_MESSAGE_SIZE_MAX);
         let snapshot = SnapshotServiceServer::new(self.clone());
         let namespace = NamespaceServiceServer::new(self.clone());
         let watch = WatchServiceServer::new(self.clone());
@@ -108,6 +131,7 @@ impl Native {
             .add_service(Admitted::new(key_value, gate.clone()))
             .add_service(Admitted::new(admin, gate.clone()))
             .add_service(Admitted::new(backup, gate.clone()))
+            .add_service(Admitted::new(blob, gate.clone()))
             .add_service(Admitted::new(namespace, gate.clone()))
             .add_service(Admitted::new(snapshot, gate.clone()))
             .add_service(Admitted::new(watch, gate.clone()))

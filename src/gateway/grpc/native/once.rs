@@ -64,6 +64,16 @@ impl Identified for v1::IncrementRequest {
     }
 }
 
+impl Identified for v1::PutContentRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn print(&self) -> u64 {
+        print_of("PutContent", self)
+    }
+}
+
 fn print_of(method: &str, request: &impl Message) -> u64 {
     xxh3_64_with_seed(&request.encode_to_vec(), xxh3_64(method.as_bytes()))
 }

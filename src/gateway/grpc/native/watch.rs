@@ -34,7 +34,7 @@ impl WatchService for Native {
             self.service()?,
             desk,
             request.into_inner(),
-            self.stall_timeout,
+            self.timeouts.stall,
         )
         .await;
         answer(begun)

@@ -1,0 +1,109 @@
+//! A large file as the server will keep it: its chunks, read once, without holding it in memory.
+
+use super::exit::CliError;
+use super::progress::Progress;
+use crate::client::PIECE_SIZE_MAX;
+use crate::codec::{Cutter, StreamDigest, StreamSum, digest_of};
+use crate::model::{Chunk, Digest};
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// What a file holds.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    path: PathBuf,
+    /// Of the whole.
+    pub digest: Digest,
+    /// xxh64 of the whole.
+    pub sum64: u64,
+    /// Bytes of the whole.
+    pub len: u64,
+    /// Its chunks in order.
+    pub chunks: Vec<Chunk>,
+}
+
+impl Outline {
+    /// Reads a file from its beginning to its end. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(path: &Path, progress: &Progress) -> Result<Self, CliError> {
+        let read = |error| CliError::file("read", path, error);
+        let mut file = File::open(path).map_err(read)?;
+        let (mut digest, mut sum64) = (StreamDigest::default(), StreamSum::default());
+        let (mut cutter, mut chunks) = (Cutter::default(), Vec::new());
+        let mut piece = vec![0; PIECE_SIZE_MAX];
+        let mut len = 0;
+        loop {
+            let taken = file.read(&mut piece).map_err(read)?;
+            if taken == 0 {
+                break;
+            }
+            digest.update(&piece[..taken]);
+            sum64.update(&piece[..taken]);
+            cutter.push(&piece[..taken]);
+            chunks.extend(std::iter::from_fn(|| cutter.next_chunk()).map(|raw| chunk_of(&raw)));
+            len += taken as u64;
+            progress.advance(taken as u64);
+        }
+        chunks.extend(std::iter::from_fn(|| cutter.last_chunk()).map(|raw| chunk_of(&raw)));
+        Ok(Self {
+            path: path.to_owned(),
+            digest: digest.finish(),
+            sum64: sum64.finish(),
+            len,
+            chunks,
+        })
+    }
+
+    /// Bytes of these chunks, each once.
+    #[must_use]
+    pub fn bytes_of(&self, wanted: &HashSet<Digest>) -> u64 {
+        let mut left = wanted.clone();
+        let chunks = self.chunks.iter();
+        let once = chunks.filter(|chunk| left.remove(&chunk.digest));
+        once.map(|chunk| u64::from(chunk.raw_len)).sum()
+    }
+
+    /// Reads these chunks again, each once, until nobody takes them. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it was.
+    pub fn read_chunks(
+        &self,
+        mut wanted: HashSet<Digest>,
+        mut take: impl FnMut(Digest, Bytes) -> bool,
+    ) -> Result<(), CliError> {
+        let read = |error| CliError::file("read", &self.path, error);
+        let file = File::open(&self.path).map_err(read)?;
+        let mut offset = 0;
+        for chunk in &self.chunks {
+            let at = offset;
+            offset += u64::from(chunk.raw_len);
+            if !wanted.remove(&chunk.digest) {
+                continue;
+            }
+            let mut raw = vec![0; chunk.raw_len as usize];
+            file.read_exact_at(&mut raw, at).map_err(read)?;
+            if digest_of(&raw) != chunk.digest {
+                let changed = io::Error::other("it was changed while it was read");
+                return Err(read(changed));
+            }
+            if !take(chunk.digest, raw.into()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunk_of(raw: &[u8]) -> Chunk {
+    Chunk {
+        digest: digest_of(raw),
+        raw_len: u32::try_from(raw.len()).expect("chunks end at 1 MiB"),
+    }
+}

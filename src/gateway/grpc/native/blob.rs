@@ -1,0 +1,270 @@
+//! The service `BlobService`: values in streams.
+
+use super::error::status_of;
+use super::read::part;
+use super::{Native, answer, content, door, entry, snapshot, write};
+use crate::gateway::grpc::delivery::{Desk, Room};
+use crate::model::{Error, ErrorKind, Key, Lifetime, Namespace, Result};
+use crate::proto::v1;
+use crate::proto::v1::blob_service_server::BlobService;
+use crate::proto::v1::download_response::Part as Sent;
+use crate::proto::v1::upload_request::Part;
+use crate::service::{Download, Put, PutRule, Service, UploadDone, missing};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Bytes of data in a message.
+const DATA_SIZE_MAX: usize = 1 << 20;
+/// Messages of a download that are in memory at once: the next, one that waits, and one on its way,
+/// which is there twice while it is encoded.
+const MESSAGES_HELD: usize = 4;
+
+/// What an upload says of itself, checked.
+struct Asked {
+    header: v1::UploadHeader,
+    namespace: Arc<Namespace>,
+}
+
+impl Asked {
+    fn of(service: &Service, header: v1::UploadHeader) -> Result<Self> {
+        let namespace = door::namespace(service, &header.namespace)?;
+        if !namespace.options.by_content {
+            Key::in_namespace(namespace.id, &header.key).map_err(|error| error.at("key"))?;
+        }
+        let asked = Self { header, namespace };
+        asked.put(service)?;
+        Ok(asked)
+    }
+
+    /// The put that stands at its end.
+    fn put(&self, service: &Service) -> Result<Put<'_>> {
+        let header = &self.header;
+        Ok(Put {
+            namespace: &self.namespace,
+            key: &header.key,
+            data: Bytes::new(),
+            sum64: header.sum64,
+            digest: door::optional_digest(&header.digest, "digest")?,
+            rule: rule(header.condition.clone())?,
+            lifetime: lifetime(&self.namespace, header.expiry, service)?,
+            attributes: door::attributes(header.value_type, header.metadata.clone())?,
+        })
+    }
+}
+
+pub(super) fn rule(condition: Option<v1::Condition>) -> Result<PutRule> {
+    Ok(door::requirement(condition)?.map_or(PutRule::Free, PutRule::If))
+}
+
+pub(super) fn lifetime(
+    namespace: &Namespace,
+    expiry: Option<v1::Expiry>,
+    service: &Service,
+) -> Result<Lifetime> {
+    match expiry {
+        None => Ok(namespace.default_lifetime(service.now())),
+        expiry => door::lifetime(expiry, service.now()),
+    }
+}
+
+/// A client's stream, of which each message comes in time.
+pub(super) struct Incoming<T> {
+    pub stream: Streaming<T>,
+    pub patience: Duration,
+}
+
+impl<T> Incoming<T> {
+    /// The next message; `None` where the client has ended the stream.
+    pub async fn next(&mut self) -> Result<Option<T>, Status> {
+        let next = tokio::time::timeout(self.patience, self.stream.message()).await;
+        next.unwrap_or_else(|_elapsed| {
+            let message = format!(
+                "upload cut: no message came in {:?} (server.request_timeout); send it again, what is there is not stored twice",
+                self.patience
+            );
+            Err(status_of(&Error::new(ErrorKind::Timeout, "UPLOAD_STALLED", message)))
+        })
+    }
+}
+
+async fn upload(
+    service: &Service,
+    mut stream: Incoming<v1::UploadRequest>,
+) -> Result<v1::UploadResponse, Status> {
+    let told = |error: Error| status_of(&error.inside("header"));
+    let header = match stream.next().await?.and_then(|first| first.part) {
+        Some(Part::Header(header)) => header,
+        _ => return Err(out_of_order("the first message is no header")),
+    };
+    service
+        .check_set_allowed()
+        .map_err(|error| status_of(&error))?;
+    let asked = Asked::of(service, header).map_err(told)?;
+    let upload = service.upload(&asked.namespace);
+    let mut upload = upload.map_err(|error| status_of(&error))?;
+    while let Some(message) = stream.next().await? {
+        let data = match message.part {
+            Some(Part::Data(data)) => data,
+            Some(Part::Header(_)) => return Err(out_of_order("a second header")),
+            None => continue,
+        };
+        check_data(&data).map_err(|error| status_of(&error))?;
+        let pushed = upload.push(data).await;
+        pushed.map_err(|error| status_of(&error))?;
+    }
+    let put = asked.put(service).map_err(told)?;
+    let done = upload.finish(put, asked.header.size).await;
+    Ok(upload_response(done.map_err(told)?))
+}
+
+fn upload_response(done: UploadDone) -> v1::UploadResponse {
+    v1::UploadResponse {
+        put: Some(write::put_response(done.put)),
+        size: done.size,
+        sum64: done.sum64,
+        new_bytes: done.new_bytes,
+    }
+}
+
+fn out_of_order(what: &str) -> Status {
+    let message = format!("{what}: send one header, then data");
+    status_of(&Error::invalid("UPLOAD_ORDER", message).at("part"))
+}
+
+/// The data of one message.
+fn check_data(data: &Bytes) -> Result<()> {
+    if data.len() <= DATA_SIZE_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "data too large: size={}, max={DATA_SIZE_MAX}; send it in more messages",
+        data.len()
+    );
+    Err(Error::too_large("DATA_SIZE", message).at("data"))
+}
+
+/// The messages of a download as they are made.
+pub(super) type Messages = ReceiverStream<Result<v1::DownloadResponse, Status>>;
+
+/// A download, as the peer takes it. It has room for what it holds until its end, and ends by itself
+/// when the peer takes nothing for `stall_timeout`.
+async fn download(
+    service: &Service,
+    desk: Desk,
+    request: v1::DownloadRequest,
+    stall_timeout: Duration,
+) -> Result<Messages> {
+    let namespace = door::namespace(service, &request.namespace)?;
+    let located = match snapshot::named(service, &request.snapshot)? {
+        Some(moment) => {
+            let located = service.locate_at(moment, &namespace, &request.key);
+            located.await?
+        }
+        None => service.locate(&namespace, &request.key).await?,
+    };
+    let located = match located {
+        Some(located) => located,
+        None => return Err(missing(&Key::new(&request.key)?)),
+    };
+    let range = part(located.size(), request.range)?;
+    let held = MESSAGES_HELD * DATA_SIZE_MAX + located.held_by_download();
+    let room = desk.room(held).await?;
+    let download = service.download(located, range).await?;
+    let entry = entry::entry(request.key, &download.head)?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(send_all(entry, download, (room, stall_timeout), sender));
+    Ok(ReceiverStream::new(receiver))
+}
+
+type Sender = mpsc::Sender<Result<v1::DownloadResponse, Status>>;
+
+async fn send_all(
+    entry: v1::Entry,
+    mut download: Download,
+    (_room, stall_timeout): (Room, Duration),
+    sender: Sender,
+) {
+    let mut next = Sent::Entry(entry);
+    loop {
+        let message = v1::DownloadResponse { part: Some(next) };
+        match sender.send_timeout(Ok(message), stall_timeout).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                let message = format!(
+                    "download cut: nothing of it was taken in {stall_timeout:?}; go on with a range"
+                );
+                let error = Error::new(ErrorKind::Conflict, "DOWNLOAD_TOO_SLOW", message);
+                return tell(&sender, &error).await;
+            }
+        }
+        next = match download.next(DATA_SIZE_MAX).await {
+            Ok(Some(data)) => Sent::Data(data),
+            Ok(None) => return,
+            Err(error) => return tell(&sender, &error).await,
+        };
+    }
+}
+
+/// Ends a stream with an error, which the peer gets when it takes what is on its way.
+async fn tell(sender: &Sender, error: &Error) {
+    let _peer_has_gone = sender.send(Err(status_of(error))).await;
+}
+
+#[tonic::async_trait]
+impl BlobService for Native {
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadRequest>>,
+    ) -> Result<Response<v1::UploadResponse>, Status> {
+        let stream = self.incoming(request);
+        Ok(Response::new(upload(self.service()?, stream).await?))
+    }
+
+    type DownloadStream = Messages;
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadRequest>,
+    ) -> Result<Response<Messages>, Status> {
+        let desk = self.delivery.desk(&request);
+        let service = self.service()?;
+        answer(download(service, desk, request.into_inner(), self.timeouts.stall).await)
+    }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        answer(content::find_missing(self.service()?, request.into_inner()).await)
+    }
+
+    async fn upload_chunks(
+        &self,
+        request: Request<Streaming<v1::UploadChunksRequest>>,
+    ) -> Result<Response<v1::UploadChunksResponse>, Status> {
+        let stream = self.incoming(request);
+        let done = content::upload_chunks(self.service()?, stream).await?;
+        Ok(Response::new(done))
+    }
+
+    async fn put_content(
+        &self,
+        request: Request<v1::PutContentRequest>,
+    ) -> Result<Response<v1::PutContentResponse>, Status> {
+        answer(content::put(self.service()?, request.into_inner()).await)
+    }
+}
+
+impl Native {
+    fn incoming<T>(&self, request: Request<Streaming<T>>) -> Incoming<T> {
+        Incoming {
+            stream: request.into_inner(),
+            patience: self.timeouts.message,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Large files from the command line: in chunks, and only those that the server lacks.
+
+mod support;
+
+use std::fs;
+use support::program::{json, output, run, said, text};
+use support::{Server, noise};
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_large_file_goes_and_comes_in_chunks_and_its_next_version_shares_them() {
+    let server = Server::builder()
+        .flags(["--allow-user-key", "--allow-overwrite"])
+        .start()
+        .await;
+    let folder = TempDir::new().unwrap();
+    let (file, back) = (folder.path().join("file"), folder.path().join("back"));
+    let mut value = noise(1, 40 * MIB);
+    fs::write(&file, &value).unwrap();
+    let put = ["put", "--user-keys", "--key", "large", text(&file)];
+    assert_eq!(json(server.address(), &put)["already_there"], false);
+    assert_eq!(json(server.address(), &put)["already_there"], true);
+    output(
+        server.address(),
+        &["get", "--user-keys", "large", "--out", text(&back)],
+    );
+    assert!(fs::read(&back).unwrap() == value);
+    let piped = run(server.address(), &["get", "--user-keys", "large"]);
+    assert!(piped.status.success() && piped.stdout == value);
+
+    let before = json(server.address(), &["status"])["unique_bytes"].as_u64();
+    value.splice(20 * MIB..20 * MIB, noise(2, MIB));
+    fs::write(&file, &value).unwrap();
+    output(
+        server.address(),
+        &["put", "--user-keys", "--key", "next", text(&file)],
+    );
+    let after = json(server.address(), &["status"])["unique_bytes"].as_u64();
+    if let (Some(before), Some(after)) = (before, after) {
+        assert!(after - before < 6 * MIB as u64, "{before} {after}");
+    }
+    output(
+        server.address(),
+        &["get", "--user-keys", "next", "--out", text(&back)],
+    );
+    assert!(fs::read(&back).unwrap() == value);
+}
+
+#[tokio::test]
+async fn a_folder_with_a_large_file_comes_back_under_its_digests() {
+    let server = Server::builder().start().await;
+    let (source, made) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let large = noise(3, 20 * MIB);
+    fs::write(source.path().join("large"), &large).unwrap();
+    fs::write(source.path().join("small"), b"small").unwrap();
+    let list = output(server.address(), &["put", "-r", text(source.path())]);
+    assert!(
+        list.contains(&format!("{}  large\n", blake3::hash(&large))),
+        "{list}"
+    );
+    let list_file = made.path().join("list");
+    fs::write(&list_file, list).unwrap();
+    let target = made.path().join("made");
+    output(
+        server.address(),
+        &["get", "-r", text(&list_file), text(&target)],
+    );
+    assert!(fs::read(target.join("large")).unwrap() == large);
+    assert_eq!(fs::read(target.join("small")).unwrap(), b"small");
+    assert_eq!(
+        fs::read_dir(&target).unwrap().count(),
+        2,
+        "nothing is left over"
+    );
+}
+
+#[tokio::test]
+async fn a_file_over_the_servers_limit_is_refused_and_named() {
+    let server = Server::builder()
+        .set("server.max_value_size", "10 MiB")
+        .start()
+        .await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, noise(4, 12 * MIB)).unwrap();
+    let refused = run(server.address(), &["put", text(&file)]);
+    assert!(!refused.status.success());
+    let said = said(&refused);
+    assert!(said.contains("server.max_value_size"), "{said}");
+}
