@@ -305,3 +305,49 @@ async fn what_others_share_is_not_freed() {
     assert_eq!(measure(Query::prefix("in/")).await.3, 2 * LARGE + 4);
     assert_eq!(measure(Query::prefix("none")).await, (0, 0, 0, 0));
 }
+
+#[tokio::test]
+async fn chunks_that_versions_share_count_once_and_are_freed_with_the_last() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let db = database(&server).await;
+    let keys = db.keyspace("");
+    let old = noise(1, 12 << 20);
+    let new = [&old[..6 << 20], b"inserted", &old[6 << 20..]].concat();
+    for (key, value) in [("a/old", &old), ("a/same", &old), ("b/new", &new)] {
+        let (sender, pieces) = tokio::sync::mpsc::channel(1);
+        let value = bytes::Bytes::copy_from_slice(value);
+        let size = value.len() as u64;
+        let sending = async move {
+            for start in (0..value.len()).step_by(1 << 20) {
+                let piece = value.slice(start..value.len().min(start + (1 << 20)));
+                sender.send(piece).await.unwrap();
+            }
+        };
+        let upload = keys.upload(key, (size, pieces), PutOptions::default());
+        tokio::join!(sending, async { upload.await.unwrap() });
+    }
+    let measure = async |query: Query| {
+        let mut measuring = keys.measure(query).await.unwrap();
+        let mut last = None;
+        while let Some(usage) = measuring.next().await.unwrap() {
+            last = Some(usage);
+        }
+        let last = last.unwrap();
+        (last.stored_bytes, last.freed_bytes)
+    };
+    let len = old.len() as u64;
+    let (all, all_freed) = measure(Query::all()).await;
+    assert!(all > len && all < len * 3 / 2, "{all}");
+    assert_eq!(all, all_freed);
+    let (a, a_freed) = measure(Query::prefix("a/")).await;
+    assert!(a >= len && a < all, "{a}");
+    assert!(
+        a_freed > 0 && a_freed < len / 2,
+        "only what the new one lacks: {a_freed}"
+    );
+    let (b, b_freed) = measure(Query::prefix("b/")).await;
+    assert!(b >= len && b_freed < len / 2, "{b} {b_freed}");
+    assert_eq!(measure(Query::range("a/same", "b")).await.1, 0);
+    keys.delete("b/new").await.unwrap();
+    assert_eq!(measure(Query::prefix("a/")).await, (a, a));
+}

@@ -11,7 +11,8 @@ use super::merge::{Merged, Part};
 use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
 use crate::model::{
-    BlobRef, Digest, Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp, Version,
+    BlobRef, ChunkList, Digest, Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp,
+    Version,
 };
 use crate::shard::{Found, ShardReader, ShardSnapshot, Still};
 use bytes::Bytes;
@@ -122,18 +123,38 @@ impl Moment {
         Ok(blob.map_or(0, |blob| u64::from(blob.row.place.payload_len)))
     }
 
-    /// The live keys that have a content, one for each reference. May wait for the disk.
+    /// The list of a content's chunks, if it is in chunks. May wait for the disk.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is no such list; when its shard cannot be read.
+    pub fn chunks_of(&self, digest: Digest) -> Result<Option<ChunkList>> {
+        let shard = self.router.shard_of_digest(digest);
+        let blob = self.router.told(shard, self.at(shard).blob(digest))?;
+        let list = blob.filter(Found::is_in_chunks).map(|blob| blob.chunks());
+        self.router.told(shard, list.transpose())
+    }
+
+    /// What has a content, one for each reference: live keys, and lists of chunks, by the key that
+    /// stands for them. May wait for the disk.
     pub fn owners(&self, digest: Digest) -> impl Iterator<Item = Result<(BlobRef, Key)>> {
         let shard = self.router.shard_of_digest(digest);
         let references = self.at(shard).references_to(digest);
         let owner = move |found: Result<(BlobRef, Key), IndexError>| {
             let (blob, key) = self.router.told(shard, found.map_err(Into::into))?;
-            let record = self.find(&key)?;
             // A reference that its owner does not name any more is a late or a lost one.
-            let names = record.is_some_and(|record| record.link() == Some(blob));
-            Ok(names.then_some((blob, key)))
+            Ok(self.names(&key, blob)?.then_some((blob, key)))
         };
         references.filter_map(move |found| owner(found).transpose())
+    }
+
+    fn names(&self, owner: &Key, blob: BlobRef) -> Result<bool> {
+        let Some(list) = owner.list() else {
+            let record = self.find(owner)?;
+            return Ok(record.is_some_and(|record| record.link() == Some(blob)));
+        };
+        let shard = self.router.shard_of_digest(list);
+        let list = self.router.told(shard, self.at(shard).blob(list))?;
+        Ok(list.is_some_and(|list| list.row.names_chunks_by(blob.ref_id)))
     }
 
     /// The raw value; one in chunks is put together. May wait for the disk.

@@ -1,11 +1,12 @@
 //! What keys hold, and what deleting them would free.
 //!
 //! A content is counted with one of its keys: the first of its references whose owner is among the
-//! keys that are measured. So each is counted once, and nothing has to be remembered of the others;
+//! keys that are measured. A chunk of a large value is counted with one of the lists that name it in the
+//! same way, where a list is among what is measured if one of its keys is. So each is counted once, and nothing has to be remembered of the others;
 //! what is remembered all the same, up to a bound, only spares looking at them again.
 
 use super::{Service, blocking};
-use crate::model::{BlobRef, Digest, Direction, Key, KeyRange, Namespace, Result};
+use crate::model::{BlobRef, ChunkList, Digest, Direction, Key, KeyRange, Namespace, Result};
 use crate::router::{Moment, Walk};
 use crate::shard::Found as Record;
 use std::collections::HashSet;
@@ -122,19 +123,32 @@ impl Meter {
     }
 
     fn take_shared(&mut self, link: BlobRef) -> Result<()> {
-        let digest = link.digest;
-        if self.counted.contains(&digest) {
+        if !self.take_content(link)? {
             return Ok(());
+        }
+        let list = self.moment.chunks_of(link.digest)?;
+        for chunk in list.iter().flat_map(ChunkList::references) {
+            self.take_content(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a content that is named by a reference, if this is the one that it is counted with.
+    fn take_content(&mut self, own: BlobRef) -> Result<bool> {
+        let digest = own.digest;
+        if self.counted.contains(&digest) {
+            return Ok(false);
         }
         let (mut is_first, mut others_have_it) = (false, false);
         for owner in self.moment.owners(digest) {
             let (blob, key) = owner?;
-            match self.is_measured(&key) {
-                false => others_have_it = true,
-                true if blob == link => is_first = true,
-                // Counted with that key, which the walk comes to or has come to.
-                true if !is_first => return Ok(()),
-                true => {}
+            let (is_measured, is_elsewhere) = self.sides(&key)?;
+            others_have_it |= is_elsewhere;
+            if blob == own {
+                is_first = true;
+            } else if is_measured && !is_first {
+                // Counted with that one, which the walk comes to or has come to.
+                return Ok(false);
             }
             if is_first && others_have_it {
                 break;
@@ -149,7 +163,25 @@ impl Meter {
             self.counted.clear();
         }
         self.counted.insert(digest);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a key is among those that are measured, and whether it is not; of a list, whether any
+    /// of its keys is the one or the other.
+    fn sides(&self, owner: &Key) -> Result<(bool, bool)> {
+        let Some(list) = owner.list() else {
+            let is_measured = self.is_measured(owner);
+            return Ok((is_measured, !is_measured));
+        };
+        let mut sides = (false, false);
+        for key in self.moment.owners(list) {
+            let is_measured = self.is_measured(&key?.1);
+            sides = (sides.0 | is_measured, sides.1 | !is_measured);
+            if sides == (true, true) {
+                break;
+            }
+        }
+        Ok(sides)
     }
 
     fn is_measured(&self, key: &Key) -> bool {
