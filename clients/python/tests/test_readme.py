@@ -28,7 +28,8 @@ async def output_of(source: str, names: dict[str, object]) -> str:
     return said.getvalue()
 
 
-async def test_the_examples_of_the_readme(server):
+async def test_the_examples_of_the_readme(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = README.read_text().replace("127.0.0.1:8282", server.target)
     examples = doctest.DocTestParser().get_examples(text)
     assert len(examples) > 20

@@ -23,6 +23,7 @@ WORDS = {
     "async for": "for",
     "await ": "",
     "Awaitable[Result]": "Result",
+    "Awaitable[Response]": "Response",
     "Awaitable, ": "",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",

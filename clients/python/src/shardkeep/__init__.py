@@ -30,6 +30,7 @@ from .errors import (
     WatchLost,
     WatchTooSlow,
 )
+from .files import OnBytes, UploadResult
 from .reports import Backup, BackupProgress
 from .retry import Retry
 from .rules import NamespaceInfo, Rules
@@ -85,6 +86,7 @@ __all__ = [
     "Namespace",
     "NamespaceInfo",
     "NotFound",
+    "OnBytes",
     "Page",
     "PermissionDenied",
     "PutResult",
@@ -98,6 +100,7 @@ __all__ = [
     "TypedCodec",
     "Unavailable",
     "Unimplemented",
+    "UploadResult",
     "ValueType",
     "View",
     "Watch",

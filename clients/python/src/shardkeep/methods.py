@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from .v1 import admin_pb2, backup_pb2, snapshot_pb2, transaction_pb2, watch_pb2
+from .v1 import admin_pb2, backup_pb2, blob_pb2, snapshot_pb2, transaction_pb2, watch_pb2
 from .v1 import key_value_pb2 as pb
 from .v1 import namespace_pb2 as ns
 
@@ -120,6 +120,28 @@ COMMIT = Method(
     "/shardkeep.v1.TransactionService/Commit",
     transaction_pb2.CommitRequest,
     transaction_pb2.CommitResponse,
+)
+
+UPLOAD = Method(
+    "/shardkeep.v1.BlobService/Upload", blob_pb2.UploadRequest, blob_pb2.UploadResponse
+)
+DOWNLOAD = Method(
+    "/shardkeep.v1.BlobService/Download", blob_pb2.DownloadRequest, blob_pb2.DownloadResponse
+)
+FIND_MISSING = Method(
+    "/shardkeep.v1.BlobService/FindMissing",
+    blob_pb2.FindMissingRequest,
+    blob_pb2.FindMissingResponse,
+)
+UPLOAD_CHUNKS = Method(
+    "/shardkeep.v1.BlobService/UploadChunks",
+    blob_pb2.UploadChunksRequest,
+    blob_pb2.UploadChunksResponse,
+)
+PUT_CONTENT = Method(
+    "/shardkeep.v1.BlobService/PutContent",
+    blob_pb2.PutContentRequest,
+    blob_pb2.PutContentResponse,
 )
 
 WATCH = Method("/shardkeep.v1.WatchService/Watch", watch_pb2.WatchRequest, watch_pb2.WatchResponse)

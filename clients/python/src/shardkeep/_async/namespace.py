@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from os import PathLike
+from typing import Any, BinaryIO, TypeVar
 
 import xxhash
 
 from .. import methods
 from ..errors import Conflict
+from ..files import OnBytes, UploadResult, source_of
 from ..types import (
     Condition,
     DeleteResult,
@@ -23,12 +25,13 @@ from ..types import (
     put_result,
     selection_message,
 )
+from ..v1 import blob_pb2, watch_pb2
 from ..v1 import key_value_pb2 as pb
-from ..v1 import watch_pb2
-from ..values import key_bytes
+from ..values import ValueType, key_bytes
 from .ids import Ids
 from .list import CodecsOfList, List
 from .transaction import Batch, Transaction
+from .upload import Upload
 from .view import Key, View
 from .watch import Watch
 
@@ -86,6 +89,38 @@ class Namespace(View):
         """Stores a value under its digest, where keys are digests, and gives the key."""
         result = await self.put(b"", value, expires=expires, metadata=metadata, timeout=timeout)
         return result.key
+
+    async def upload(
+        self,
+        key: Key,
+        file: str | PathLike[str] | BinaryIO,
+        *,
+        when: Condition | None = None,
+        expires: Expires = None,
+        metadata: Mapping[str, str] | None = None,
+        value_type: ValueType = ValueType.BYTES,
+        dedup: bool = True,
+        progress: OnBytes | None = None,
+        timeout: float = 24 * 3600.0,
+    ) -> UploadResult:
+        """Stores a file of any size, by its path or open: one that can be sought, in bytes.
+
+        It is read piece by piece, and only from where it stands. ``dedup``: what the server has
+        already is not sent, as far as ``shardkeep[dedup]`` is installed, which tells it; else all is
+        sent, and what is there is not stored again. ``progress`` hears how many bytes are done, and
+        how many there are in all. The rest is as of ``put``.
+        """
+        header = blob_pb2.UploadHeader(
+            namespace=self.name,
+            key=key_bytes(key),
+            condition=condition_message(when),
+            expiry=expiry_message(expires),
+            value_type=pb.ValueType.Name(value_type),
+            metadata=metadata,
+        )
+        with source_of(file) as source:
+            upload = Upload(self._connection, header, source, progress, timeout)
+            return await upload.run(dedup=dedup)
 
     async def delete(
         self,

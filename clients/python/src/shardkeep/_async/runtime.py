@@ -14,6 +14,8 @@ Home = Any
 #: What a call raises that was ended from here.
 Cancelled = asyncio.CancelledError
 Lock = asyncio.Lock
+#: Runs what waits for the disk, or computes for long.
+in_thread = asyncio.to_thread
 sleep = asyncio.sleep
 home = asyncio.get_running_loop
 

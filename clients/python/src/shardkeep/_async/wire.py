@@ -25,12 +25,11 @@ class Line:
         self.streams = 0
         self._calls: dict[str, Any] = {}
 
-    def call(self, method: Method[Request, Response], *, streaming: bool = False) -> Any:
-        """What makes calls of a method."""
+    def call(self, method: Method[Request, Response], kind: str = "unary_unary") -> Any:
+        """What makes calls of a method, which takes and gives one message each, or streams."""
         call = self._calls.get(method.path)
         if call is None:
-            channel: Any = self.channel
-            make = channel.unary_stream if streaming else channel.unary_unary
+            make: Any = getattr(self.channel, kind)
             call = make(
                 method.path,
                 request_serializer=method.request.SerializeToString,

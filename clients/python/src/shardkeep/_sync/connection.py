@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Callable
 from typing import Any
 
 import grpc
@@ -72,14 +73,48 @@ class Connection:
         metadata: Metadata | None = None,
     ) -> Response:
         """The response, after as many tries as it takes and `timeout` seconds allow."""
+
+        def once(left: float) -> Response:
+            call = self._wire.line().call(method)
+            response: Response = call(request, timeout=left, metadata=metadata)
+            return response
+
+        return self._tried(once, timeout, idempotent=idempotent)
+
+    def send(
+        self,
+        method: Method[Request, Response],
+        requests: Callable[[], Iterator[Request]],
+        *,
+        timeout: float,
+        idempotent: bool,
+    ) -> Response:
+        """As ``call``, of a call that takes a stream, which is made anew for each try."""
+
+        def once(left: float) -> Response:
+            line = self._wire.line_of_stream()
+            try:
+                call = line.call(method, "stream_unary")
+                response: Response = call(requests(), timeout=left)
+                return response
+            finally:
+                self._wire.end_stream(line)
+
+        return self._tried(once, timeout, idempotent=idempotent)
+
+    def _tried(
+        self,
+        once: Callable[[float], Response],
+        timeout: float | None,
+        *,
+        idempotent: bool,
+    ) -> Response:
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         tries = 0
         while True:
             tries += 1
-            call = self._wire.line().call(method)
             try:
-                left = deadline - time.monotonic()
-                response: Response = call(request, timeout=left, metadata=metadata)
+                response = once(deadline - time.monotonic())
                 self._retries.succeeded()
                 return response
             except Cancelled:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import grpc
+
+Result = TypeVar("Result")
 
 Channel = grpc.Channel
 #: Where a channel lives: anywhere.
@@ -20,6 +23,11 @@ sleep = time.sleep
 def home() -> Home:
     """Nowhere in particular."""
     return None
+
+
+def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Runs what waits for the disk, or computes for long."""
+    return work(*arguments)
 
 
 def open_channel(

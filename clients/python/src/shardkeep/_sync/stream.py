@@ -94,7 +94,7 @@ class Stream(Generic[Request, Response]):
         if self._call is None:
             self._tries += 1
             self._line = self._wire.line_of_stream()
-            start = self._line.call(self._method, streaming=True)
+            start = self._line.call(self._method, "unary_stream")
             self._call = start(self._request, **self._options)
             self._responses = self._call.__iter__()
             if self._is_over:

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator, Iterable
+from os import PathLike
+from typing import Any, BinaryIO
 
 from .. import methods
 from ..errors import NotFound
+from ..files import OnBytes, target_of
 from ..records import Reader
 from ..types import Entry, Record, entry_of, selection_message
+from ..v1 import blob_pb2
 from ..v1 import key_value_pb2 as pb
 from ..values import Codecs, key_bytes
 from .connection import Connection
+from .download import Download
 from .range import Range
+from .runtime import in_thread
 
 Key = bytes | str
 
@@ -66,6 +71,54 @@ class View:
             namespace=self.name, key=key_bytes(key), range=part, snapshot=self._snapshot
         )
         return (self._read(methods.GET, request, timeout)).value
+
+    def pieces(
+        self, key: Key, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of a value of any size, as they are stored, in parts of up to 1 MiB.
+
+        From ``offset`` on, ``length`` of them or up to the end. It goes on by itself after a break;
+        ``Conflict`` (``VALUE_CHANGED``) when there is another value by then.
+        """
+        download = Download(
+            self._connection,
+            blob_pb2.DownloadRequest(
+                namespace=self.name,
+                key=key_bytes(key),
+                snapshot=self._snapshot,
+                range=pb.ByteRange(offset=offset, length=length or 0),
+            ),
+        )
+        if length == 0:
+            return
+        with download as parts:
+            for part in parts:
+                yield part
+
+    def download(
+        self,
+        key: Key,
+        file: str | PathLike[str] | BinaryIO,
+        *,
+        progress: OnBytes | None = None,
+    ) -> Entry:
+        """Writes a value of any size into a file, by its path or open for writing in bytes.
+
+        Under its path the file is there when it is whole, and not before. ``progress`` hears how
+        many bytes are done, and how many there are in all. ``DataLoss`` when what came is not what
+        the checksum says.
+        """
+        request = blob_pb2.DownloadRequest(
+            namespace=self.name,
+            key=key_bytes(key),
+            snapshot=self._snapshot,
+        )
+        with target_of(file) as target, Download(self._connection, request) as parts:
+            for part in parts:
+                in_thread(target.write, part)
+                if progress is not None:
+                    progress(parts.done, parts.entry.size)
+            return parts.whole()
 
     def head(self, key: Key, *, timeout: float | None = None) -> Entry:
         """What is known of a value, without it; ``NotFound`` when the key is not there."""
