@@ -136,6 +136,9 @@ _CLASSES: dict[grpc.StatusCode, type[Error]] = {
     grpc.StatusCode.CANCELLED: Unavailable,
 }
 
+# What asyncio's gRPC says, not the server, of a call that could not go on because its connection broke.
+_BROKEN_CALL = "Internal error from Core"
+
 # Where a reason has a class of its own.
 _OF_REASON: dict[str, type[Error]] = {
     "WATCH_TOO_SLOW": WatchTooSlow,
@@ -156,6 +159,8 @@ def of_rpc(error: grpc.RpcError) -> Error:
             field = next((violation.field for violation in detail.field_violations), None)
         elif isinstance(detail, error_details_pb2.RetryInfo):
             retry_after = detail.retry_delay.ToTimedelta().total_seconds()
+    if code is grpc.StatusCode.INTERNAL and call.details() == _BROKEN_CALL:
+        code = grpc.StatusCode.UNAVAILABLE
     kind = _OF_REASON.get(reason) or _CLASSES.get(code, Error)
     return kind(
         call.details() or code.name,
