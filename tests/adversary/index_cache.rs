@@ -36,7 +36,7 @@ const MOMENT: Duration = Duration::from_millis(300);
 /// What the log says of an index that is made anew.
 const REBUILDING: &str = "rebuilding the index from the log";
 /// What the offline check says of an index whose bytes are not what was written.
-const UNREAD: &str = "cannot be read: ";
+const UNREAD: &str = "cannot be read";
 
 fn builder(dir: &Path) -> Builder {
     Server::builder()
@@ -440,11 +440,10 @@ impl Cases {
     async fn verify(&mut self) -> Result<(), String> {
         let problems = self.problems(false).await?;
         self.count("offline checks", 1);
-        let is_unread = |problem: &Problem| problem.what.starts_with(UNREAD);
         if problems.is_empty() {
             return Ok(());
         }
-        if !(self.figures.contains_key("Files") && problems.iter().all(is_unread)) {
+        if !(self.figures.contains_key("Files") && is_unread(&problems)) {
             return Err(format!("{problems:?}"));
         }
         self.count("found by the offline check alone", 1);
@@ -515,6 +514,16 @@ impl Cases {
         server.stop().await;
         self.verify().await
     }
+}
+
+/// Whether all problems are those of indexes that cannot be read to their end: what stands in a block
+/// that is spoiled is missing from every sum.
+fn is_unread(problems: &[Problem]) -> bool {
+    let unread = problems.iter().filter(|it| it.what.starts_with(UNREAD));
+    let unread: BTreeSet<_> = unread.map(|it| &it.file).collect();
+    problems
+        .iter()
+        .all(|it| unread.contains(&it.file) || it.what.contains(UNREAD))
 }
 
 fn difference(scanned: &BTreeMap<Bytes, Seen>, present: &BTreeMap<Bytes, Seen>) -> String {
