@@ -1,7 +1,7 @@
 //! Snapshots: what they show, how long they are held, and what they keep.
 
 use crate::call::{Client, assert_error, client, get, get_of, put, put_of, user_keys};
-use crate::support::{Server, command_of, noise};
+use crate::support::{PATIENCE, Server, command_of, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::snapshot_service_client::SnapshotServiceClient;
@@ -242,7 +242,13 @@ async fn a_snapshot_does_not_hold_up_a_shard_that_must_be_opened_anew() {
         None,
     );
     assert_eq!(get(&mut client, "before").await.unwrap(), "1");
-    take(&mut snapshots, 600).await;
+    // The shard may be on its way still, with its writes before it.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(status) = snapshots.create_snapshot(lease_of(600)).await {
+        assert_error(&status, Code::Unavailable, "SHARD_OPENING", None);
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
