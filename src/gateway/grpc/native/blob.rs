@@ -1,15 +1,15 @@
 //! The service `BlobService`: values in streams.
 
 use super::error::status_of;
-use super::read::part;
-use super::{Native, answer, content, door, entry, snapshot, write};
+use super::read::{locate, part};
+use super::{Native, answer, content, door, entry, write};
 use crate::gateway::grpc::delivery::{Desk, Room};
-use crate::model::{Error, ErrorKind, Key, Lifetime, Namespace, Result};
+use crate::model::{Error, ErrorKind, Key, Namespace, Result};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
 use crate::proto::v1::download_response::Part as Sent;
 use crate::proto::v1::upload_request::Part;
-use crate::service::{Download, Put, PutRule, Service, UploadDone, missing};
+use crate::service::{Download, Put, Service, UploadDone};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,25 +49,10 @@ impl Asked {
             data: Bytes::new(),
             sum64: header.sum64,
             digest: door::optional_digest(&header.digest, "digest")?,
-            rule: rule(header.condition.clone())?,
-            lifetime: lifetime(&self.namespace, header.expiry, service)?,
+            rule: door::put_rule(header.condition.clone())?,
+            lifetime: door::put_lifetime(header.expiry, &self.namespace, service.now())?,
             attributes: door::attributes(header.value_type, header.metadata.clone())?,
         })
-    }
-}
-
-pub(super) fn rule(condition: Option<v1::Condition>) -> Result<PutRule> {
-    Ok(door::requirement(condition)?.map_or(PutRule::Free, PutRule::If))
-}
-
-pub(super) fn lifetime(
-    namespace: &Namespace,
-    expiry: Option<v1::Expiry>,
-    service: &Service,
-) -> Result<Lifetime> {
-    match expiry {
-        None => Ok(namespace.default_lifetime(service.now())),
-        expiry => door::lifetime(expiry, service.now()),
     }
 }
 
@@ -158,18 +143,8 @@ async fn download(
     request: v1::DownloadRequest,
     stall_timeout: Duration,
 ) -> Result<Messages> {
-    let namespace = door::namespace(service, &request.namespace)?;
-    let located = match snapshot::named(service, &request.snapshot)? {
-        Some(moment) => {
-            let located = service.locate_at(moment, &namespace, &request.key);
-            located.await?
-        }
-        None => service.locate(&namespace, &request.key).await?,
-    };
-    let located = match located {
-        Some(located) => located,
-        None => return Err(missing(&Key::new(&request.key)?)),
-    };
+    let place = (&*request.namespace, &*request.key, &*request.snapshot);
+    let located = locate(service, place).await?;
     let range = part(located.size(), request.range)?;
     let held = MESSAGES_HELD * DATA_SIZE_MAX + located.held_by_download();
     let room = desk.room(held).await?;

@@ -1,6 +1,6 @@
 //! `FindMissing`, `UploadChunks` and `PutContent`: values whose bytes are there, or come in chunks.
 
-use super::blob::{Incoming, lifetime, rule};
+use super::blob::Incoming;
 use super::error::status_of;
 use super::once::{name_of, once};
 use super::{door, entry, write};
@@ -92,8 +92,8 @@ async fn put_now(
         data: Bytes::new(),
         sum64: request.sum64,
         digest: Some(digest),
-        rule: rule(request.condition)?,
-        lifetime: lifetime(namespace, request.expiry, service)?,
+        rule: door::put_rule(request.condition)?,
+        lifetime: door::put_lifetime(request.expiry, namespace, service.now())?,
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
     let done = service.put_by_digest(put, (digest, request.size), chunks?);

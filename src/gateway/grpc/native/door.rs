@@ -6,7 +6,7 @@ use crate::model::{
     Timestamp, ValueType, Version,
 };
 use crate::proto::v1;
-use crate::service::{Requirement, Service};
+use crate::service::{PutRule, Requirement, Service};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,6 +94,24 @@ pub(super) fn lifetime(expiry: Option<v1::Expiry>, now: Timestamp) -> Result<Lif
             until.map_err(|error| error.at("expiry.expire_time"))
         }
     }
+}
+
+/// How long the record of a put stays that is made at `now`: as its namespace says, where the put
+/// does not.
+pub(super) fn put_lifetime(
+    expiry: Option<v1::Expiry>,
+    namespace: &Namespace,
+    now: Timestamp,
+) -> Result<Lifetime> {
+    match expiry {
+        None => Ok(namespace.default_lifetime(now)),
+        expiry => lifetime(expiry, now),
+    }
+}
+
+/// What a put does about a record that is there.
+pub(super) fn put_rule(condition: Option<v1::Condition>) -> Result<PutRule> {
+    Ok(requirement(condition)?.map_or(PutRule::Free, PutRule::If))
 }
 
 /// Milliseconds that a key stays.

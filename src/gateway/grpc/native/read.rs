@@ -4,7 +4,7 @@ use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, Key, Result};
 use crate::proto::v1;
-use crate::service::{Service, missing};
+use crate::service::{Located, Service, missing};
 use std::ops::Range;
 use tonic::Response;
 
@@ -17,18 +17,8 @@ pub(super) async fn get(
     desk: Desk,
     request: v1::GetRequest,
 ) -> Result<Response<v1::GetResponse>> {
-    let namespace = door::namespace(service, &request.namespace)?;
-    let located = match snapshot::named(service, &request.snapshot)? {
-        Some(moment) => {
-            let located = service.locate_at(moment, &namespace, &request.key);
-            located.await?
-        }
-        None => service.locate(&namespace, &request.key).await?,
-    };
-    let located = match located {
-        Some(located) => located,
-        None => return Err(missing(&Key::new(&request.key)?)),
-    };
+    let place = (&*request.namespace, &*request.key, &*request.snapshot);
+    let located = locate(service, place).await?;
     let range = part(located.size(), request.range)?;
     let room = desk.room(service.size_to_read(&located, &range)?).await?;
     let found = service.read_part(located, range).await?;
@@ -38,6 +28,22 @@ pub(super) async fn get(
     });
     room.attach(&mut response);
     Ok(response)
+}
+
+/// A value of a namespace that is under a key, now or in a snapshot.
+pub(super) async fn locate(
+    service: &Service,
+    (namespace, key, snapshot): (&str, &[u8], &str),
+) -> Result<Located> {
+    let namespace = door::namespace(service, namespace)?;
+    let located = match snapshot::named(service, snapshot)? {
+        Some(moment) => service.locate_at(moment, &namespace, key).await?,
+        None => service.locate(&namespace, key).await?,
+    };
+    match located {
+        Some(located) => Ok(located),
+        None => Err(missing(&Key::new(key)?)),
+    }
 }
 
 /// The bytes that a range names of a value of `size` bytes.

@@ -59,10 +59,7 @@ fn step(operation: v1::Operation, namespace: &Namespace, now: Timestamp) -> Resu
                     key,
                     digest: door::optional_digest(&put.digest, "digest")?,
                     sum64: put.sum64,
-                    lifetime: match put.expiry {
-                        None => namespace.default_lifetime(now),
-                        expiry => door::lifetime(expiry, now)?,
-                    },
+                    lifetime: door::put_lifetime(put.expiry, namespace, now)?,
                     attributes: door::attributes(put.value_type, put.metadata)?,
                     data: put.value,
                 })

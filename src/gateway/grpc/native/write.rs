@@ -5,7 +5,7 @@ use super::token::Query;
 use super::{door, entry};
 use crate::model::{Direction, Error, KeyRange, Result};
 use crate::proto::v1;
-use crate::service::{Addition, DeleteDone, Put, PutDone, PutRule, Service};
+use crate::service::{Addition, DeleteDone, Put, PutDone, Service};
 use prost::Message as _;
 
 /// Stores a value.
@@ -21,17 +21,14 @@ async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutRe
     // A server that takes no writes says so before it looks at one.
     service.check_set_allowed()?;
     let namespace = &*door::namespace(service, &request.namespace)?;
-    let lifetime = match request.expiry {
-        None => namespace.default_lifetime(service.now()),
-        expiry => door::lifetime(expiry, service.now())?,
-    };
+    let lifetime = door::put_lifetime(request.expiry, namespace, service.now())?;
     let put = Put {
         namespace,
         key: &request.key,
         data: request.value,
         sum64: request.sum64,
         digest: door::optional_digest(&request.digest, "digest")?,
-        rule: door::requirement(request.condition)?.map_or(PutRule::Free, PutRule::If),
+        rule: door::put_rule(request.condition)?,
         lifetime,
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
