@@ -1,9 +1,10 @@
 //! The service `BlobService`: values in streams.
 
 use super::error::status_of;
+use super::outbox::{End, Messages, Outbox};
 use super::read::{locate, part};
 use super::{Native, answer, content, door, entry, write};
-use crate::gateway::grpc::delivery::{Desk, Room};
+use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, ErrorKind, Key, Namespace, Result};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
@@ -13,8 +14,6 @@ use crate::service::{Download, Put, Service, UploadDone};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Bytes of data in a message.
@@ -132,9 +131,6 @@ fn check_data(data: &Bytes) -> Result<()> {
     Err(Error::too_large("DATA_SIZE", message).at("data"))
 }
 
-/// The messages of a download as they are made.
-pub(super) type Messages = ReceiverStream<Result<v1::DownloadResponse, Status>>;
-
 /// A download, as the peer takes it. It has room for what it holds until its end, and ends by itself
 /// when the peer takes nothing for `stall_timeout`.
 async fn download(
@@ -142,7 +138,7 @@ async fn download(
     desk: Desk,
     request: v1::DownloadRequest,
     stall_timeout: Duration,
-) -> Result<Messages> {
+) -> Result<Messages<v1::DownloadResponse>> {
     let place = (&*request.namespace, &*request.key, &*request.snapshot);
     let located = locate(service, place).await?;
     let range = part(located.size(), request.range)?;
@@ -150,44 +146,33 @@ async fn download(
     let room = desk.room(held).await?;
     let download = service.download(located, range).await?;
     let entry = entry::entry(request.key, &download.head)?;
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(send_all(entry, download, (room, stall_timeout), sender));
-    Ok(ReceiverStream::new(receiver))
+    let (outbox, messages) = Outbox::new(stall_timeout);
+    tokio::spawn(async move {
+        let ended = send_all(entry, download, &outbox).await;
+        outbox.end(ended).await;
+        drop(room);
+    });
+    Ok(messages)
 }
-
-type Sender = mpsc::Sender<Result<v1::DownloadResponse, Status>>;
 
 async fn send_all(
     entry: v1::Entry,
     mut download: Download,
-    (_room, stall_timeout): (Room, Duration),
-    sender: Sender,
-) {
-    let mut next = Sent::Entry(entry);
-    loop {
-        let message = v1::DownloadResponse { part: Some(next) };
-        match sender.send_timeout(Ok(message), stall_timeout).await {
-            Ok(()) => {}
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                let message = format!(
-                    "download cut: nothing of it was taken in {stall_timeout:?}; go on with a range"
-                );
-                let error = Error::new(ErrorKind::Conflict, "DOWNLOAD_TOO_SLOW", message);
-                return tell(&sender, &error).await;
-            }
-        }
-        next = match download.next(DATA_SIZE_MAX).await {
-            Ok(Some(data)) => Sent::Data(data),
-            Ok(None) => return,
-            Err(error) => return tell(&sender, &error).await,
-        };
+    outbox: &Outbox<v1::DownloadResponse>,
+) -> Result<(), End> {
+    let mut next = Some(Sent::Entry(entry));
+    while next.is_some() {
+        let message = v1::DownloadResponse { part: next };
+        outbox.send(message, too_slow).await?;
+        next = download.next(DATA_SIZE_MAX).await?.map(Sent::Data);
     }
+    Ok(())
 }
 
-/// Ends a stream with an error, which the peer gets when it takes what is on its way.
-async fn tell(sender: &Sender, error: &Error) {
-    let _peer_has_gone = sender.send(Err(status_of(error))).await;
+fn too_slow(stall_timeout: Duration) -> Error {
+    let message =
+        format!("download cut: nothing of it was taken in {stall_timeout:?}; go on with a range");
+    Error::new(ErrorKind::Conflict, "DOWNLOAD_TOO_SLOW", message)
 }
 
 #[tonic::async_trait]
@@ -200,12 +185,12 @@ impl BlobService for Native {
         Ok(Response::new(upload(self.service()?, stream).await?))
     }
 
-    type DownloadStream = Messages;
+    type DownloadStream = Messages<v1::DownloadResponse>;
 
     async fn download(
         &self,
         request: Request<v1::DownloadRequest>,
-    ) -> Result<Response<Messages>, Status> {
+    ) -> Result<Response<Self::DownloadStream>, Status> {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
         answer(download(service, desk, request.into_inner(), self.timeouts.stall).await)

@@ -1,5 +1,6 @@
 //! The service `KeyValueService`: which function answers which call.
 
+use super::outbox::Messages;
 use super::{Native, answer, measure, read, respond, scan, write};
 use crate::proto::v1;
 use crate::proto::v1::key_value_service_server::KeyValueService;
@@ -76,12 +77,12 @@ impl KeyValueService for Native {
         respond(done)
     }
 
-    type StreamScanStream = scan::Messages;
+    type StreamScanStream = Messages<v1::StreamScanResponse>;
 
     async fn stream_scan(
         &self,
         request: Request<v1::StreamScanRequest>,
-    ) -> Result<Response<scan::Messages>, Status> {
+    ) -> Result<Response<Self::StreamScanStream>, Status> {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
         answer(scan::stream(service, desk, request.into_inner(), self.timeouts.stall).await)

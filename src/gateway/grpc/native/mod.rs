@@ -27,6 +27,7 @@ mod key_value;
 mod measure;
 mod namespace;
 mod once;
+mod outbox;
 mod progress;
 mod read;
 mod scan;

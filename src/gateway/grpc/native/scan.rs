@@ -1,6 +1,6 @@
 //! Scan in pages, and as a stream.
 
-use super::error::status_of;
+use super::outbox::{End, Messages, Outbox};
 use super::token::Query;
 use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::{Desk, Room};
@@ -9,9 +9,7 @@ use crate::proto::v1;
 use crate::service::{Page, Scan, ScanItem, ScanStream, Service};
 use prost::Message as _;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::Response;
 
 /// Keys on a page.
 const PAGE: door::Count = door::Count {
@@ -84,9 +82,6 @@ fn results(items: Vec<ScanItem>) -> Result<Vec<v1::ScanResult>> {
     items.into_iter().map(result).collect()
 }
 
-/// The messages of a stream as they are made.
-pub(super) type Messages = ReceiverStream<Result<v1::StreamScanResponse, Status>>;
-
 /// A stream, as the peer takes it.
 ///
 /// It has room for what it holds until its end, and ends by itself when the peer takes nothing for
@@ -96,7 +91,7 @@ pub(super) async fn stream(
     desk: Desk,
     request: v1::StreamScanRequest,
     stall_timeout: Duration,
-) -> Result<Messages> {
+) -> Result<Messages<v1::StreamScanResponse>> {
     let namespace = door::namespace(service, &request.namespace)?;
     let scan = Scan {
         namespace,
@@ -110,10 +105,15 @@ pub(super) async fn stream(
     };
     let moment = snapshot::moment(service, &request.snapshot).await?;
     let walk = service.scan(&moment, &scan).await?;
-    let room = StreamRoom::of(desk, walk.next_size()).await?;
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(send_all(walk, room, sender, stall_timeout));
-    Ok(ReceiverStream::new(receiver))
+    let mut room = StreamRoom::of(desk, walk.next_size()).await?;
+    let (outbox, messages) = Outbox::new(stall_timeout);
+    tokio::spawn(async move {
+        // What it sees is let go before its peer is told of its end.
+        let ended = send_all(walk, &mut room, &outbox).await;
+        outbox.end(ended).await;
+        drop(room);
+    });
+    Ok(messages)
 }
 
 /// Room for the messages that a stream holds at once.
@@ -145,39 +145,26 @@ impl StreamRoom {
     }
 }
 
-type Sender = mpsc::Sender<Result<v1::StreamScanResponse, Status>>;
-
 async fn send_all(
     mut walk: ScanStream,
-    mut room: StreamRoom,
-    sender: Sender,
-    stall_timeout: Duration,
-) {
+    room: &mut StreamRoom,
+    outbox: &Outbox<v1::StreamScanResponse>,
+) -> Result<(), End> {
     loop {
-        let page = match room.grow(walk.next_size()).await {
-            Ok(()) => walk.next_page(MESSAGE_KEYS_MAX).await,
-            Err(refused) => Err(refused),
-        };
-        let message = match page.and_then(|page| results(page.items)) {
-            Ok(results) if results.is_empty() => return,
-            Ok(results) => v1::StreamScanResponse { results },
-            Err(error) => return tell(&sender, &error).await,
-        };
-        match sender.send_timeout(Ok(message), stall_timeout).await {
-            Ok(()) => {}
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                let message = format!(
-                    "scan cut: nothing of it was taken in {stall_timeout:?}; go on behind the last key"
-                );
-                let error = Error::new(ErrorKind::Conflict, "SCAN_TOO_SLOW", message);
-                return tell(&sender, &error).await;
-            }
+        room.grow(walk.next_size()).await?;
+        let page = walk.next_page(MESSAGE_KEYS_MAX).await?;
+        let results = results(page.items)?;
+        if results.is_empty() {
+            return Ok(());
         }
+        let message = v1::StreamScanResponse { results };
+        outbox.send(message, too_slow).await?;
     }
 }
 
-/// Ends a stream with an error, which the peer gets when it takes what is on its way.
-async fn tell(sender: &Sender, error: &Error) {
-    let _peer_has_gone = sender.send(Err(status_of(error))).await;
+fn too_slow(stall_timeout: Duration) -> Error {
+    let message = format!(
+        "scan cut: nothing of it was taken in {stall_timeout:?}; go on behind the last key"
+    );
+    Error::new(ErrorKind::Conflict, "SCAN_TOO_SLOW", message)
 }

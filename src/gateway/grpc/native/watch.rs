@@ -1,6 +1,6 @@
 //! The service `WatchService`: changes, as the peer takes them.
 
-use super::error::status_of;
+use super::outbox::{End, Messages, Outbox};
 use super::{Native, answer, door, entry};
 use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, ErrorKind, Result, Version};
@@ -8,27 +8,21 @@ use crate::proto::v1;
 use crate::proto::v1::watch_service_server::WatchService;
 use crate::service::{Happened, Service, WatchEvent, WatchPage, WatchQuery, Watching};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// What a watch holds while it has something to tell: what is read ahead, and the messages on their
 /// way.
 const HELD: usize = 1024 * 1024;
 
-/// The messages of a stream as they are made.
-type Messages = ReceiverStream<Result<v1::WatchResponse, Status>>;
-type Sender = mpsc::Sender<Result<v1::WatchResponse, Status>>;
-
 #[tonic::async_trait]
 impl WatchService for Native {
-    type WatchStream = Messages;
+    type WatchStream = Messages<v1::WatchResponse>;
 
     async fn watch(
         &self,
         request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Messages>, Status> {
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let desk = self.delivery.desk(&request);
         let begun = begin(
             self.service()?,
@@ -46,7 +40,7 @@ async fn begin(
     desk: Desk,
     request: v1::WatchRequest,
     stall_timeout: Duration,
-) -> Result<Messages> {
+) -> Result<Messages<v1::WatchResponse>> {
     let namespace = door::namespace(service, &request.namespace)?;
     let progress_interval = door::progress_interval(request.progress_interval)?;
     let query = WatchQuery {
@@ -56,49 +50,32 @@ async fn begin(
         values: request.include_values,
     };
     let watching = service.watch(query).await?;
-    let (sender, receiver) = mpsc::channel(1);
+    let (outbox, messages) = Outbox::new(stall_timeout);
     let teller = Teller {
-        sender,
+        outbox,
         desk,
-        stall_timeout,
         progress_interval,
         told: watching.version(),
         last: Instant::now(),
     };
     tokio::spawn(teller.run(watching));
-    Ok(ReceiverStream::new(receiver))
+    Ok(messages)
 }
 
 /// What a stream tells its peer.
 struct Teller {
-    sender: Sender,
+    outbox: Outbox<v1::WatchResponse>,
     desk: Desk,
-    stall_timeout: Duration,
     progress_interval: Duration,
     /// The version that was told last, and when.
     told: Version,
     last: Instant,
 }
 
-/// Why a stream ends.
-enum End {
-    /// Nobody listens any more.
-    Gone,
-    /// With an error, which the peer gets when it takes what is on its way.
-    Told(Error),
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        Self::Told(error)
-    }
-}
-
 impl Teller {
     async fn run(mut self, watching: Watching) {
-        if let Err(End::Told(error)) = self.tell_all(watching).await {
-            let _peer_has_gone = self.sender.send(Err(status_of(&error))).await;
-        }
+        let ended = self.tell_all(watching).await;
+        self.outbox.end(ended).await;
     }
 
     async fn tell_all(&mut self, mut watching: Watching) -> Result<(), End> {
@@ -136,7 +113,7 @@ impl Teller {
         tokio::select! {
             changed = watching.changed() => Ok(changed?),
             () = time_to_tell => Ok(()),
-            () = self.sender.closed() => Err(End::Gone),
+            () = self.outbox.closed() => Err(End::Gone),
         }
     }
 
@@ -145,14 +122,8 @@ impl Teller {
             events,
             version: version.0,
         };
-        let sent = self.sender.send_timeout(Ok(message), self.stall_timeout);
-        match sent.await {
-            Ok(()) => {}
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(End::Gone),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                return Err(too_slow(self.stall_timeout, self.told).into());
-            }
-        }
+        let too_slow = |stall_timeout| too_slow(stall_timeout, self.told);
+        self.outbox.send(message, too_slow).await?;
         self.told = version;
         self.last = Instant::now();
         Ok(())
