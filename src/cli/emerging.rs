@@ -1,13 +1,11 @@
 //! A file that `get` writes: under another name until it is whole.
 
 use super::exit::CliError;
+use super::partial_file::{PartialFile, temporary_name};
 use cap_std::fs::Dir;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// A file on its way. Dropped before its end, it leaves nothing behind.
 #[derive(Debug)]
@@ -15,16 +13,26 @@ pub struct Emerging {
     file: File,
     /// For messages.
     shown: PathBuf,
-    /// Where it goes when it is whole; `None` for what is written to as it is, such as a pipe.
-    rename: Option<Rename>,
+    place: Place,
+}
+
+/// Where it goes when it is whole.
+#[derive(Debug)]
+enum Place {
+    /// Below a folder that it does not leave.
+    Below(Below),
+    /// Wherever the user asked.
+    Anywhere(PartialFile),
+    /// It is there already: what is not an ordinary file, such as a pipe, is written to as it is.
+    There,
 }
 
 #[derive(Debug)]
-struct Rename {
-    /// The folder that it stays in, where that matters.
-    dir: Option<Dir>,
+struct Below {
+    dir: Dir,
     temporary: PathBuf,
     path: PathBuf,
+    is_named: bool,
 }
 
 impl Emerging {
@@ -34,25 +42,10 @@ impl Emerging {
     /// It cannot be made.
     pub fn below(root: &Path, dir: &Dir, path: &Path) -> Result<Self, CliError> {
         let shown = root.join(path);
-        let begin = || -> io::Result<(File, Rename)> {
-            if let Some(parent) = path.parent() {
-                dir.create_dir_all(parent)?;
-            }
-            let temporary = path.with_file_name(temporary_name());
-            let file = dir.create(&temporary)?.into_std();
-            let rename = Rename {
-                dir: Some(dir.try_clone()?),
-                temporary,
-                path: path.to_owned(),
-            };
-            Ok((file, rename))
-        };
-        let (file, rename) = begin().map_err(|error| CliError::file("write", &shown, error))?;
-        Ok(Self {
-            file,
-            shown,
-            rename: Some(rename),
-        })
+        let begun = Below::create(dir, path);
+        let (file, below) = begun.map_err(|error| CliError::file("write", &shown, error))?;
+        let place = Place::Below(below);
+        Ok(Self { file, shown, place })
     }
 
     /// Begins a file anywhere, as the user asked. What is not an ordinary file is written to as it is.
@@ -60,29 +53,16 @@ impl Emerging {
     /// # Errors
     /// It cannot be made.
     pub fn at(path: &Path) -> Result<Self, CliError> {
-        let begin = || -> io::Result<(File, Option<Rename>)> {
+        let begin = || -> io::Result<(File, Place)> {
             if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Ok((File::create(path)?, None));
+                return Ok((File::create(path)?, Place::There));
             }
-            // Through a link, the file that it leads to is replaced, and not the link.
-            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-            let temporary = path.with_file_name(temporary_name());
-            let file = File::create(&temporary)?;
-            let dir = None;
-            let rename = Rename {
-                dir,
-                temporary,
-                path,
-            };
-            Ok((file, Some(rename)))
+            let (partial, file) = PartialFile::create(path)?;
+            Ok((file, Place::Anywhere(partial)))
         };
-        let (file, rename) = begin().map_err(|error| CliError::file("write", path, error))?;
+        let (file, place) = begin().map_err(|error| CliError::file("write", path, error))?;
         let shown = path.to_owned();
-        Ok(Self {
-            file,
-            shown,
-            rename,
-        })
+        Ok(Self { file, shown, place })
     }
 
     /// Writes the next bytes. Blocks.
@@ -98,36 +78,44 @@ impl Emerging {
     ///
     /// # Errors
     /// It cannot be renamed.
-    pub fn finish(mut self) -> Result<(), CliError> {
-        let Some(rename) = &self.rename else {
-            return Ok(());
+    pub fn finish(self) -> Result<(), CliError> {
+        let named = match self.place {
+            Place::Below(below) => below.keep(),
+            Place::Anywhere(partial) => partial.keep(),
+            Place::There => Ok(()),
         };
-        let renamed = match &rename.dir {
-            Some(dir) => dir.rename(&rename.temporary, dir, &rename.path),
-            None => fs::rename(&rename.temporary, &rename.path),
+        named.map_err(|error| CliError::file("write", &self.shown, error))
+    }
+}
+
+impl Below {
+    fn create(dir: &Dir, path: &Path) -> io::Result<(File, Self)> {
+        if let Some(parent) = path.parent() {
+            dir.create_dir_all(parent)?;
+        }
+        let temporary = path.with_file_name(temporary_name());
+        let file = dir.create(&temporary)?.into_std();
+        let below = Self {
+            dir: dir.try_clone()?,
+            temporary,
+            path: path.to_owned(),
+            is_named: false,
         };
-        renamed.map_err(|error| CliError::file("write", &self.shown, error))?;
-        self.rename = None;
+        Ok((file, below))
+    }
+
+    fn keep(mut self) -> io::Result<()> {
+        self.dir.rename(&self.temporary, &self.dir, &self.path)?;
+        self.is_named = true;
         Ok(())
     }
 }
 
-impl Drop for Emerging {
+impl Drop for Below {
     fn drop(&mut self) {
-        // What is left over is ours; why the file is not there was told.
-        let _ = match &self.rename {
-            Some(Rename {
-                dir: Some(dir),
-                temporary,
-                ..
-            }) => dir.remove_file(temporary),
-            Some(rename) => fs::remove_file(&rename.temporary),
-            None => Ok(()),
-        };
+        if !self.is_named {
+            // What is left over is ours; why the file is not there was told.
+            let _ = self.dir.remove_file(&self.temporary);
+        }
     }
-}
-
-fn temporary_name() -> String {
-    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-    format!(".shardkeep-{}-{number}.tmp", std::process::id())
 }

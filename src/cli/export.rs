@@ -174,11 +174,13 @@ struct Export {
 impl Export {
     /// Writes a file that is there whole or not at all.
     async fn write_file(&self, out: &Path) -> Result<(Counts, u64), CliError> {
-        let (partial, file) = PartialFile::create(out)?;
+        let begun = PartialFile::create(out);
+        let (partial, file) = begun.map_err(|error| CliError::file("create", out, error))?;
         let done = self.write(BufWriter::new(file)).await?;
         let written = BackupFile::open(partial.path())?;
         ArchiveReader::open(written)?.verify(&mut |_, _| {})?;
-        partial.keep()?;
+        let named = partial.keep_durably();
+        named.map_err(|error| CliError::file("write", out, error))?;
         Ok(done)
     }
 

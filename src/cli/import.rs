@@ -106,7 +106,8 @@ pub async fn run(session: &Session, import: Import) -> Result<Exit, CliError> {
 async fn spool() -> Result<PartialFile, CliError> {
     let place = std::env::temp_dir().join("shardkeep-import");
     let copied = tokio::task::spawn_blocking(move || {
-        let (partial, mut file) = PartialFile::create(&place)?;
+        let begun = PartialFile::create(&place);
+        let (partial, mut file) = begun.map_err(|error| CliError::file("create", &place, error))?;
         let copied = std::io::copy(&mut std::io::stdin().lock(), &mut file);
         copied.map_err(|error| CliError::stream("read", "standard input", error))?;
         Ok(partial)

@@ -1,15 +1,18 @@
 //! A file that appears under its name whole or not at all.
 
-use super::exit::CliError;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// A file under another name in the same folder; it goes when this does.
 #[derive(Debug)]
 pub struct PartialFile {
     path: PathBuf,
-    target: Option<PathBuf>,
+    target: PathBuf,
+    is_named: bool,
 }
 
 impl PartialFile {
@@ -17,18 +20,20 @@ impl PartialFile {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn create(target: &Path) -> Result<(Self, File), CliError> {
-        let failed = |error| CliError::file("create", target, error);
+    pub fn create(target: &Path) -> io::Result<(Self, File)> {
         // Through a link, the file that it leads to is replaced, and not the link.
-        let whole = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let name = whole
-            .file_name()
-            .ok_or_else(|| failed(io::Error::from(io::ErrorKind::IsADirectory)))?;
-        let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-        let path = whole.with_file_name(name);
-        let file = File::create(&path).map_err(failed)?;
-        let target = Some(whole);
-        Ok((Self { path, target }, file))
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        if target.file_name().is_none() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let path = target.with_file_name(temporary_name());
+        let file = File::create(&path)?;
+        let partial = Self {
+            path,
+            target,
+            is_named: false,
+        };
+        Ok((partial, file))
     }
 
     /// Where it is meanwhile.
@@ -37,33 +42,43 @@ impl PartialFile {
         &self.path
     }
 
-    /// Syncs it and gives it its name.
+    /// Gives it its name.
     ///
     /// # Errors
-    /// It cannot be synced or renamed; there is no new file then.
-    pub fn keep(mut self) -> Result<(), CliError> {
-        let Some(target) = self.target.take() else {
-            return Ok(());
-        };
-        let named = File::open(&self.path)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&self.path, &target))
-            .and_then(|()| {
-                let folder = target.parent().filter(|it| !it.as_os_str().is_empty());
-                File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-            });
-        named.map_err(|error| {
-            // What is left over is ours; why the file is not there is the news.
-            let _ = fs::remove_file(&self.path);
-            CliError::file("write", &target, error)
-        })
+    /// It cannot be renamed; there is no new file then.
+    pub fn keep(mut self) -> io::Result<()> {
+        self.rename()
+    }
+
+    /// Syncs it, gives it its name, and syncs that.
+    ///
+    /// # Errors
+    /// As [`PartialFile::keep`], and what the disk answers.
+    pub fn keep_durably(mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        self.rename()?;
+        let folder = self.target.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn rename(&mut self) -> io::Result<()> {
+        fs::rename(&self.path, &self.target)?;
+        self.is_named = true;
+        Ok(())
     }
 }
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        if self.target.is_some() {
+        if !self.is_named {
+            // What is left over is ours; why the file is not there was told.
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A name that no other file of ours has, and that fits into every folder.
+pub(super) fn temporary_name() -> String {
+    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
+    format!(".shardkeep-{}-{number}.tmp", std::process::id())
 }
