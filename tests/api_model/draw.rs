@@ -151,7 +151,7 @@ impl Draw<'_> {
             expiry: self.expiry(),
             sum64: self.random.percent(50).then(|| xxh64(&value, 0)),
             value_type,
-            metadata: metadata.into_iter().collect(),
+            metadata,
             request_id: self.request_id(),
             namespace: at.0,
             key: at.1,
@@ -307,7 +307,7 @@ impl Draw<'_> {
                         value: self.value(),
                         expiry: self.expiry(),
                         value_type,
-                        metadata: metadata.into_iter().collect(),
+                        metadata,
                         ..v1::PutOperation::default()
                     })
                 }

@@ -24,7 +24,7 @@ pub type Span = (u64, u64);
 pub const FIRST: &str = "first";
 
 /// What is under a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
     pub value: Bytes,
     pub version: u64,
@@ -140,10 +140,7 @@ impl Model {
             Call::ZstdbSet(item) => {
                 let new = Kept {
                     value: item.data.clone(),
-                    version: 0,
-                    value_type: 0,
-                    metadata: BTreeMap::new(),
-                    expires: None,
+                    ..Kept::default()
                 };
                 let at = (String::new(), item.key.clone());
                 Ok(vec![Effect { at, new: Some(new) }])
@@ -166,14 +163,25 @@ impl Model {
             return Err("KEY_EXISTS");
         }
         self.require(&at, &put.condition)?;
+        let said = (&put.value, put.value_type, &put.metadata);
+        Ok(vec![self.stored(at, said, put.expiry.as_ref(), span)])
+    }
+
+    fn stored(
+        &self,
+        at: At,
+        (value, value_type, metadata): (&Bytes, i32, &BTreeMap<String, String>),
+        expiry: Option<&v1::Expiry>,
+        span: Span,
+    ) -> Effect {
         let new = Kept {
-            value: put.value.clone(),
-            version: 0,
-            value_type: put.value_type,
-            metadata: put.metadata.clone().into_iter().collect(),
-            expires: lasts(put.expiry.as_ref(), self.keys.get(&at), span),
+            value: value.clone(),
+            value_type,
+            metadata: metadata.clone(),
+            expires: lasts(expiry, self.keys.get(&at), span),
+            ..Kept::default()
         };
-        Ok(vec![Effect { at, new: Some(new) }])
+        Effect { at, new: Some(new) }
     }
 
     fn increment(&self, request: &v1::IncrementRequest) -> Result<Vec<Effect>, Refusal> {
@@ -191,11 +199,8 @@ impl Model {
             .checked_add(request.delta)
             .ok_or("COUNTER_OVERFLOW")?;
         let fresh = Kept {
-            value: Bytes::new(),
-            version: 0,
             value_type: v1::ValueType::Int64.into(),
-            metadata: BTreeMap::new(),
-            expires: None,
+            ..Kept::default()
         };
         let new = Kept {
             value: next.to_string().into(),
@@ -210,14 +215,8 @@ impl Model {
             let at = (commit.namespace.clone(), operation.key.clone());
             match operation.change.as_ref().expect("every one has a change") {
                 Step::Put(put) => {
-                    let new = Kept {
-                        value: put.value.clone(),
-                        version: 0,
-                        value_type: put.value_type,
-                        metadata: put.metadata.clone().into_iter().collect(),
-                        expires: lasts(put.expiry.as_ref(), self.keys.get(&at), span),
-                    };
-                    effects.push(Effect { at, new: Some(new) });
+                    let said = (&put.value, put.value_type, &put.metadata);
+                    effects.push(self.stored(at, said, put.expiry.as_ref(), span));
                 }
                 Step::Delete(_) => effects.extend(self.removed(at)),
             }
@@ -828,9 +827,8 @@ fn check_entry(
         "the digest of {key:?} is {:?}",
         entry.digest
     );
-    let metadata: BTreeMap<_, _> = entry.metadata.clone().into_iter().collect();
     ensure!(
-        entry.value_type == kept.value_type && metadata == kept.metadata,
+        entry.value_type == kept.value_type && entry.metadata == kept.metadata,
         "{key:?} has other metadata: {entry:?}"
     );
     let expires = entry.expire_time.as_ref().map(millis);

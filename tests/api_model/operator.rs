@@ -5,7 +5,7 @@ use crate::call::Connection;
 use crate::client::{Client, now};
 use crate::draw::NAMESPACES;
 use crate::model::{FIRST, ensure};
-use crate::support::{ADMIN_PASSWORD, Builder, PATIENCE, Random, Server};
+use crate::support::{Builder, PATIENCE, Random, Server, admin};
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
 use shardkeep::proto::v1::backup_service_client::BackupServiceClient;
@@ -13,9 +13,8 @@ use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
 use shardkeep::proto::v1::{create_backup_response, restore_backup_response};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tonic::metadata::MetadataValue;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 /// One life is over, or one other chore runs.
@@ -23,15 +22,6 @@ fn is_in_the_way(status: &Status, gone: &AtomicBool) -> bool {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.as_str());
     gone.load(Ordering::SeqCst) || matches!(reason, Some("CHORE_BUSY" | "GC_BUSY"))
-}
-
-fn admin<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let password = MetadataValue::from_bytes(ADMIN_PASSWORD.as_bytes());
-    request
-        .metadata_mut()
-        .insert_bin("admin-password-bin", password);
-    request
 }
 
 /// The namespaces of the clients.

@@ -1,15 +1,15 @@
 //! A client of the native protocol, and what its errors say.
 
-use crate::support::{ADMIN_PASSWORD, Builder, Server, command_of};
+use crate::support::{Builder, Server, command_of};
+pub use crate::support::{admin, with_password};
 use bytes::Bytes;
 use serde_json::Value;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
 use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
 use std::path::Path;
-use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 pub type Client = KeyValueServiceClient<Channel>;
@@ -41,20 +41,6 @@ pub fn get_of(key: impl Into<Bytes>) -> v1::GetRequest {
         key: key.into(),
         ..v1::GetRequest::default()
     }
-}
-
-/// A request that brings a password.
-pub fn with_password<T>(message: T, password: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    let password = MetadataValue::from_bytes(password.as_bytes());
-    let metadata = request.metadata_mut();
-    metadata.insert_bin("admin-password-bin", password);
-    request
-}
-
-/// An administrator's request.
-pub fn admin<T>(message: T) -> Request<T> {
-    with_password(message, ADMIN_PASSWORD)
 }
 
 pub fn only_if(requirement: Requirement) -> Option<v1::Condition> {

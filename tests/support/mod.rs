@@ -26,6 +26,8 @@ pub use trace::Trace;
 use bytes::Bytes;
 use shardkeep::proto::zstdb::Item;
 use std::time::Duration;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
 use xxhash_rust::xxh64::xxh64;
 
 /// How long a test waits for something that must happen.
@@ -58,6 +60,20 @@ pub fn command_of(command: &str, data: &str) -> Item {
         sum64: xxh64(ADMIN_PASSWORD.as_bytes(), 0),
         ..Item::default()
     }
+}
+
+/// A request of the native protocol that brings a password.
+pub fn with_password<T>(message: T, password: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let password = MetadataValue::from_bytes(password.as_bytes());
+    let metadata = request.metadata_mut();
+    metadata.insert_bin("admin-password-bin", password);
+    request
+}
+
+/// An administrator's request of the native protocol.
+pub fn admin<T>(message: T) -> Request<T> {
+    with_password(message, ADMIN_PASSWORD)
 }
 
 /// `len` bytes that do not compress and differ for each `seed`.
