@@ -2,7 +2,7 @@
 
 use super::checked::key_in;
 use super::large::{Pieces, needs_download};
-use super::patience::Patience;
+use super::patience::patiently;
 use super::put::{ATTEMPTS_MAX, missing};
 use super::recent::Recent;
 use super::{Service, blocking};
@@ -13,6 +13,7 @@ use crate::model::{
 use crate::router::{FoundValue, Moment};
 use crate::shard::Found as Record;
 use bytes::Bytes;
+use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -133,13 +134,7 @@ impl Service {
     /// `Invalid` for an impossible key; what the shards answer.
     pub async fn locate(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Located>> {
         let key = key_in(namespace, key)?;
-        let mut patience = Patience::default();
-        loop {
-            match self.locate_key(key.clone()) {
-                Err(error) if patience.outlasts(&error).await => {}
-                done => return done,
-            }
-        }
+        patiently(|| ready(self.locate_key(key.clone()))).await
     }
 
     /// As [`Service::locate`], at a moment. May wait for the disk, which is asked on another thread.
@@ -339,13 +334,7 @@ impl Service {
     }
 
     async fn find_patiently(&self, key: &Key) -> Result<Option<Record>> {
-        let mut patience = Patience::default();
-        loop {
-            match self.router().find(key) {
-                Err(error) if patience.outlasts(&error).await => {}
-                done => return done,
-            }
-        }
+        patiently(|| ready(self.router().find(key))).await
     }
 
     /// The value of a key, if this thread keeps it and it is still the newest.

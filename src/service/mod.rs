@@ -102,7 +102,7 @@ use catalogue::Catalogue;
 use increment::Turns;
 use once::Answers;
 use page_hint::PageHints;
-use patience::Patience;
+use patience::patiently;
 use recent::RecentValues;
 use sealing::Sealing;
 use settings::Switches;
@@ -240,14 +240,11 @@ impl Service {
         page: u64,
         page_size: usize,
     ) -> Result<Vec<(Key, Version)>> {
-        let mut patience = Patience::default();
-        loop {
+        patiently(|| {
             let (service, prefix) = (self.clone(), prefix.to_vec());
-            match blocking(move || service.list_page(&prefix, page, page_size)).await {
-                Err(error) if patience.outlasts(&error).await => {}
-                done => return done,
-            }
-        }
+            blocking(move || service.list_page(&prefix, page, page_size))
+        })
+        .await
     }
 
     fn list_page(&self, prefix: &[u8], page: u64, page_size: usize) -> Result<Vec<(Key, Version)>> {

@@ -2,7 +2,8 @@
 //! over, and a read that is tried once more does nothing twice. Writes do not wait; whether they may
 //! be tried again is for their callers to say.
 
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, Result};
+use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,23 +12,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The patience of one read.
-#[derive(Debug, Default)]
-pub(super) struct Patience {
-    ends: Option<Instant>,
-}
-
-impl Patience {
-    /// Waits a moment after an error that is soon over. Whether the read is to be tried again.
-    pub async fn outlasts(&mut self, error: &Error) -> bool {
-        if error.kind() != ErrorKind::Unavailable || error.reason() != "SHARD_OPENING" {
-            return false;
-        }
+/// What a read gives, tried again while a shard that it needs is being opened.
+///
+/// # Errors
+/// Those of the read; that of a shard that is opened for longer.
+pub(super) async fn patiently<T, Reading: Future<Output = Result<T>>>(
+    mut read: impl FnMut() -> Reading,
+) -> Result<T> {
+    let mut ends = None;
+    loop {
+        let error = match read().await {
+            Err(error) if is_soon_over(&error) => error,
+            done => return done,
+        };
         let now = Instant::now();
-        if now >= *self.ends.get_or_insert(now + PATIENCE) {
-            return false;
+        if now >= *ends.get_or_insert(now + PATIENCE) {
+            return Err(error);
         }
         tokio::time::sleep(PAUSE).await;
-        true
     }
+}
+
+fn is_soon_over(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.reason() == "SHARD_OPENING"
 }

@@ -6,7 +6,7 @@
 
 use super::Service;
 use super::link::random_u128;
-use super::patience::Patience;
+use super::patience::patiently;
 use crate::model::{Error, ErrorKind, Result, SnapshotId, Timestamp, Version};
 use crate::router::Moment;
 use crate::shard::ShardHealth;
@@ -140,13 +140,8 @@ impl Service {
     /// # Errors
     /// `Unavailable` when a shard cannot be read, or does not come to a stand in time.
     pub async fn moment(&self) -> Result<Arc<Moment>> {
-        let mut patience = Patience::default();
-        loop {
-            match self.router().moment().await {
-                Err(error) if patience.outlasts(&error).await => {}
-                done => return done.map(Arc::new),
-            }
-        }
+        let moment = patiently(|| self.router().moment()).await?;
+        Ok(Arc::new(moment))
     }
 
     /// Lets a snapshot go when its lease ends or a shard does not serve.
