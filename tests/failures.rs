@@ -325,6 +325,34 @@ async fn a_shard_that_fails_too_often_stays_down_and_the_others_serve() {
     server.stop().await;
 }
 
+/// A store whose index fails by itself once, while it serves; what the log says after that.
+async fn log_of_an_index_that_fails_once(restart_budget: &str) -> String {
+    let dir = TempDir::new().unwrap();
+    let builder = keyed(dir.path()).flags(["--shards", "1"]);
+    let builder = builder.set("supervise.restart_budget", restart_budget);
+    let builder = builder.fail_points("index::commit=20*off->1*return");
+    let server = builder.start().await;
+    let mut client = server.client().await;
+    let mut stored = Acknowledged::default();
+    let (key, _refusal) = stored.set_until_refused(&mut client).await;
+    set_at_last(&mut client, &key, "again").await;
+    stored.check(&mut client).await;
+    let log = server.log();
+    server.stop().await;
+    log
+}
+
+/// A rebuild reads the whole log: a failure that may have been a moment's is not worth that, unless
+/// nothing is left to be tried after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_fails_once_is_opened_again_and_made_anew_by_the_last_restart_only() {
+    const REBUILDING: &str = "rebuilding the index from the log";
+    let log = log_of_an_index_that_fails_once("5").await;
+    assert!(!log.contains(REBUILDING), "{log}");
+    let log = log_of_an_index_that_fails_once("1").await;
+    assert!(log.contains(REBUILDING), "{log}");
+}
+
 /// Nobody else would notice a sync that never comes back: it neither fails nor answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_hangs_ends_the_process_and_loses_nothing_acknowledged() {

@@ -26,6 +26,8 @@ pub(super) const COUNTS_PREFIX: u8 = b'c';
 const STAT_BLOCK_SIZE: u64 = 512;
 /// fjall's own floor.
 const JOURNAL_SIZE_MIN: u64 = 64 * 1024 * 1024;
+/// The device failed.
+const EIO: i32 = 5;
 /// The keyspace of all rows.
 const ROWS: &str = "rows";
 
@@ -90,11 +92,23 @@ impl IndexError {
             Self::Row(_) | Self::File { .. } | Self::Panicked => true,
         }
     }
+
+    /// Whether it may be damage that only fjall's own threads, or the device, have met: neither
+    /// tells what or where.
+    #[must_use]
+    pub fn is_unexplained(&self) -> bool {
+        match self {
+            Self::Poisoned => true,
+            Self::Database(error) => io_causes(error).any(|it| it.raw_os_error() == Some(EIO)),
+            Self::Locked | Self::Full(_) | Self::Row(_) | Self::File { .. } | Self::Panicked => {
+                false
+            }
+        }
+    }
 }
 
 /// Whether the operating system failed, rather than the files.
 fn is_of_the_system(error: &std::io::Error) -> bool {
-    const EIO: i32 = 5;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     let by_kind = matches!(

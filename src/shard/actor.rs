@@ -4,7 +4,7 @@
 //! `Commit`; what arrives while a group is synced forms the next one. No timers.
 
 use super::courier::Round;
-use super::error::{ShardError, outcome_unknown, refused};
+use super::error::{IndexVerdict, ShardError, outcome_unknown, refused};
 use super::gc::{GcJob, GcStep};
 use super::handle::{BusySince, ShardHealth};
 use super::message::{Close, Commit, Cut, Gc, GcOutcome, GcSlice, ReplyTo, Sync, Write};
@@ -91,10 +91,9 @@ impl ShardActor {
     pub(super) fn poison(&mut self, error: &ShardError) {
         let cause = error.to_string();
         tracing::error!(shard = %self.id, %cause, "shard is poisoned: it takes no writes until it is reopened");
-        let rebuild = error.needs_rebuild().then(|| cause.clone());
         self.health.send_replace(ShardHealth::Failed {
             cause: cause.clone(),
-            rebuild,
+            index: error.verdict(),
         });
         // GC writes too, and nothing may be written behind a group of unknown fate.
         if let Some(round) = self.gc.take() {
@@ -319,7 +318,7 @@ impl Drop for ShardActor {
             tracing::error!(shard = %self.id, "shard actor panicked");
             self.health.send_replace(ShardHealth::Failed {
                 cause,
-                rebuild: None,
+                index: IndexVerdict::Sound,
             });
         }
         end_own_thread();

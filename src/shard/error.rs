@@ -4,6 +4,17 @@ use crate::index::IndexError;
 use crate::log::LogError;
 use crate::model::{Error, ErrorKind, ShardId};
 
+/// What a failure says of the shard's index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexVerdict {
+    /// Nothing.
+    Sound,
+    /// It failed by itself, for a reason that nobody knows: it may have met damage.
+    Doubtful,
+    /// It must be made anew, for this reason.
+    Useless(String),
+}
+
 /// Why a shard operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
@@ -56,6 +67,16 @@ impl ShardError {
             self,
             Self::Log(LogError::Full { .. }) | Self::Index(IndexError::Full(_))
         )
+    }
+
+    /// What it says of the index.
+    #[must_use]
+    pub fn verdict(&self) -> IndexVerdict {
+        match self {
+            useless if useless.needs_rebuild() => IndexVerdict::Useless(self.to_string()),
+            Self::Index(error) if error.is_unexplained() => IndexVerdict::Doubtful,
+            _ => IndexVerdict::Sound,
+        }
     }
 
     /// What a reader is told.

@@ -4,7 +4,7 @@ use super::actor::ShardActor;
 use super::courier::Courier;
 use super::cut::CutGate;
 use super::epoch::Epoch;
-use super::error::outcome_unknown;
+use super::error::{IndexVerdict, outcome_unknown};
 use super::message::{Close, Cut, Gc, GcOutcome, ReplyTo, Sync, Write};
 use super::meter::{GroupStats, Meter};
 use super::reader::ShardReader;
@@ -31,8 +31,8 @@ pub enum ShardHealth {
     Failed {
         /// What happened.
         cause: String,
-        /// Why its index must be rebuilt, if it must.
-        rebuild: Option<String>,
+        /// What that says of its index.
+        index: IndexVerdict,
     },
     /// It stays down until an operator has looked at it.
     Down {
@@ -158,7 +158,7 @@ impl ShardHandle {
             if was_serving {
                 *health = ShardHealth::Failed {
                     cause: cause.to_owned(),
-                    rebuild: Some(cause.to_owned()),
+                    index: IndexVerdict::Useless(cause.to_owned()),
                 };
             }
             was_serving

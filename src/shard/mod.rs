@@ -75,7 +75,7 @@ mod void;
 pub use ballot::{Ballot, Outcome};
 pub use cut::CutGate;
 pub use epoch::Epoch;
-pub use error::ShardError;
+pub use error::{IndexVerdict, ShardError};
 pub use follow::{Change, Changed, Follower};
 pub use handle::{ShardHandle, ShardHealth};
 pub use homes::Homes;

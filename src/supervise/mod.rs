@@ -5,6 +5,7 @@
 
 mod chores;
 mod disk;
+mod doubt;
 mod schedule;
 mod scrub;
 mod shards;

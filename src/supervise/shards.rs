@@ -1,13 +1,16 @@
 //! Opening and reopening of shards: a factory for each, a bounded number of restarts.
 
+use super::doubt::IndexDoubt;
 use super::window::RestartBudget;
 use crate::actor::ActorRuntime;
 use crate::config;
 use crate::index::IndexError;
 use crate::log::{LogError, Purpose, free_space};
 use crate::model::{Error, Result};
-use crate::shard::{OpenReport, ShardError, ShardHandle, ShardHealth, ShardOptions, ShardStore};
-use std::sync::{Arc, Mutex};
+use crate::shard::{
+    IndexVerdict, OpenReport, ShardError, ShardHandle, ShardHealth, ShardOptions, ShardStore,
+};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -29,6 +32,8 @@ pub struct ShardKeeper {
     options: ShardOptions,
     runtime: Arc<ActorRuntime>,
     budget: Arc<Mutex<RestartBudget>>,
+    /// How long a failure of the index is remembered.
+    memory: Duration,
     /// A writer that has not ended after this long hangs in the kernel. It is not replaced beside
     /// itself: the process ends, and the next one recovers from the log.
     writer_timeout: Duration,
@@ -49,6 +54,7 @@ impl ShardKeeper {
             options,
             runtime,
             budget: Arc::new(Mutex::new(budget)),
+            memory: supervise.restart_window,
             writer_timeout: supervise.writer_timeout,
         }
     }
@@ -130,6 +136,7 @@ impl ShardKeeper {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut health = self.handle.health();
         let mut opens_failed = 0;
+        let mut doubt = IndexDoubt::new(self.memory);
         loop {
             let failed = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
@@ -137,15 +144,16 @@ impl ShardKeeper {
                     failed.map(|health| health.clone())
                 }
             };
-            let Ok(ShardHealth::Failed { cause, rebuild }) = failed else {
+            let Ok(ShardHealth::Failed { cause, index }) = failed else {
                 return;
             };
+            let is_short = self.is_disk_short();
             if opens_failed > 0 {
                 tokio::select! {
                     _ = stopping.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(retry_pause(opens_failed)) => {}
                 }
-            } else if self.is_disk_short() {
+            } else if is_short {
                 // The index writes in the background too, and needs room for that.
                 self.release_reserve();
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -153,6 +161,14 @@ impl ShardKeeper {
                 self.give_up(&cause).await;
                 return;
             }
+            let rebuild = match index {
+                IndexVerdict::Useless(reason) => Some(reason),
+                // What failed for want of room is not in doubt.
+                IndexVerdict::Doubtful if !is_short => {
+                    doubt.failed(Instant::now(), self.is_last_restart(), &cause)
+                }
+                IndexVerdict::Doubtful | IndexVerdict::Sound => None,
+            };
             let is_open = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 is_open = self.reopen(&cause, rebuild) => is_open,
@@ -181,11 +197,17 @@ impl ShardKeeper {
     }
 
     fn may_restart(&self) -> bool {
-        let mut budget = self
-            .budget
+        self.budget().allow(Instant::now())
+    }
+
+    fn is_last_restart(&self) -> bool {
+        self.budget().is_spent()
+    }
+
+    fn budget(&self) -> MutexGuard<'_, RestartBudget> {
+        self.budget
             .lock()
-            .expect("no code panics while it holds this lock");
-        budget.allow(Instant::now())
+            .expect("no code panics while it holds this lock")
     }
 
     /// Whether it is open again.
@@ -255,7 +277,7 @@ fn health_unopened(error: &ShardError, public: &Error, rebuild: Option<String>) 
             | IndexError::Poisoned,
         ) => ShardHealth::Failed {
             cause: public.to_string(),
-            rebuild,
+            index: rebuild.map_or_else(|| error.verdict(), IndexVerdict::Useless),
         },
     }
 }

@@ -38,6 +38,12 @@ impl RestartBudget {
         }
         is_allowed
     }
+
+    /// Whether the next restart would not be allowed, as of the last that was.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.spent.len() >= self.restarts_max
+    }
 }
 
 #[cfg(test)]

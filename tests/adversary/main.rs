@@ -19,6 +19,7 @@ mod history;
 mod hostile_clients;
 mod index_cache;
 mod index_harm;
+mod index_merge;
 mod memory;
 mod mutations;
 mod panics;

@@ -3,6 +3,7 @@
 
 /// The actor's promises: letters in order, one answer each or none because it died.
 pub mod actor {
+    use super::super::error::IndexVerdict;
     use super::super::handle::{BusySince, ShardHealth};
     use super::super::message::{Close, Cut, Gc, GcOutcome, Sync, Write};
     use super::meter::Meter;
@@ -60,7 +61,7 @@ pub mod actor {
     fn fail(health: &watch::Sender<ShardHealth>) {
         health.send_replace(ShardHealth::Failed {
             cause: "its actor panicked".into(),
-            rebuild: None,
+            index: IndexVerdict::Sound,
         });
     }
 
