@@ -1,9 +1,11 @@
 //! Calls of the API, and their answers, over a real connection.
 
+use crate::large;
 use crate::model::millis;
 use crate::support::Server;
 use bytes::Bytes;
 use shardkeep::proto::v1;
+use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
 use shardkeep::proto::v1::expiry::Expiry;
 use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
 use shardkeep::proto::v1::operation::Change;
@@ -30,6 +32,12 @@ pub enum Call {
     Scan(v1::ScanRequest),
     StreamScan(v1::StreamScanRequest),
     Commit(v1::CommitRequest),
+    Upload(v1::UploadHeader, Bytes),
+    /// The beginning of a value, and the client goes away.
+    UploadInPart(v1::UploadHeader, Bytes),
+    /// Of so many of the large values: what is missing of it, then the put.
+    PutContent(v1::PutContentRequest, usize),
+    Download(v1::DownloadRequest),
     TakeSnapshot,
     DropSnapshot(String),
     ZstdbSet(Item),
@@ -50,6 +58,11 @@ pub enum Answer {
     Increment(v1::IncrementResponse),
     Scan(Vec<v1::ScanResult>),
     Commit(v1::CommitResponse),
+    Upload(v1::UploadResponse),
+    /// Nobody waited for an answer.
+    WentAway,
+    PutContent(v1::PutContentResponse),
+    Download(Option<v1::Entry>, Bytes),
     Snapshot(v1::Snapshot),
     Dropped,
     ZstdbSet(ItemReply),
@@ -63,14 +76,15 @@ pub enum Answer {
 pub enum Failure {
     /// For a reason; nothing has changed.
     Refused(String),
-    /// The server is gone, or may be.
-    Unknown,
+    /// The server is gone, or may be; what was said instead of an answer.
+    Unknown(String),
 }
 
 /// A client's stubs, on one connection.
 #[derive(Clone)]
 pub struct Connection {
     pub keys: KeyValueServiceClient<Channel>,
+    blobs: BlobServiceClient<Channel>,
     commits: TransactionServiceClient<Channel>,
     snapshots: SnapshotServiceClient<Channel>,
     zstdb: BadgerClient<Channel>,
@@ -82,9 +96,10 @@ impl Connection {
         let size_max = 1 << 30;
         Self {
             keys: KeyValueServiceClient::new(channel.clone()).max_decoding_message_size(size_max),
+            blobs: BlobServiceClient::new(channel.clone()).max_decoding_message_size(size_max),
             commits: TransactionServiceClient::new(channel.clone()),
             snapshots: SnapshotServiceClient::new(channel.clone()),
-            zstdb: BadgerClient::new(channel),
+            zstdb: BadgerClient::new(channel).max_decoding_message_size(size_max),
         }
     }
 
@@ -95,7 +110,7 @@ impl Connection {
             return Ok(first);
         }
         match self.answer(call).await {
-            Answer::Failed(Failure::Unknown) => Ok(first),
+            Answer::Failed(Failure::Unknown(_)) => Ok(first),
             again if again == first => Ok(first),
             again => Err(format!("{first:?}, and then {again:?}")),
         }
@@ -109,7 +124,7 @@ impl Connection {
 
     async fn try_answer(&mut self, call: &Call) -> Result<Answer, Status> {
         let into = Response::into_inner;
-        let (keys, zstdb) = (&mut self.keys, &mut self.zstdb);
+        let (keys, blobs, zstdb) = (&mut self.keys, &mut self.blobs, &mut self.zstdb);
         Ok(match call.clone() {
             Call::Put(it) => Answer::Put(keys.put(it).await.map(into)?),
             Call::Get(it) => Answer::Get(keys.get(it).await?.into_inner()),
@@ -132,6 +147,12 @@ impl Connection {
                 Answer::Scan(results)
             }
             Call::Commit(it) => Answer::Commit(self.commits.commit(it).await?.into_inner()),
+            Call::Upload(header, value) => large::upload(blobs, header, &value).await?,
+            Call::UploadInPart(header, part) => large::upload_in_part(blobs, header, part).await?,
+            Call::PutContent(it, which) => {
+                large::put_content(blobs, it, &large::LARGE[which].chunks).await?
+            }
+            Call::Download(it) => large::download(blobs, it).await?,
             Call::TakeSnapshot => {
                 let lease = Some(prost_types::Duration {
                     seconds: 3600,
@@ -189,11 +210,23 @@ impl Connection {
 }
 
 impl Call {
+    /// The put that it is, whatever way its value goes.
+    pub fn as_put(&self) -> Option<v1::PutRequest> {
+        match self {
+            Self::Put(put) => Some(put.clone()),
+            Self::Upload(header, value) => Some(large::put_of_upload(header, value)),
+            Self::PutContent(request, which) => Some(large::put_of_content(request, *which)),
+            _ => None,
+        }
+    }
+
     /// The first moment, in milliseconds since 1970, at which something of it is to expire: from
     /// then on it may be refused.
     pub fn first_expiry(&self) -> Option<u64> {
         let expiries: Vec<&Option<v1::Expiry>> = match self {
             Self::Put(it) => vec![&it.expiry],
+            Self::Upload(it, _) | Self::UploadInPart(it, _) => vec![&it.expiry],
+            Self::PutContent(it, _) => vec![&it.expiry],
             Self::Touch(it) => vec![&it.expiry],
             Self::Commit(it) => {
                 let all = it.operations.iter().chain(&it.else_operations);
@@ -218,6 +251,7 @@ impl Call {
     fn request_id(&self) -> Option<&str> {
         match self {
             Self::Put(it) => Some(&it.request_id),
+            Self::PutContent(it, _) => Some(&it.request_id),
             Self::Delete(it) => Some(&it.request_id),
             Self::Touch(it) => Some(&it.request_id),
             Self::Increment(it) => Some(&it.request_id),
@@ -230,7 +264,9 @@ impl Call {
 fn failure(status: &Status) -> Failure {
     let details = status.get_error_details();
     match (status.code(), details.error_info()) {
-        (Code::Unavailable | Code::Unknown | Code::Cancelled, _) | (_, None) => Failure::Unknown,
+        (Code::Unavailable | Code::Unknown | Code::Cancelled, _) | (_, None) => {
+            Failure::Unknown(format!("{status:?}"))
+        }
         (_, Some(info)) => Failure::Refused(info.reason.clone()),
     }
 }

@@ -41,9 +41,13 @@ pub struct Client {
     pub random: Random,
     told: BTreeMap<&'static str, Arc<Mutex<Told>>>,
     pub calls: u64,
+    /// Those of them that were done with a value in a stream, or in chunks.
+    pub streamed: u64,
     pub settled: u64,
     /// How often a watch began anew, because its past was gone.
     pub anew: u64,
+    /// Whether the server may go away.
+    pub may_lose: bool,
     /// The kind of wrong answer that it is given once: a planted fault.
     pub fault: Option<usize>,
     /// Whether it was answered something else than was said.
@@ -61,8 +65,10 @@ impl Client {
             random,
             told: NAMESPACES.map(|name| (name, Arc::default())).into(),
             calls: 0,
+            streamed: 0,
             settled: 0,
             anew: 0,
+            may_lose: false,
             fault: None,
             distorted: false,
         }
@@ -139,14 +145,19 @@ impl Client {
                 self.distorted = distort(kind, &call, &mut answer);
             }
             self.calls += 1;
+            self.streamed += u64::from(matches!(
+                answer,
+                Answer::Upload(_) | Answer::PutContent(_) | Answer::Download(..)
+            ));
             let judged = self.model.judge(&call, &answer, (begun, now()));
-            judged.map_err(|what| format!("{what}\n{call:?}\n{answer:?}"))?;
-            if answer == Answer::Failed(Failure::Unknown) {
+            judged.map_err(|what| described(what, &call, &answer))?;
+            if let Answer::Failed(Failure::Unknown(why)) = answer {
+                ensure!(self.may_lose, "{call:?} was not answered: {why}");
                 return Ok(());
             }
             match self.settle(&mut connection, true).await {
                 Err(gone) if gone == GONE => return Ok(()),
-                settled => settled.map_err(|what| format!("{what}\n{call:?}\n{answer:?}"))?,
+                settled => settled.map_err(|what| described(what, &call, &answer))?,
             }
         }
         Ok(())
@@ -202,7 +213,14 @@ impl Client {
                     reverse,
                     ..v1::StreamScanRequest::default()
                 });
-                for call in [scan, stream] {
+                let keys = Call::StreamScan(v1::StreamScanRequest {
+                    namespace: namespace.to_owned(),
+                    selection: selection.clone(),
+                    reverse,
+                    keys_only: true,
+                    ..v1::StreamScanRequest::default()
+                });
+                for call in [scan, stream, keys] {
                     self.read(connection, call).await?;
                 }
             }
@@ -210,11 +228,17 @@ impl Client {
         let all: Vec<At> = self.model.keys.keys().cloned().collect();
         for (namespace, key) in all {
             let get = v1::GetRequest {
-                namespace,
-                key,
+                namespace: namespace.clone(),
+                key: key.clone(),
                 ..v1::GetRequest::default()
             };
+            let download = v1::DownloadRequest {
+                namespace,
+                key,
+                ..v1::DownloadRequest::default()
+            };
             self.read(connection, Call::Get(get)).await?;
+            self.read(connection, Call::Download(download)).await?;
         }
         Ok(())
     }
@@ -222,7 +246,7 @@ impl Client {
     async fn read(&mut self, connection: &mut Connection, call: Call) -> Result<(), String> {
         let answer = connection.ask(&call).await?;
         let judged = self.model.judge(&call, &answer, (now(), now()));
-        judged.map_err(|what| format!("{what}\n{call:?}\n{answer:?}"))
+        judged.map_err(|what| described(what, &call, &answer))
     }
 
     /// Whether the watches told everything that has happened, once they have come so far.
@@ -253,6 +277,19 @@ impl Client {
 
 /// What says that the server is gone.
 const GONE: &str = "the server is gone";
+
+/// What was wrong, at which call; of large values the beginning is enough.
+fn described(mut what: String, call: &Call, answer: &Answer) -> String {
+    const SHOWN: usize = 4_000;
+    for (name, mut text) in [
+        ("call", format!("{call:?}")),
+        ("answer", format!("{answer:?}")),
+    ] {
+        text.truncate(text.floor_char_boundary(SHOWN));
+        what += &format!("\n{name}: {text}");
+    }
+    what
+}
 
 /// Notes what a watch tells until it ends.
 async fn follow(mut stream: Stream, told: Arc<Mutex<Told>>) {

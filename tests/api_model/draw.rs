@@ -1,6 +1,7 @@
 //! Calls drawn at random, with requirements that hold and some that do not.
 
 use crate::call::Call;
+use crate::large::{self, LARGE};
 use crate::model::{At, FIRST, Kept, Model, digest_of};
 use crate::support::{Random, noise};
 use bytes::Bytes;
@@ -28,8 +29,11 @@ pub struct Draw<'a> {
 impl Draw<'_> {
     pub fn call(&mut self) -> Call {
         match self.random.within(0..100) {
-            0..24 => Call::Put(self.put()),
-            24..34 => Call::Get(self.get()),
+            0..21 => Call::Put(self.put()),
+            21 => self.upload(),
+            22 => self.put_content(),
+            23..26 => Call::Download(self.download()),
+            26..34 => Call::Get(self.get()),
             34..38 => Call::Head(self.head()),
             38..44 => Call::BatchGet(self.batch_get()),
             44..52 => Call::Delete(self.delete()),
@@ -160,8 +164,67 @@ impl Draw<'_> {
         }
     }
 
+    /// A put of a large value, mostly.
+    fn put_of_large(&mut self) -> (v1::PutRequest, usize) {
+        let which = self.random.within(0..LARGE.len() as u64) as usize;
+        let value = LARGE[which].value.clone();
+        let put = v1::PutRequest {
+            value,
+            ..self.put()
+        };
+        (put, which)
+    }
+
+    /// In a stream, and not always to its end; values that are not large, too.
+    fn upload(&mut self) -> Call {
+        let put = match self.random.percent(70) {
+            true => self.put_of_large().0,
+            false => self.put(),
+        };
+        let (header, value) = large::upload_of_put(put);
+        if self.random.percent(70) {
+            return Call::Upload(header, value);
+        }
+        let size = self.random.within(0..value.len() as u64 + 1) as usize;
+        Call::UploadInPart(header, value.slice(..size))
+    }
+
+    fn put_content(&mut self) -> Call {
+        let (put, which) = self.put_of_large();
+        Call::PutContent(large::content_of_put(&put), which)
+    }
+
+    fn download(&mut self) -> v1::DownloadRequest {
+        let (namespace, key) = self.at_of_large();
+        let range = self.random.percent(60).then(|| v1::ByteRange {
+            offset: [0, 3, 80_000, 5_000_000, 9_300_000][self.random.within(0..5) as usize],
+            length: self.random.within(0..3) * 1_500_000,
+        });
+        v1::DownloadRequest {
+            namespace,
+            key,
+            range,
+            snapshot: self.snapshot(),
+        }
+    }
+
+    /// A key of a large value, mostly, if there is one.
+    fn at_of_large(&mut self) -> At {
+        let all = self.model.keys.iter();
+        let large: Vec<&At> = all
+            .filter_map(|(at, kept)| (kept.value.len() > 1 << 20).then_some(at))
+            .collect();
+        match large.is_empty() || self.random.percent(30) {
+            true => self.at(),
+            false => large[self.random.within(0..large.len() as u64) as usize].clone(),
+        }
+    }
+
     fn get(&mut self) -> v1::GetRequest {
-        let (namespace, key) = self.at();
+        let (namespace, key) = match self.random.percent(20) {
+            true => self.at_of_large(),
+            false => self.at(),
+        };
         let range = self.random.percent(30).then(|| v1::ByteRange {
             offset: [0, 3, 299, 4_000, 80_000][self.random.within(0..5) as usize],
             length: self.random.within(0..3) * 1_000,

@@ -4,7 +4,7 @@ use crate::call::{Answer, Call, Failure};
 use bytes::Bytes;
 
 /// How many kinds there are.
-pub const KINDS: usize = 16;
+pub const KINDS: usize = 19;
 
 /// Makes an answer wrong, if it is of a kind; whether it did.
 pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
@@ -20,11 +20,14 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
         (8, Call::Scan(_), Answer::Scan(it)) => return it.pop().is_some(),
         (9, Call::StreamScan(_), Answer::Scan(it)) if it.len() > 1 => it.swap(0, 1),
         (10, _, Answer::Commit(it)) => it.succeeded = !it.succeeded,
-        (11, _, Answer::Snapshot(it)) if it.version > 10 => it.version = 1,
+        (11, _, Answer::Snapshot(it)) => it.version = 0,
         (12, _, Answer::ZstdbSet(it)) => it.errcode = 500,
         (13, _, Answer::ZstdbGet(it)) if it.errcode == 0 => it.ver64 += 1,
         (14, _, Answer::ZstdbDelete(it)) => it.errcode = 500,
         (15, _, Answer::Failed(Failure::Refused(reason))) => reason.push('?'),
+        (16, _, Answer::Upload(it)) => it.size += 1,
+        (17, _, Answer::PutContent(it)) => it.sum64 += 1,
+        (18, _, Answer::Download(_, value)) => return flip(value),
         _ => return false,
     }
     true

@@ -13,6 +13,7 @@ mod call;
 mod client;
 mod draw;
 mod fault;
+mod large;
 mod model;
 mod operator;
 
@@ -36,6 +37,7 @@ fn builder(dir: &Path) -> Builder {
         .flags(["--allow-user-key", "--allow-overwrite", "--shards", "3"])
         .set("storage.segment_size", "16 MiB")
         .set("index.checkpoint_bytes", "1 MiB")
+        .set("server.max_upload_size", large::ANSWER_MAX.to_string())
         .set("gc.check_interval", "1h")
         .set("dedup.grace", "1s")
         .set("dedup.sweep_interval", "1s")
@@ -77,6 +79,7 @@ impl Crowd {
         ));
         let mut working = JoinSet::new();
         for mut client in self.clients.drain(..) {
+            client.may_lose = kill_after.is_some();
             let connection = Connection::to(server).await;
             working.spawn(async move {
                 let done = client.work(connection, CALLS).await;
@@ -155,8 +158,9 @@ async fn every_answer_is_what_the_model_says_through_kills_and_restarts() {
     assert_eq!(verified.await.unwrap().unwrap().problems, []);
     let sum = |of: fn(&Client) -> u64| crowd.clients.iter().map(of).sum::<u64>();
     let (settled, anew) = (sum(|client| client.settled), sum(|client| client.anew));
+    let streamed = sum(|client| client.streamed);
     eprintln!(
-        "{lives} lives, {} calls, {settled} of unknown outcome, {anew} watches begun anew",
+        "{lives} lives, {} calls, {streamed} with streams or chunks, {settled} of unknown outcome, {anew} watches begun anew",
         crowd.calls()
     );
 }
@@ -173,7 +177,10 @@ async fn every_kind_of_wrong_answer_is_found() {
         client.fault = Some(kind);
         let connection = Connection::to(&server).await;
         let done = client.work(connection, 10_000).await;
-        assert!(client.distorted, "{kind}: there was no such answer");
+        assert!(
+            client.distorted,
+            "{kind}: there was no such answer: {done:?}"
+        );
         assert!(done.is_err(), "{kind}: a wrong answer was believed");
     }
     server.stop().await;

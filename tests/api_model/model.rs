@@ -5,6 +5,7 @@
 //! what it may have done pending, until somebody reads what it did.
 
 use crate::call::{Answer, Call, Failure};
+use crate::large::{ANSWER_MAX, LARGE};
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
@@ -79,6 +80,9 @@ pub struct Model {
     pub version: u64,
 }
 
+/// Bytes of values that one answer to a read of many keys holds.
+const BATCH_SIZE_MAX: usize = 64 << 20;
+
 /// The reason of a refusal.
 type Refusal = &'static str;
 
@@ -111,7 +115,9 @@ impl Model {
     /// What a call does, if it is not refused.
     pub fn effects(&self, call: &Call, span: Span) -> Result<Vec<Effect>, Refusal> {
         match call {
-            Call::Put(put) => self.put(put, span),
+            Call::Put(_) | Call::Upload(..) | Call::PutContent(..) => {
+                self.put(&call.as_put().expect("it is one"), span)
+            }
             Call::Delete(delete) => {
                 let at = (delete.namespace.clone(), delete.key.clone());
                 self.require(&at, &delete.condition)?;
@@ -270,7 +276,7 @@ impl Model {
                 ensure!(reason == expected, "refused for {reason}, not {expected}");
                 Ok(())
             }
-            (Answer::Failed(Failure::Unknown), _) => {
+            (Answer::Failed(Failure::Unknown(_)), _) => {
                 self.pending = expected.ok().map(|effects| Pending {
                     effects,
                     atomic: !matches!(call, Call::DeleteRange(_)),
@@ -298,6 +304,7 @@ impl Model {
     /// Why a read is refused, if it is.
     fn read_refusal(&self, call: &Call) -> Option<Refusal> {
         let (snapshot, at) = match call {
+            Call::Download(it) => (&it.snapshot, Some((&it.namespace, &it.key))),
             Call::Get(get) => (&get.snapshot, Some((&get.namespace, &get.key))),
             Call::Head(head) => (&head.snapshot, Some((&head.namespace, &head.key))),
             Call::BatchGet(many) => (&many.snapshot, None),
@@ -309,17 +316,21 @@ impl Model {
         let Some(keys) = self.seen(snapshot) else {
             return Some("SNAPSHOT_NOT_FOUND");
         };
-        let (namespace, key) = at?;
+        let Some((namespace, key)) = at else {
+            return too_large(call, keys);
+        };
         let Some(kept) = keys.get(&(namespace.clone(), key.clone())) else {
             return Some("KEY_NOT_FOUND");
         };
-        let range = match call {
-            Call::Get(get) => get.range,
-            _ => None,
+        let (range, size_max) = match call {
+            Call::Get(get) => (get.range, ANSWER_MAX),
+            Call::Download(download) => (download.range, usize::MAX),
+            _ => return None,
         };
-        range
-            .is_some_and(|range| range.offset > kept.value.len() as u64)
-            .then_some("RANGE_BEYOND_VALUE")
+        if range.is_some_and(|range| range.offset > kept.value.len() as u64) {
+            return Some("RANGE_BEYOND_VALUE");
+        }
+        (part(&kept.value, range).len() > size_max).then_some("VALUE_NEEDS_DOWNLOAD")
     }
 
     fn seen(&self, snapshot: &str) -> Option<&Keys> {
@@ -336,6 +347,20 @@ impl Model {
                 self.check_put(&at, &put.value, done)?;
                 self.happened(effects, done.version)
             }
+            (Call::Upload(header, value), Answer::Upload(done)) => {
+                let at = (header.namespace.clone(), header.key.clone());
+                check_sums(value, (done.size, done.sum64))?;
+                self.check_put(&at, value, done.put.as_ref().ok_or("no put")?)?;
+                self.happened(effects, done.put.as_ref().map_or(0, |put| put.version))
+            }
+            (Call::PutContent(request, which), Answer::PutContent(done)) => {
+                let at = (request.namespace.clone(), request.key.clone());
+                let value = &LARGE[*which].value;
+                check_sums(value, (done.size, done.sum64))?;
+                self.check_put(&at, value, done.put.as_ref().ok_or("no put")?)?;
+                self.happened(effects, done.put.as_ref().map_or(0, |put| put.version))
+            }
+            (Call::UploadInPart(..), Answer::WentAway) => Ok(()),
             (Call::Delete(delete), Answer::Delete(done)) => {
                 let at = (delete.namespace.clone(), delete.key.clone());
                 self.check_delete(&at, done)?;
@@ -389,8 +414,9 @@ impl Model {
                 self.happened_somewhen(effects)
             }
             (Call::TakeSnapshot, Answer::Snapshot(snapshot)) => {
+                // The namespaces were there before anybody came.
                 ensure!(
-                    snapshot.version >= self.version,
+                    snapshot.version >= self.version.max(1),
                     "a snapshot of {} after {}",
                     snapshot.version,
                     self.version
@@ -479,6 +505,13 @@ impl Model {
                 ensure!(found.value == part, "other bytes of {:?}", get.key);
                 Ok(())
             }
+            (Call::Download(request), Answer::Download(entry, value)) => {
+                let kept = self.kept(&request.snapshot, &request.namespace, &request.key)?;
+                check_entry(entry_of(entry)?, &request.key, kept, true)?;
+                let part = part(&kept.value, request.range);
+                ensure!(*value == part, "other bytes of {:?}", request.key);
+                Ok(())
+            }
             (Call::Head(head), Answer::Head(found)) => {
                 let kept = self.kept(&head.snapshot, &head.namespace, &head.key)?;
                 check_entry(entry_of(&found.entry)?, &head.key, kept, true)
@@ -517,6 +550,10 @@ impl Model {
                     ensure!(reply.errcode == 500, "{:?} is there", item.key);
                     return Ok(());
                 };
+                if kept.value.len() > ANSWER_MAX {
+                    ensure!(reply.errcode == 500, "{:?} fits an answer", item.key);
+                    return Ok(());
+                }
                 let told = (reply.errcode, &reply.data, reply.sum64, reply.ver64);
                 let sum = xxh64(&kept.value, 0);
                 let expected = (0, &kept.value, sum, kept.version);
@@ -545,13 +582,7 @@ impl Model {
         found: &[v1::ScanResult],
     ) -> Result<(), String> {
         let keys = self.seen(snapshot).expect("it is held");
-        let mut expected = selected(keys, namespace, selection);
-        if reverse {
-            expected.reverse();
-        }
-        if limit > 0 {
-            expected.truncate(limit as usize);
-        }
+        let expected = scanned((keys, namespace), selection, (reverse, limit));
         ensure!(
             found.len() == expected.len(),
             "{} keys, not {}",
@@ -769,8 +800,60 @@ pub fn selected(keys: &Keys, namespace: &str, selection: &v1::KeySelection) -> V
     here.map(|(at, kept)| (at.clone(), kept.clone())).collect()
 }
 
+/// What a scan should give, in its order.
+fn scanned(
+    (keys, namespace): (&Keys, &str),
+    selection: &v1::KeySelection,
+    (reverse, limit): (bool, u64),
+) -> Vec<(At, Kept)> {
+    let mut expected = selected(keys, namespace, selection);
+    if reverse {
+        expected.reverse();
+    }
+    if limit > 0 {
+        expected.truncate(limit as usize);
+    }
+    expected
+}
+
+/// Why many values are not answered with, if they are not.
+fn too_large(call: &Call, keys: &Keys) -> Option<Refusal> {
+    let sizes: Vec<usize> = match call {
+        Call::BatchGet(many) if !many.entries_only => {
+            let found = many.keys.iter();
+            let found = found.filter_map(|key| keys.get(&(many.namespace.clone(), key.clone())));
+            found.map(|kept| kept.value.len()).collect()
+        }
+        Call::Scan(scan) if !scan.keys_only => {
+            let selection = scan.selection.clone().unwrap_or_default();
+            sizes(scanned((keys, &scan.namespace), &selection, (false, 0)))
+        }
+        Call::StreamScan(scan) if !scan.keys_only => {
+            let selection = scan.selection.clone().unwrap_or_default();
+            let how = (scan.reverse, scan.limit);
+            sizes(scanned((keys, &scan.namespace), &selection, how))
+        }
+        _ => return None,
+    };
+    if matches!(call, Call::BatchGet(_)) && sizes.iter().sum::<usize>() > BATCH_SIZE_MAX {
+        return Some("REPLY_TOO_LARGE");
+    }
+    let is_too_large = sizes.into_iter().any(|size| size > ANSWER_MAX);
+    is_too_large.then_some("VALUE_NEEDS_DOWNLOAD")
+}
+
+fn sizes(all: Vec<(At, Kept)>) -> Vec<usize> {
+    all.into_iter().map(|(_, kept)| kept.value.len()).collect()
+}
+
 pub fn digest_of(kept: &Kept) -> Bytes {
-    Bytes::copy_from_slice(blake3::hash(&kept.value).as_bytes())
+    sums_of(&kept.value).0
+}
+
+/// BLAKE3 and xxh64 of a value.
+pub fn sums_of(value: &[u8]) -> (Bytes, u64) {
+    let digest = Bytes::copy_from_slice(blake3::hash(value).as_bytes());
+    (digest, xxh64(value, 0))
 }
 
 fn part(value: &Bytes, range: Option<v1::ByteRange>) -> Bytes {
@@ -787,6 +870,12 @@ fn part(value: &Bytes, range: Option<v1::ByteRange>) -> Bytes {
 
 fn entry_of(entry: &Option<v1::Entry>) -> Result<&v1::Entry, String> {
     entry.as_ref().ok_or_else(|| "no entry".to_owned())
+}
+
+fn check_sums(value: &Bytes, told: (u64, u64)) -> Result<(), String> {
+    let expected = (value.len() as u64, sums_of(value).1);
+    ensure!(told == expected, "sums {told:?}, not {expected:?}");
+    Ok(())
 }
 
 fn check_result(

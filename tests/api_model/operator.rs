@@ -4,6 +4,7 @@
 use crate::call::Connection;
 use crate::client::{Client, now};
 use crate::draw::NAMESPACES;
+use crate::large::ANSWER_MAX;
 use crate::model::{FIRST, ensure};
 use crate::support::{Builder, PATIENCE, Random, Server, admin};
 use shardkeep::proto::v1;
@@ -168,8 +169,10 @@ pub async fn check_counts(channel: Channel, clients: &[Client]) -> Result<(), St
 /// A backup restored elsewhere answers as the store does.
 pub async fn check_backup(server: &Server, clients: &mut [Client]) {
     let path = back_up(&server.channel().await, "last").await.unwrap();
-    let fresh =
-        Builder::start(Server::builder().flags(["--allow-user-key", "--allow-overwrite"])).await;
+    let elsewhere = Server::builder()
+        .flags(["--allow-user-key", "--allow-overwrite"])
+        .set("server.max_upload_size", ANSWER_MAX.to_string());
+    let fresh = Builder::start(elsewhere).await;
     let below = |server: &Server| server.data_dir().join("backups").join(&path);
     std::fs::copy(below(server), below(&fresh)).unwrap();
     let mut backups = BackupServiceClient::new(fresh.channel().await);

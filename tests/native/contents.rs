@@ -83,8 +83,15 @@ async fn a_client_that_cuts_sends_only_what_is_missing() {
         (new.len(), bytes as u64)
     );
     assert_eq!(missing(&mut blobs, asked).await, [] as [Bytes; 0]);
-    let done = blobs.put_content(put_of("k", &value, &chunks)).await;
+    let named = |chunks| v1::PutContentRequest {
+        request_id: "once".to_owned(),
+        ..put_of("k", &value, chunks)
+    };
+    let done = blobs.put_content(named(&chunks)).await;
     let done = done.unwrap().into_inner();
+    // A client that asks again what is missing finds the whole, and names no chunks.
+    let again = blobs.put_content(named(&[])).await.unwrap().into_inner();
+    assert_eq!(done, again);
     assert_eq!(
         (done.size, done.sum64),
         (value.len() as u64, xxh64(&value, 0))

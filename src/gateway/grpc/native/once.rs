@@ -15,7 +15,7 @@ pub(super) trait Identified {
     /// Its name; empty for none.
     fn id(&self) -> &str;
 
-    /// A fingerprint of all that it says.
+    /// A fingerprint of all that it says of what is to be done.
     fn print(&self) -> u64;
 }
 
@@ -69,8 +69,14 @@ impl Identified for v1::PutContentRequest {
         &self.request_id
     }
 
+    /// A value is named by its digest, and its chunks are not needed again once it is there: a client
+    /// that asks anew what is missing may well send the request without them.
     fn print(&self) -> u64 {
-        print_of("PutContent", self)
+        let rest = Self {
+            chunks: Vec::new(),
+            ..self.clone()
+        };
+        print_of("PutContent", &rest)
     }
 }
 
