@@ -177,6 +177,83 @@ async fn calls_that_may_be_made_twice_survive_a_cut_connection() {
 }
 
 #[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
+    let server = user_keys()
+        .fail_points("shard::commit=sleep(40)")
+        .start()
+        .await;
+    let proxy = Proxy::to(server.address()).await;
+    let db = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    let mut seen = keys.put("n", "0").await.unwrap().version;
+    // The first answer tells which run of the server it is.
+    keys.commit(Batch::new().put("other", "x")).await.unwrap();
+    for number in 1..=10u64 {
+        let batch = Batch::new()
+            .require("n", Expect::Version(seen))
+            .put("n", number.to_string())
+            .otherwise()
+            .put("overtaken", number.to_string());
+        let cut = async {
+            // The commit may be on its way, at work or done: each is met once in a while.
+            tokio::time::sleep(Duration::from_millis(number * 8)).await;
+            proxy.cut();
+        };
+        let (done, ()) = tokio::join!(keys.commit(batch), cut);
+        let done = done.unwrap();
+        assert!(done.succeeded, "commit {number} was judged by itself");
+        seen = done.version.unwrap();
+        assert_eq!(
+            keys.get("n").await.unwrap().unwrap().data,
+            number.to_string()
+        );
+    }
+    assert_eq!(keys.get("overtaken").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_commit_on_conditions_is_not_done_again_by_a_server_that_has_forgotten_it() {
+    let place = tempfile::TempDir::new().unwrap();
+    let start = |actions: &'static str| {
+        let builder = user_keys().data_dir(place.path().join("data"));
+        builder.fail_points(actions).start()
+    };
+    let mut server = start("shard::indexed=5*off->pause").await;
+    let proxy = Proxy::to(server.address()).await;
+    let db = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    keys.commit(Batch::new().put("other", "x")).await.unwrap();
+    let mut lock = 0;
+    // Commits until one does not come back: it is on the disk, and its answer is held.
+    let hung = loop {
+        lock += 1;
+        let batch = Batch::new()
+            .require(format!("lock {lock}"), Expect::Absent)
+            .put(format!("lock {lock}"), "mine")
+            .otherwise()
+            .put("overtaken", "by itself");
+        let keys = keys.clone();
+        let mut committing = tokio::spawn(async move { keys.commit(batch).await });
+        match tokio::time::timeout(Duration::from_secs(1), &mut committing).await {
+            Ok(done) => assert!(done.unwrap().unwrap().succeeded),
+            Err(_) => break committing,
+        }
+    };
+    server.kill();
+    let server = start("").await;
+    proxy.lead_to(server.address());
+    let told = hung.await.unwrap().unwrap_err();
+    assert!(told.to_string().contains("started anew"), "{told}");
+    let there = keys.get(format!("lock {lock}")).await.unwrap();
+    assert_eq!(there.unwrap().data, "mine");
+    assert_eq!(keys.get("overtaken").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_over_cuts_and_a_killed_server_and_tells_each_change_once() {
     let place = tempfile::TempDir::new().unwrap();
     let data_dir = place.path().join("data");

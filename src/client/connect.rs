@@ -8,8 +8,9 @@ use super::retry::{Repeat, RetryBudget, repeated};
 use super::{ClientError, Result, VALUE_SIZE_MAX};
 use crate::proto::zstdb::badger_client::BadgerClient;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -28,13 +29,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connections that take turns, and what their calls may spend on second tries. Clones share both.
+/// Connections that take turns, what their calls may spend on second tries, and which run of the
+/// server they reach. Clones share all.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     address: Arc<str>,
     connections: Arc<[Channel]>,
     turn: Arc<AtomicUsize>,
     budget: Arc<RetryBudget>,
+    run: Arc<AtomicU64>,
 }
 
 impl Pool {
@@ -48,6 +51,7 @@ impl Pool {
             connections: std::iter::once(first).chain(later).collect(),
             turn: Arc::default(),
             budget: Arc::default(),
+            run: Arc::default(),
         })
     }
 
@@ -70,6 +74,16 @@ impl Pool {
     {
         let answer = repeated(&self.budget, repeat, || call(self.next())).await;
         answer.map(Response::into_inner)
+    }
+
+    /// Which run of the server answered last, as far as an answer told.
+    pub(super) fn run(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.run.load(Ordering::Relaxed))
+    }
+
+    /// Remembers which run of the server has answered.
+    pub(super) fn heard_of(&self, run: u64) {
+        self.run.store(run, Ordering::Relaxed);
     }
 
     /// The error of a call that failed for good.

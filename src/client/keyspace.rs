@@ -2,8 +2,9 @@
 //!
 //! Reads are made again when the connection breaks. So are writes without a condition, under a
 //! `request_id` that the server does once; a server that was started anew meanwhile does them again,
-//! which leaves what they say. Writes with a condition, counts and commits are made again only when
-//! the server says that they were not begun.
+//! which leaves what they say. Commits with conditions are made again by the run of the server that knows
+//! them. Other writes with a condition and counts are made again only when the server says that they
+//! were not begun.
 
 use super::connect::{MESSAGE_SIZE_MAX, Pool};
 use super::entry::{Entry, Expect, PutOptions, Stay, Stored, Value, version_of, wire_type};

@@ -5,6 +5,7 @@
 //! those who lost a server do not come back at once, and all calls of a connection share a budget, so
 //! that a server in trouble does not get more load from those who wait for it.
 
+use super::error::reason_of;
 use std::error::Error as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,8 @@ const BUDGET_MAX: u32 = 1000 * RETRY_COST;
 pub(super) enum Repeat {
     /// The second time changes nothing.
     Always,
+    /// The server knows it by its name, or says that it cannot know what became of it.
+    Named,
     /// Only when the server says that it turned the call away before starting it.
     IfNotStarted,
 }
@@ -89,6 +92,9 @@ pub(super) fn pause_after(repeat: Repeat, status: &Status, tries: usize) -> Opti
     let may_repeat = match (told, repeat) {
         (Some(told), _) => told <= TOLD_MAX,
         (None, Repeat::Always) => is_overload(status) || is_lost(status),
+        (None, Repeat::Named) => {
+            is_overload(status) || (is_lost(status) && reason_of(status) != "OUTCOME_UNKNOWN")
+        }
         (None, Repeat::IfNotStarted) => is_overload(status),
     };
     let pause = *PAUSES_MS.get(tries).filter(|_| may_repeat)?;

@@ -6,12 +6,13 @@
 //! is another try; what may have changed something and is not known to stays unknown.
 //!
 //! The answers are kept in memory, so a server that starts anew has forgotten them and runs the
-//! request again: clients that must not count twice over a restart put a condition on their writes.
+//! request again: clients that must not count twice over a restart put a condition on their writes,
+//! and send those again only to the run of the server that may know them ([`Service::run_id`]).
 //! To survive it, the id would have to stand in the record that the request makes, with a row that
 //! leads from the id to the record's version, both for as long as answers are kept.
 
 use super::Service;
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Clock, Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -39,8 +40,11 @@ pub struct Named {
 type Answer = Option<Result<Bytes>>;
 
 /// The answers of requests with a name.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<Table>>);
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    table: Arc<Mutex<Table>>,
+    run: u64,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -76,9 +80,21 @@ impl Table {
     }
 }
 
+impl Default for Answers {
+    /// None yet, of a run that nobody has seen before.
+    fn default() -> Self {
+        // Where there are no random numbers, runs are told apart by when they began.
+        let run = getrandom::u64().unwrap_or_else(|_| Clock::default().now().0);
+        Self {
+            table: Arc::default(),
+            run: run.max(1),
+        }
+    }
+}
+
 impl Answers {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        let table = self.0.lock();
+        let table = self.table.lock();
         table.expect("no code panics while it holds this lock")
     }
 
@@ -126,6 +142,12 @@ fn is_unknown(error: &Error) -> bool {
 }
 
 impl Service {
+    /// Which run of the store this is: what it remembers of requests goes with it. Never 0.
+    #[must_use]
+    pub fn run_id(&self) -> u64 {
+        self.0.answers.run
+    }
+
     /// Runs `work` unless a request of that name was run or runs; its answer either way. The work is
     /// done even if nobody waits for it any more.
     ///

@@ -356,6 +356,7 @@ impl Draw<'_> {
             operations: self.operations(),
             else_operations: self.operations(),
             namespace,
+            ..v1::CommitRequest::default()
         }
     }
 

@@ -53,7 +53,9 @@ fn of(operations: Vec<v1::Operation>) -> v1::CommitRequest {
 }
 
 async fn done(commits: &mut Commits, request: v1::CommitRequest) -> v1::CommitResponse {
-    commits.commit(request).await.unwrap().into_inner()
+    let mut done = commits.commit(request).await.unwrap().into_inner();
+    assert_ne!(std::mem::take(&mut done.run), 0);
+    done
 }
 
 fn digest(value: &[u8]) -> Requirement {

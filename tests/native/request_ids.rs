@@ -1,8 +1,12 @@
 //! Writes that are sent again under the same name.
 
 use crate::call::{Client, assert_error, client, get, only_if, put, put_of, user_keys};
+use crate::support::Server;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
+use shardkeep::proto::v1::operation::Change;
+use shardkeep::proto::v1::transaction_service_client::TransactionServiceClient;
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 fn increment_of(key: &str, id: &str) -> v1::IncrementRequest {
@@ -129,4 +133,118 @@ async fn another_request_under_the_same_name_is_refused() {
     let long = increment_of("a", &"x".repeat(65));
     let refused = client.increment(long).await.unwrap_err();
     assert_error(&refused, Code::InvalidArgument, "REQUEST_ID_SIZE", field);
+}
+
+async fn commits(server: &Server) -> TransactionServiceClient<Channel> {
+    TransactionServiceClient::new(server.channel().await)
+}
+
+fn step(key: &str, value: &str) -> v1::Operation {
+    let put = v1::PutOperation {
+        value: value.to_owned().into(),
+        ..v1::PutOperation::default()
+    };
+    v1::Operation {
+        key: key.to_owned().into(),
+        change: Some(Change::Put(put)),
+    }
+}
+
+/// Takes the lock if it is free, and notes a failure otherwise.
+fn commit_of(id: &str) -> v1::CommitRequest {
+    v1::CommitRequest {
+        conditions: vec![v1::KeyCondition {
+            key: "lock".into(),
+            condition: only_if(Requirement::Absent(true)),
+        }],
+        operations: vec![step("lock", "mine"), step("other", "done")],
+        else_operations: vec![step("failed", id)],
+        request_id: id.to_owned(),
+        ..v1::CommitRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_sent_again_answers_as_the_first_did_on_either_side() {
+    let server = user_keys().set("storage.shards", "2").start().await;
+    let mut keys = client(&server).await;
+    let mut commits = commits(&server).await;
+    let first = commits.commit(commit_of("one")).await.unwrap().into_inner();
+    assert!(first.succeeded && first.run != 0);
+    put(&mut keys, "other", "another's").await;
+    let again = commits.commit(commit_of("one")).await.unwrap().into_inner();
+    assert_eq!(again, first);
+    assert_eq!(get(&mut keys, "other").await.unwrap(), "another's");
+    assert_eq!(get(&mut keys, "failed").await, None);
+
+    let failed = commits.commit(commit_of("two")).await.unwrap().into_inner();
+    assert!(!failed.succeeded && failed.run == first.run);
+    let delete = v1::DeleteRequest {
+        key: "lock".into(),
+        ..v1::DeleteRequest::default()
+    };
+    keys.delete(delete).await.unwrap();
+    let again = commits.commit(commit_of("two")).await.unwrap().into_inner();
+    assert_eq!(again, failed);
+    assert_eq!(get(&mut keys, "lock").await, None);
+
+    // Another value, another key, another side or another condition is another request.
+    let field = Some("request_id");
+    let mut others = [(); 4].map(|()| commit_of("two"));
+    others[0].operations[1] = step("other", "dont");
+    others[1].operations[1] = step("othes", "done");
+    let operations = std::mem::take(&mut others[2].operations);
+    others[2].operations = std::mem::replace(&mut others[2].else_operations, operations);
+    others[3].conditions.clear();
+    for other in others {
+        let refused = commits.commit(other).await.unwrap_err();
+        assert_error(&refused, Code::InvalidArgument, "REQUEST_ID_REUSED", field);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_its_client_does_not_wait_for_is_done_once() {
+    let server = user_keys()
+        .fail_points("shard::commit=sleep(300)")
+        .start()
+        .await;
+    let mut commits = commits(&server).await;
+    let mut hurried = Request::new(commit_of("id"));
+    hurried.set_timeout(std::time::Duration::from_millis(100));
+    let late = commits.commit(hurried).await.unwrap_err();
+    assert!(
+        matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled),
+        "{late}"
+    );
+    let again = commits.commit(commit_of("id")).await.unwrap();
+    assert!(again.into_inner().succeeded);
+}
+
+#[tokio::test]
+async fn a_commit_for_a_run_that_was_killed_is_left_alone_by_the_next() {
+    let place = tempfile::TempDir::new().unwrap();
+    let start = || user_keys().data_dir(place.path().join("data")).start();
+    let mut server = start().await;
+    let told = commits(&server).await.commit(commit_of("first")).await;
+    let run = told.unwrap().into_inner().run;
+    server.kill();
+    let server = start().await;
+    let mut commits = commits(&server).await;
+    let again = v1::CommitRequest {
+        only_run: run,
+        ..commit_of("first")
+    };
+    let unknown = commits.commit(again).await.unwrap_err();
+    assert_error(&unknown, Code::Unavailable, "OUTCOME_UNKNOWN", None);
+    let mut keys = client(&server).await;
+    assert_eq!(get(&mut keys, "failed").await, None);
+    // Without that it is judged by what it has changed itself, and a new name is of the new run.
+    let judged = commits.commit(commit_of("first")).await;
+    let judged = judged.unwrap().into_inner();
+    assert!(!judged.succeeded && judged.run != run);
+    let here = v1::CommitRequest {
+        only_run: judged.run,
+        ..commit_of("second")
+    };
+    commits.commit(here).await.unwrap();
 }

@@ -29,6 +29,44 @@ async def test_calls_that_may_happen_twice_outlive_a_killed_server(server):
         assert await db.default.get("other") == 2
 
 
+async def test_a_commit_is_sent_again_but_with_conditions_only_to_the_run_that_knows_it(server):
+    async with shardkeep.connect(server.target, retry=Retry(attempts=100)) as db:
+        async with db.default.batch() as batch:
+            batch.put("k", 1)
+        server.end(signal.SIGKILL)
+        batch, checked = db.default.batch(), db.default.batch()
+        batch.put("plain", 2)
+        checked.require("lock", shardkeep.if_absent())
+        checked.put("lock", "mine")
+        plain = asyncio.create_task(batch.commit())
+        again = asyncio.create_task(checked.commit())
+        await asyncio.sleep(0.1)
+        assert not plain.done() and not again.done()
+        server.start()
+        assert (await plain).succeeded
+        with pytest.raises(shardkeep.Unavailable, match="started anew") as refused:
+            await again
+        assert refused.value.outcome_unknown
+        assert await db.default.get("lock") is None
+        # Its next commit knows the new run.
+        async with db.default.batch() as batch:
+            batch.require("lock", shardkeep.if_absent())
+            batch.put("lock", "mine", expires=None)
+
+
+async def test_a_commit_under_a_name_is_done_once(ns):
+    def taken():
+        batch = ns.batch()
+        batch.require("lock", shardkeep.if_absent())
+        batch.put("lock", "mine")
+        return batch
+
+    first = await taken().commit(request_id="name")
+    assert await taken().commit(request_id="name") == first
+    with pytest.raises(shardkeep.Conflict):
+        await taken().commit(request_id="another name")
+
+
 async def test_a_call_that_must_not_happen_twice_says_that_its_outcome_is_unknown(ns, server):
     server.end(signal.SIGKILL)
     with pytest.raises(shardkeep.Unavailable) as refused:
@@ -56,6 +94,8 @@ async def test_nobody_at_the_address_is_told_so():
 
 def test_retries_end_with_their_budget_and_never_repeat_what_must_not_be():
     retries = Retries(Retry(attempts=3, budget=3))
+    unknown = Unavailable("lost", reason="OUTCOME_UNKNOWN")
+    assert retries.pause(unknown, 2, idempotent=True) is None
     broken, told = Unavailable("broken"), Unavailable("busy", retry_after=0.1)
     assert retries.pause(broken, 1, idempotent=False) is None
     assert retries.pause(told, 1, idempotent=False) >= 0.1

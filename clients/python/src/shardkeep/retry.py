@@ -49,7 +49,10 @@ class Retries:
     def pause(self, error: Error, tries: int, *, idempotent: bool) -> float | None:
         """Seconds until the next try of a call that was tried so often; None for no more tries."""
         policy = self._policy
-        safe = error.retry_after is not None or (idempotent and isinstance(error, Unavailable))
+        # Asked again, the server has no other answer than that it does not know.
+        is_final = error.reason == "OUTCOME_UNKNOWN" and tries > 1
+        is_lost = isinstance(error, Unavailable) and not is_final
+        safe = error.retry_after is not None or (idempotent and is_lost)
         told = error.retry_after or 0.0
         if not safe or tries >= policy.attempts or told > policy.maximum or self._left < 1:
             return None

@@ -2,7 +2,9 @@
 
 use crate::model::{Error, Result};
 use crate::proto::v1;
+use crate::proto::v1::operation::Change;
 use crate::service::{Named, Service};
+use bytes::Bytes;
 use prost::Message;
 use std::future::Future;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -27,7 +29,7 @@ impl Identified for v1::PutRequest {
     /// The value is not copied for it.
     fn print(&self) -> u64 {
         let rest = Self {
-            value: bytes::Bytes::new(),
+            value: Bytes::new(),
             ..self.clone()
         };
         xxh3_64_with_seed(&self.value, print_of("Put", &rest))
@@ -77,6 +79,29 @@ impl Identified for v1::PutContentRequest {
             ..self.clone()
         };
         print_of("PutContent", &rest)
+    }
+}
+
+impl Identified for v1::CommitRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The values are not copied for it. Sent again, it may ask for a run of the server.
+    fn print(&self) -> u64 {
+        let mut rest = self.clone();
+        rest.only_run = 0;
+        let steps = rest.operations.iter_mut().chain(&mut rest.else_operations);
+        let values: Vec<Bytes> = steps
+            .filter_map(|step| match &mut step.change {
+                Some(Change::Put(put)) => Some(std::mem::take(&mut put.value)),
+                _ => None,
+            })
+            .collect();
+        let print = print_of("Commit", &rest);
+        values
+            .iter()
+            .fold(print, |print, value| xxh3_64_with_seed(value, print))
     }
 }
 

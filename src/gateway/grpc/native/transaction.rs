@@ -1,5 +1,6 @@
 //! The service `TransactionService`: commits.
 
+use super::once::{name_of, once};
 use super::{Native, answer, door, write};
 use crate::model::{Error, Namespace, Result, Timestamp};
 use crate::proto::v1;
@@ -8,6 +9,23 @@ use crate::service::{Commit, CommitDone, KeyRequirement, NewEntry, Service, Step
 use tonic::{Request, Response, Status};
 
 async fn commit(service: &Service, request: v1::CommitRequest) -> Result<v1::CommitResponse> {
+    if request.only_run != 0 && request.only_run != service.run_id() {
+        let message = "the server was started anew since the commit was sent first, and does not know whether it was done; read its keys before you retry";
+        return Err(Error::unavailable("OUTCOME_UNKNOWN", message).at("only_run"));
+    }
+    let Some(named) = name_of(&request)? else {
+        return commit_now(service, request).await;
+    };
+    let own = service.clone();
+    once(
+        service,
+        named,
+        async move { commit_now(&own, request).await },
+    )
+    .await
+}
+
+async fn commit_now(service: &Service, request: v1::CommitRequest) -> Result<v1::CommitResponse> {
     let namespace = door::namespace(service, &request.namespace)?;
     let now = service.now();
     let step = |operation| step(operation, &namespace, now);
@@ -25,6 +43,7 @@ async fn commit(service: &Service, request: v1::CommitRequest) -> Result<v1::Com
         succeeded,
         version: version.unwrap_or_default().0,
         results: results.into_iter().map(result).collect(),
+        run: service.run_id(),
     })
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import chain, repeat
 from typing import Any
 
 import grpc
@@ -52,6 +53,8 @@ class Connection:
         self.target = target
         self._timeout = timeout
         self._retries = Retries(retry)
+        #: Which run of the server answered the last commit; 0 before.
+        self.run = 0
         self._wire = Wire(target, credentials, _options(keepalive))
 
     async def open(self, timeout: float) -> None:
@@ -70,12 +73,17 @@ class Connection:
         timeout: float | None,
         idempotent: bool,
         metadata: Metadata | None = None,
+        again: Request | None = None,
     ) -> Response:
-        """The response, after as many tries as it takes and `timeout` seconds allow."""
+        """The response, after as many tries as it takes and `timeout` seconds allow.
+
+        ``again``: what is sent from the second try on, if that is something else.
+        """
+        requests = chain([request], repeat(again or request))
 
         async def once(left: float) -> Response:
             call = self._wire.line().call(method)
-            response: Response = await call(request, timeout=left, metadata=metadata)
+            response: Response = await call(next(requests), timeout=left, metadata=metadata)
             return response
 
         return await self._tried(once, timeout, idempotent=idempotent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -109,10 +110,14 @@ class Batch(Changes):
         self._check_open()
         self._conditions[key_bytes(key)] = when
 
-    async def commit(self, *, timeout: float | None = None) -> CommitResult:
+    async def commit(
+        self, *, request_id: str | None = None, timeout: float | None = None
+    ) -> CommitResult:
         """Does it. ``Conflict`` (``CONDITION_FAILED``) when a condition does not hold.
 
-        It is sent twice only where that may be: without conditions, when the connection breaks.
+        When the connection breaks it is sent again under its name, and not done twice. With conditions
+        it goes only to the same run of the server, which remembers it: which run that is, an earlier
+        commit's answer tells, so the first one is not sent again. ``request_id``: a name of your own.
         """
         self._check_open()
         self._was_sent = True
@@ -124,10 +129,9 @@ class Batch(Changes):
             ],
             operations=self._operations.values(),
             else_operations=self.otherwise._operations.values(),
+            request_id=request_id or uuid.uuid4().hex,
         )
-        response = await self._connection.call(
-            methods.COMMIT, request, timeout=timeout, idempotent=not request.conditions
-        )
+        response = await self._send(request, timeout)
         if not response.succeeded and not request.else_operations:
             raise Conflict(
                 "a key is not as the commit asks for, so nothing was changed: read again, then retry",
@@ -136,6 +140,23 @@ class Batch(Changes):
         self._is_over = True
         self.result = commit_result(response)
         return self.result
+
+    async def _send(
+        self, request: transaction_pb2.CommitRequest, timeout: float | None
+    ) -> transaction_pb2.CommitResponse:
+        connection, again = self._connection, None
+        if request.conditions and connection.run:
+            again = transaction_pb2.CommitRequest(only_run=connection.run)
+            again.MergeFrom(request)
+        response = await connection.call(
+            methods.COMMIT,
+            request,
+            timeout=timeout,
+            idempotent=not request.conditions or again is not None,
+            again=again,
+        )
+        connection.run = response.run
+        return response
 
     def rollback(self) -> None:
         """Drops all changes; there is nothing to commit any more."""
@@ -202,13 +223,15 @@ class Transaction(Batch):
         """As ``get``, of a key that may change before the commit."""
         return (await self._get([key], default, checked=False, timeout=timeout))[0]
 
-    async def commit(self, *, timeout: float | None = None) -> CommitResult:
+    async def commit(
+        self, *, request_id: str | None = None, timeout: float | None = None
+    ) -> CommitResult:
         """Does it. ``Conflict`` (``CONDITION_FAILED``) when a key is not any more as it was read.
 
         One that has only read is right as of its moment, and nothing is sent.
         """
         if self._operations or self._conditions or self._is_over:
-            return await super().commit(timeout=timeout)
+            return await super().commit(request_id=request_id, timeout=timeout)
         self._is_over = True
         self.result = CommitResult(succeeded=True, version=0, results=[])
         return self.result

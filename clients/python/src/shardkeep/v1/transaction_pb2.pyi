@@ -8,16 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CommitRequest(_message.Message):
-    __slots__ = ("namespace", "conditions", "operations", "else_operations")
+    __slots__ = ("namespace", "conditions", "operations", "else_operations", "request_id", "only_run")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     ELSE_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     conditions: _containers.RepeatedCompositeFieldContainer[KeyCondition]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     else_operations: _containers.RepeatedCompositeFieldContainer[Operation]
-    def __init__(self, namespace: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[KeyCondition, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., else_operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
+    request_id: str
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[KeyCondition, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., else_operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class KeyCondition(_message.Message):
     __slots__ = ("key", "condition")
@@ -65,14 +69,16 @@ class DeleteOperation(_message.Message):
     def __init__(self) -> None: ...
 
 class CommitResponse(_message.Message):
-    __slots__ = ("succeeded", "version", "results")
+    __slots__ = ("succeeded", "version", "results", "run")
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     succeeded: bool
     version: int
     results: _containers.RepeatedCompositeFieldContainer[OperationResult]
-    def __init__(self, succeeded: bool = ..., version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+    run: int
+    def __init__(self, succeeded: bool = ..., version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class OperationResult(_message.Message):
     __slots__ = ("put", "delete")
