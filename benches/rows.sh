@@ -2,7 +2,7 @@
 # The rows of benches/RESULTS.md that take more than one command: cold reads, reads beside the
 # server's own chores, many keys, many connections. Each measures both sides in one run.
 #
-#   benches/rows.sh ROW...        rows: writers text json cold chores keys connections restart
+#   benches/rows.sh ROW...        rows: writers text json cold chores keys connections restart native
 #
 # Needs a release build, and root for `cold`. Everything listens on loopback and keeps its data in one
 # folder, which is removed.
@@ -261,7 +261,34 @@ row_restart() {
     end "$pid"
 }
 
-for row in "${@:?which rows: writers text json cold chores keys connections restart}"; do
+# Each call of the native protocol beside what it is compared with; ROUNDS pairs.
+row_native() {
+    native get --duration 1s
+    native put --duration 1s
+    native put --duration 1s --request-ids
+    native batch-get --duration 1s
+    native scan --duration 1s
+    native upload --count 1
+    native download --count 1
+    native find-missing --duration 1s
+}
+
+# native WORK FLAGS...: its throughput over the other side's, and its bytes a second.
+native() {
+    "$SHARDKEEP" bench native "$@" --dir "$scratch" --pairs "$ROUNDS" --output json --quiet |
+        python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+own, ratio = report["shardkeep"], report["ratio"]
+spread = "{median} ({min} to {max})".format_map
+values, rate = own["values_per_second"], own["bytes_per_second"] / 1e6
+print(" ".join(sys.argv[1:]), "over", report["baseline"] + ":", spread(ratio["throughput"]),
+      f"; {values:,.1f} values/s, {rate:,.0f} MB/s, CPU per value",
+      spread(ratio["server_cpu_per_value"]), "; at most", own["server_grown_bytes"] >> 20,
+      "MiB above idle")' "$@"
+}
+
+for row in "${@:?which rows: writers text json cold chores keys connections restart native}"; do
     note "$row"
     "row_$row"
 done

@@ -84,6 +84,67 @@ fn a_baseline_is_measured_in_turn_and_compared_pair_by_pair() {
     }
 }
 
+/// The works of the native protocol, what each is compared with, and values that a request moves.
+const NATIVE: [(&[&str], &str, u64); 7] = [
+    (&["get", "--keys", "20"], "zstdb", 1),
+    (&["put", "--request-ids"], "zstdb", 1),
+    (&["batch-get", "--batch", "8", "--keys", "20"], "single", 8),
+    (&["scan", "--keys", "3000"], "noop", 3000),
+    (&["upload", "--size", "9 MiB"], "noop", 1),
+    (&["download", "--size", "9 MiB"], "noop", 1),
+    (&["find-missing", "--size", "9 MiB"], "upload", 1),
+];
+
+#[test]
+fn every_native_work_is_measured_beside_what_it_is_compared_with() {
+    let dir = TempDir::new().unwrap();
+    for (work, rival, values) in NATIVE {
+        let rounds = ["--pairs", "2", "--count", "3"];
+        let arguments = [&["native"], work, &rounds, &SMALL[..]].concat();
+        let report = report(&arguments, dir.path());
+        assert_eq!(report["front"], "native");
+        assert_eq!(report["baseline"].as_str().unwrap().split(' ').next(), {
+            let stack = if rival == "noop" { "bare" } else { rival };
+            Some(stack)
+        });
+        for side in ["shardkeep", rival] {
+            assert_measured(&report[side]);
+            assert_eq!(report[side]["requests"], 6, "{work:?}");
+        }
+        let side = &report["shardkeep"];
+        let ratio = |name: &str| {
+            side[name].as_f64().unwrap() / side["requests_per_second"].as_f64().unwrap()
+        };
+        let moved = ratio("values_per_second");
+        assert!(
+            (moved / values as f64 - 1.0).abs() < 0.01,
+            "{work:?}: {side}"
+        );
+        assert!(side["server_grown_bytes"].as_u64().is_some(), "{side}");
+        assert!(report["ratio"]["throughput"]["median"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_native_work_can_be_compared_with_the_server_that_does_nothing() {
+    let dir = TempDir::new().unwrap();
+    for work in ["get", "put", "batch-get"] {
+        let rounds = [
+            "native",
+            work,
+            "--baseline",
+            "--pairs",
+            "1",
+            "--count",
+            "20",
+        ];
+        let report = report(&[&rounds, &SMALL[..]].concat(), dir.path());
+        assert_eq!(report["baseline"], "bare");
+        assert_measured(&report["noop"]);
+    }
+}
+
 #[test]
 fn reads_of_the_baseline_can_come_from_a_file() {
     let dir = TempDir::new().unwrap();
@@ -169,6 +230,8 @@ fn a_wrong_load_is_refused_before_anything_is_started() {
         &["get", "--connections", "0"],
         &["mixed", "--read-share", "2"],
         &["raw", "--sizes", "0"],
+        &["native", "batch-get", "--batch", "0"],
+        &["native", "upload", "--connections", "1000"],
     ] {
         let output = bench(arguments, dir.path());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

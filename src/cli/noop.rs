@@ -10,9 +10,12 @@ use std::path::PathBuf;
 pub struct NoopArgs {
     #[command(flatten)]
     serve: ServeFlags,
-    /// Bytes of the value that every Get answers
+    /// Bytes of the value that every Get and Download answers
     #[arg(long, default_value_t = 1024)]
     size: usize,
+    /// Keys that every scan answers
+    #[arg(long, default_value_t = 65_536)]
+    keys: u64,
     /// Read each Get's value from this file instead
     #[arg(long, value_name = "FILE")]
     pread: Option<PathBuf>,
@@ -57,6 +60,7 @@ pub fn run(args: NoopArgs) -> Result<Exit, CliError> {
             StackWord::Stock => Stack::Stock,
         },
         size: args.size,
+        keys: args.keys,
         pread: args.pread,
     };
     run_noop(&config, &options)?;

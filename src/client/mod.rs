@@ -31,7 +31,7 @@ pub use database::Database;
 pub use entry::{Entry, Expect, PutOptions, Stay, Stored, Value};
 pub use error::{ClientError, Result, cause_of};
 pub use keyspace::Keyspace;
-pub use lane::{Lane, Protocol};
+pub use lane::{Call, Lane, Moved, NativeLane, Pieces, Protocol};
 pub use large::{Download, PIECE_SIZE_MAX, Uploaded};
 pub use measure::{Measuring, Usage};
 pub use namespace::Namespaces;

@@ -5,12 +5,12 @@ use super::cores::Cores;
 use super::{listen, runtime, say_ready, signals, told_to_stop};
 use crate::config::Config;
 use crate::gateway::grpc::Gateway;
-use crate::gateway::grpc::noop::{Answers, Pieces, serve_stock};
+use crate::gateway::grpc::noop::{Answers, Pieces, Values, serve_stock};
 use crate::model::{Error, Result};
 use crate::telemetry;
-use bytes::Bytes;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use tokio::sync::watch;
 
 pub use crate::gateway::grpc::noop::Stack;
@@ -20,8 +20,10 @@ pub use crate::gateway::grpc::noop::Stack;
 pub struct NoopOptions {
     /// What stands around it.
     pub stack: Stack,
-    /// Bytes of a Get's value.
+    /// Bytes of a value.
     pub size: usize,
+    /// Keys of a scan.
+    pub keys: u64,
     /// Read them from this file rather than from memory.
     pub pread: Option<PathBuf>,
 }
@@ -33,9 +35,14 @@ pub struct NoopOptions {
 pub fn run(config: &Config, options: &NoopOptions) -> Result<()> {
     let _logs = telemetry::init(&config.log)
         .map_err(|error| Error::invalid("LOG", format!("cannot start logging: {error}")))?;
-    let answers = match &options.pread {
-        Some(path) => Answers::File(pieces(path, options.size)?),
-        None => Answers::Fixed(Bytes::from(vec![0xa5; options.size])),
+    let values = match &options.pread {
+        Some(path) => Values::File(pieces(path, options.size)?),
+        None => Values::Fixed(options.size, OnceLock::new()),
+    };
+    let answers = Answers {
+        values,
+        size: options.size,
+        keys: options.keys,
     };
     let runtime = runtime()?;
     let cores = Cores::start()?;

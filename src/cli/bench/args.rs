@@ -3,9 +3,10 @@
 use super::super::exit::CliError;
 use super::super::noop::StackWord;
 use super::course::End;
+use super::piece::PieceRing;
 use super::source::Work;
 use super::value::ValueKind;
-use crate::client::VALUE_SIZE_MAX;
+use crate::client::{Protocol, VALUE_SIZE_MAX};
 use crate::config::{format_size, parse_size};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,26 +25,28 @@ const DURATION_OF_ROUND: Duration = Duration::from_secs(2);
 const KEYS_MAX: u64 = 10_000;
 const KEYS_MIN: u64 = 64;
 const KEYS_BYTES: u64 = 256 << 20;
+const SCANNED_KEYS: u64 = 65_536;
 
 /// How much is sent, of what, and how fast.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// Bytes of a value: 1024, "16 KiB", 1MiB
-    #[arg(long, default_value = "1 KiB", value_parser = parse_size)]
-    size: u64,
+    /// Bytes of a value: 1024, "16 KiB", 1MiB [default: 1 KiB, 1 GiB in streams]
+    #[arg(long, value_parser = parse_size)]
+    size: Option<u64>,
     /// What values look like
     #[arg(long, value_enum, default_value_t = ValueKind::Random)]
     value_kind: ValueKind,
-    /// Values that are stored beforehand and then read, or stored again [default: up to 10000 or 256 MiB]
+    /// Values that are stored beforehand and then read, or stored again [default: up to 10000 or
+    /// 256 MiB, 65536 for scans, 1 in streams]
     #[arg(long, value_name = "N")]
     keys: Option<u64>,
-    /// Connections
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    connections: usize,
-    /// Requests in flight on each connection
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    in_flight: usize,
+    /// Connections [default: 8, 1 for scans and streams]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Requests in flight on each connection [default: 16, 1 for scans and streams]
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
     /// Threads that share the connections [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -60,7 +63,7 @@ pub struct LoadArgs {
     /// How long before anything is counted
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
     warmup: Duration,
-    /// Verify the checksum of every value that is read
+    /// Verify the checksum of every value that Get reads
     #[arg(long)]
     verify: bool,
     /// Drop the system's page cache before each round, as root: reads find nothing but the disk
@@ -107,7 +110,7 @@ pub struct TargetArgs {
 }
 
 /// What the server is compared with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Rival {
     /// The server that does nothing.
     Noop {
@@ -118,6 +121,19 @@ pub enum Rival {
     },
     /// Another program.
     Program(PathBuf),
+    /// The same server at another work.
+    Same(Base),
+}
+
+/// What else the same server is asked for, to compare.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Base {
+    /// What the report calls it.
+    pub name: &'static str,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What is done.
+    pub work: Work,
 }
 
 /// The checked load.
@@ -125,6 +141,8 @@ pub enum Rival {
 pub struct Shape {
     /// What is done.
     pub work: Work,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// Bytes of a value.
     pub size: usize,
     /// What values look like.
@@ -181,16 +199,24 @@ impl LoadArgs {
     ///
     /// # Errors
     /// `Usage`, with the remedy.
-    pub fn shape(self, work: Work, user_keys: bool, in_rounds: bool) -> Result<Shape, CliError> {
-        self.check_size()?;
+    pub fn shape(
+        self,
+        (work, protocol): (Work, Protocol),
+        user_keys: bool,
+        in_rounds: bool,
+    ) -> Result<Shape, CliError> {
+        let (usual_size, usual_connections, usual_in_flight) = usual(work);
+        let size = self.size.unwrap_or(usual_size);
+        self.check_size(size)?;
+        let connections = self.connections.unwrap_or(usual_connections);
+        let in_flight = self.in_flight.unwrap_or(usual_in_flight);
         let usage = |message: String| Err(CliError::Usage(message));
-        if self.connections == 0 || self.in_flight == 0 || self.threads == Some(0) {
+        if connections == 0 || in_flight == 0 || self.threads == Some(0) {
             return usage("--connections, --in-flight and --threads start at 1".to_owned());
         }
-        if self.in_flight > IN_FLIGHT_MAX {
-            let got = self.in_flight;
+        if in_flight > IN_FLIGHT_MAX {
             return usage(format!(
-                "too many requests in flight on a connection: {got}, max={IN_FLIGHT_MAX}; use more --connections"
+                "too many requests in flight on a connection: {in_flight}, max={IN_FLIGHT_MAX}; use more --connections"
             ));
         }
         if self
@@ -215,11 +241,12 @@ impl LoadArgs {
         };
         let shape = Shape {
             work,
-            size: usize::try_from(self.size).expect("values end at 1 GiB"),
+            protocol,
+            size: usize::try_from(size).expect("values end at 1 GiB"),
             kind: self.value_kind,
-            keys: self.keys(work),
-            connections: self.connections,
-            in_flight: self.in_flight,
+            keys: self.keys(work, size),
+            connections,
+            in_flight,
             threads: self.threads.unwrap_or_else(cores),
             end,
             rate: self.rate,
@@ -232,43 +259,58 @@ impl LoadArgs {
         Ok(shape)
     }
 
-    fn check_size(&self) -> Result<(), CliError> {
+    fn check_size(&self, size: u64) -> Result<(), CliError> {
         let min = self.value_kind.size_min() as u64;
-        if (min..=VALUE_SIZE_MAX).contains(&self.size) {
+        if (min..=VALUE_SIZE_MAX).contains(&size) {
             return Ok(());
         }
         Err(CliError::Usage(format!(
             "--size {} is not possible for {} values: {min} B to {}",
-            format_size(self.size),
+            format_size(size),
             self.value_kind.word(),
             format_size(VALUE_SIZE_MAX)
         )))
     }
 
-    fn keys(&self, work: Work) -> u64 {
-        if work == Work::Set {
-            return 0;
-        }
-        let affordable = (KEYS_BYTES / self.size).clamp(KEYS_MIN, KEYS_MAX);
-        self.keys.unwrap_or(affordable)
+    fn keys(&self, work: Work, size: u64) -> u64 {
+        let usual = match work {
+            Work::Set | Work::Upload => return 0,
+            // One value is sent again and again.
+            Work::Resend => return 1,
+            Work::Download => 1,
+            Work::Scan => SCANNED_KEYS,
+            _ => (KEYS_BYTES / size).clamp(KEYS_MIN, KEYS_MAX),
+        };
+        self.keys.unwrap_or(usual)
+    }
+}
+
+/// Bytes of a value, connections and requests in flight on each, unless said otherwise.
+fn usual(work: Work) -> (u64, usize, usize) {
+    match work {
+        Work::Upload | Work::Download => (1 << 30, 1, 1),
+        Work::Resend => (64 << 20, 1, 1),
+        Work::Scan => (1 << 10, 1, 1),
+        _ => (1 << 10, 8, 16),
     }
 }
 
 /// Values of writers are all in memory: those in flight, and those that are stored again.
 fn check_memory(shape: &Shape) -> Result<(), CliError> {
-    let values = match shape.work {
-        Work::Get => 0,
-        Work::Set | Work::Mixed { .. } => shape.workers() as u64,
-        Work::SetDuplicate | Work::SetEach => shape.keys,
+    let (values, size) = match shape.work {
+        Work::Get | Work::BatchGet { .. } | Work::Scan | Work::Download => (0, 0),
+        Work::Set | Work::Mixed { .. } => (shape.workers() as u64, shape.size),
+        Work::SetDuplicate | Work::SetEach => (shape.keys, shape.size),
+        Work::Upload | Work::Resend => (shape.workers() as u64, PieceRing::SIZE),
     };
-    let bytes = values.saturating_mul(shape.size as u64);
+    let bytes = values.saturating_mul(size as u64);
     if bytes <= MEMORY_MAX {
         return Ok(());
     }
     Err(CliError::Usage(format!(
         "{values} values of {} are more than this client keeps in memory ({}): \
          lower --connections, --in-flight, --size or --keys",
-        format_size(shape.size as u64),
+        format_size(size as u64),
         format_size(MEMORY_MAX)
     )))
 }
@@ -344,7 +386,8 @@ mod tests {
     }
 
     fn shape(work: Work, arguments: &str) -> Result<Shape, String> {
-        let shape = parsed(arguments).load.shape(work, false, false);
+        let asked = (work, Protocol::Zstdb);
+        let shape = parsed(arguments).load.shape(asked, false, false);
         shape.map_err(|error| error.to_string())
     }
 
@@ -356,7 +399,8 @@ mod tests {
             (1024, 128, 10_000)
         );
         assert_eq!(shape.end, End::After(DURATION));
-        let rounds = parsed("").load.shape(Work::Get, false, true);
+        let asked = (Work::Get, Protocol::Zstdb);
+        let rounds = parsed("").load.shape(asked, false, true);
         assert_eq!(
             rounds.expect("the defaults are possible").end,
             End::After(DURATION_OF_ROUND)
@@ -367,6 +411,17 @@ mod tests {
     fn large_values_are_fewer() {
         let shape = shape(Work::Get, "--size 1MiB").expect("possible");
         assert_eq!(shape.keys, 256);
+    }
+
+    #[test]
+    fn streams_are_one_at_a_time_unless_said_otherwise() {
+        let of = |work, arguments| {
+            let shape = shape(work, arguments).expect("possible");
+            (shape.size, shape.workers(), shape.keys)
+        };
+        assert_eq!(of(Work::Download, ""), (1 << 30, 1, 1));
+        assert_eq!(of(Work::Upload, "--size 10MiB"), (10 << 20, 1, 0));
+        assert_eq!(of(Work::Scan, "--connections 2"), (1024, 2, 65_536));
     }
 
     #[test]
@@ -381,6 +436,7 @@ mod tests {
             (Work::Set, "--rate nan", "above 0"),
             (Work::Set, "--count 0", "more than nothing"),
             (Work::Set, "--size 64MiB", "lower --connections"),
+            (Work::Upload, "--in-flight 256", "lower --connections"),
             (Work::SetDuplicate, "--keys 3000000000", "--keys"),
             (Work::Mixed { read_share: 1.5 }, "", "0 to 1"),
         ] {

@@ -3,13 +3,13 @@
 use super::super::exit::CliError;
 use super::args::{Rival, Shape, Targets};
 use super::course::{Course, End};
-use super::load::{self, Load, Outcome, Sources, lock};
-use super::process::{Scratch, ServerProcess};
+use super::load::{self, Load, Outcome, Sources};
+use super::piece::PieceRing;
+use super::process::{Scratch, ServerProcess, Usage};
 use super::source::{Source, Stock, Work};
 use super::value::{Noise, Ring, Stamps};
 use crate::cli::progress::Progress;
 use crate::client::Protocol;
-use crate::proto::zstdb::Item;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,6 @@ use std::time::Duration;
 /// Writers' values: so many, if they fit into so many bytes.
 const RING_COUNT: usize = 8192;
 const RING_BYTES: usize = 64 << 20;
-/// Requests in flight while values are stored beforehand.
-const STOCKING: (usize, usize) = (8, 16);
 /// The progress is written this often.
 const TICK: Duration = Duration::from_millis(200);
 /// The file that the no-op server reads from: too large for a core's own caches.
@@ -62,8 +60,7 @@ impl Arena<'_> {
         };
         let load = self.load(address.clone(), self.targets.server_pid);
         let stock = self.stock(&load).await?;
-        let name = "shardkeep".to_owned();
-        Ok((self.contestant(name, load, &stock, None), stock))
+        Ok((self.contestant("shardkeep", load, &stock, None), stock))
     }
 
     /// What it is compared with. The no-op server needs nothing stored: it is asked for the same
@@ -71,13 +68,27 @@ impl Arena<'_> {
     ///
     /// # Errors
     /// As [`Arena::subject`].
-    pub async fn rival(&self, rival: &Rival, stock: &Arc<Stock>) -> Result<Contestant, CliError> {
+    pub async fn rival(
+        &self,
+        rival: &Rival,
+        (subject, stock): (&Contestant, &Arc<Stock>),
+    ) -> Result<Contestant, CliError> {
         match rival {
+            Rival::Same(base) => {
+                let load = Load {
+                    protocol: base.protocol,
+                    work: base.work,
+                    values: base.work.values(self.shape.keys),
+                    ..subject.load.clone()
+                };
+                Ok(self.contestant(base.name, load, stock, None))
+            }
             Rival::Program(path) => Ok(self.program("rival", path).await?.0),
             Rival::Noop { stack, pread } => {
                 let mut arguments: Vec<OsString> = vec!["noop".into()];
                 arguments.extend(["--stack".into(), stack.word().into()]);
                 arguments.extend(["--size".into(), self.shape.size.to_string().into()]);
+                arguments.extend(["--keys".into(), self.shape.keys.to_string().into()]);
                 if *pread {
                     let file = self.pread_file()?;
                     arguments.extend(["--pread".into(), file.into()]);
@@ -88,7 +99,7 @@ impl Arena<'_> {
                     verify: false,
                     ..self.load(process.address().to_owned(), Some(process.pid()))
                 };
-                Ok(self.contestant("noop".to_owned(), load, stock, Some(process)))
+                Ok(self.contestant("noop", load, stock, Some(process)))
             }
         }
     }
@@ -110,7 +121,7 @@ impl Arena<'_> {
         let process = self.start(name, program, &arguments)?;
         let load = self.load(process.address().to_owned(), Some(process.pid()));
         let stock = self.stock(&load).await?;
-        let contestant = self.contestant(name.to_owned(), load, &stock, Some(process));
+        let contestant = self.contestant(name, load, &stock, Some(process));
         Ok((contestant, stock))
     }
 
@@ -128,7 +139,11 @@ impl Arena<'_> {
     /// Flags of every server that is started. What the user gave comes last and wins.
     fn listen_flags(&self) -> Vec<OsString> {
         const DEFAULT_MIB: usize = 16;
-        let mebibytes = self.shape.size.div_ceil(1 << 20).max(DEFAULT_MIB);
+        // Streams have messages of their own size.
+        let mebibytes = match self.shape.work.is_large() {
+            true => DEFAULT_MIB,
+            false => self.shape.size.div_ceil(1 << 20).max(DEFAULT_MIB),
+        };
         let mut flags: Vec<OsString> = ["--host", "127.0.0.1", "--port", "0"]
             .map(OsString::from)
             .to_vec();
@@ -148,8 +163,11 @@ impl Arena<'_> {
     fn load(&self, address: String, pid: Option<u32>) -> Load {
         Load {
             address,
-            protocol: Protocol::Zstdb,
+            protocol: self.shape.protocol,
             pid,
+            idle: pid.and_then(Usage::of).map(|usage| usage.resident),
+            work: self.shape.work,
+            values: self.shape.work.values(self.shape.keys),
             connections: self.shape.connections,
             threads: self.shape.threads,
             rate: self.shape.rate,
@@ -173,27 +191,26 @@ impl Arena<'_> {
             ..self.load(address, self.targets.server_pid)
         };
         let stock = self.stock(&load).await?;
-        Ok(self.contestant(name.to_owned(), load, &stock, None))
+        Ok(self.contestant(name, load, &stock, None))
     }
 
     fn contestant(
         &self,
-        name: String,
+        name: &str,
         load: Load,
         stock: &Arc<Stock>,
         process: Option<ServerProcess>,
     ) -> Contestant {
-        let shape = self.shape;
-        let sources = self.sources(shape.work, stock, shape.workers());
+        let sources = self.sources(load.work, stock, self.shape.workers());
         Contestant {
-            name,
+            name: name.to_owned(),
             load,
             sources: Arc::new(sources.map(Mutex::new).collect()),
             _process: process,
         }
     }
 
-    fn sources(
+    pub(super) fn sources(
         &self,
         work: Work,
         stock: &Arc<Stock>,
@@ -201,72 +218,33 @@ impl Arena<'_> {
     ) -> impl Iterator<Item = Source> {
         let shape = self.shape;
         let (size, count) = match work {
-            Work::Get | Work::SetDuplicate | Work::SetEach => (shape.kind.size_min(), 1),
             Work::Set | Work::Mixed { .. } => {
                 let count = (RING_BYTES / shape.size).min(RING_COUNT) / workers;
                 (shape.size, count.max(1))
             }
+            _ => (shape.kind.size_min(), 1),
         };
         (0..workers).map(move |_| {
             let ring = Ring::new(shape.kind, size, count, self.stamps.clone());
-            Source::new(work, Arc::clone(stock), ring, shape.user_keys)
-        })
-    }
-
-    /// Stores what the work needs to find.
-    async fn stock(&self, load: &Load) -> Result<Arc<Stock>, CliError> {
-        let shape = self.shape;
-        let (work, before) = match shape.work {
-            Work::Set | Work::SetEach => return Ok(Arc::default()),
-            Work::Get | Work::Mixed { .. } => (Work::Set, Stock::default()),
-            Work::SetDuplicate => (Work::SetEach, self.duplicates()),
-        };
-        let before = Arc::new(before);
-        let (connections, in_flight) = STOCKING;
-        let stocking = Load {
-            connections,
-            ..load.clone()
-        };
-        let workers = connections * in_flight.min(((1 << 30) / shape.size).max(1));
-        let sources = self.sources(work, &before, workers);
-        let sources: Sources = Arc::new(sources.map(|it| Mutex::new(it.collecting())).collect());
-        let label = format!("storing {} values", shape.keys);
-        let end = End::Count(shape.keys);
-        flawless(self.progress, &label, &stocking, &sources, end).await?;
-        if work == Work::SetEach {
-            return Ok(before);
-        }
-        let keys = sources.iter().flat_map(|source| lock(source).take_keys());
-        let gets = keys.map(|key| Item {
-            key,
-            ..Item::default()
-        });
-        Ok(Arc::new(Stock {
-            gets: gets.collect(),
-            ..Stock::default()
-        }))
-    }
-
-    fn duplicates(&self) -> Stock {
-        let shape = self.shape;
-        let stamps = &self.stamps;
-        let values = (0..shape.keys).map(|_| {
-            let mut one = Ring::new(shape.kind, shape.size, 1, stamps.clone());
-            let (data, sum64) = one.fresh();
-            Item {
-                data,
-                sum64,
-                ..Item::default()
+            let source = Source::new(work, Arc::clone(stock), ring, shape.user_keys);
+            match work {
+                Work::Upload => {
+                    let pieces = PieceRing::new(shape.kind, self.stamps.clone());
+                    source.in_pieces(pieces, shape.size as u64)
+                }
+                _ => source,
             }
-        });
-        Stock {
-            duplicates: values.collect(),
-            ..Stock::default()
-        }
+        })
     }
 }
 
 impl Contestant {
+    /// Bytes of the server's memory before it was asked for anything.
+    #[must_use]
+    pub fn idle(&self) -> Option<u64> {
+        self.load.idle
+    }
+
     /// Loads the server without counting.
     ///
     /// # Errors
@@ -296,7 +274,7 @@ impl Contestant {
 }
 
 /// A closed loop in which nothing may fail.
-async fn flawless(
+pub(super) async fn flawless(
     progress: &Progress,
     label: &str,
     load: &Load,

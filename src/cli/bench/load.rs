@@ -6,11 +6,12 @@
 use super::course::Course;
 use super::histogram::Histogram;
 use super::process::Usage;
-use super::source::{Call, Source};
-use crate::client::{ClientError, Lane, Protocol, sum64};
+use super::source::{Call, Source, Work};
+use crate::client::{ClientError, Lane, Moved, Protocol, sum64};
 use crate::proto::zstdb::ItemReply;
+use bytes::Bytes;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A run is given up after so many failed requests: they say nothing new any more.
 const ERRORS_MAX: u64 = 1000;
@@ -24,12 +25,18 @@ pub struct Load {
     pub protocol: Protocol,
     /// Its process, when it is known.
     pub pid: Option<u32>,
+    /// Bytes of its memory before it was asked for anything.
+    pub idle: Option<u64>,
     /// Connections.
     pub connections: usize,
     /// Threads that share the connections.
     pub threads: usize,
     /// Requests a second; none for a closed loop.
     pub rate: Option<f64>,
+    /// What is done.
+    pub work: Work,
+    /// Values that every request moves.
+    pub values: u64,
     /// Bytes of every value, which every read must answer.
     pub size: usize,
     /// Whether the checksum of every read value is verified.
@@ -43,6 +50,8 @@ pub struct Outcome {
     pub reads: Latencies,
     /// Latencies of writes.
     pub writes: Latencies,
+    /// Values that they moved.
+    pub values: u64,
     /// Failed requests, which are in neither.
     pub errors: u64,
     /// What the first of them said.
@@ -59,6 +68,8 @@ pub struct Outcome {
     pub written: Option<u64>,
     /// Bytes of the server's resident memory at the end.
     pub resident: Option<u64>,
+    /// The most of it since the server began.
+    pub resident_max: Option<u64>,
 }
 
 /// Latencies of one kind of requests.
@@ -90,6 +101,7 @@ impl Outcome {
     pub fn merge(&mut self, other: &Self) {
         self.reads.0.merge(&other.reads.0);
         self.writes.0.merge(&other.writes.0);
+        self.values += other.values;
         self.errors += other.errors;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
@@ -100,6 +112,7 @@ impl Outcome {
         self.client_cpu = sum(self.client_cpu, other.client_cpu);
         self.written = sum(self.written, other.written);
         self.resident = other.resident.or(self.resident);
+        self.resident_max = other.resident_max.or(self.resident_max);
     }
 
     fn note_error(&mut self, message: String) {
@@ -172,6 +185,7 @@ fn spend(
     if let (Some(before), Some(after)) = (before.0, after.0) {
         outcome.server_cpu = Some(after.cpu - before.cpu);
         outcome.resident = Some(after.resident);
+        outcome.resident_max = Some(after.resident_max);
         outcome.written = after
             .written
             .zip(before.written)
@@ -219,6 +233,7 @@ impl Crew {
                     turn: worker,
                     course: Arc::clone(&self.course),
                     outcome: Arc::clone(&outcome),
+                    values: self.load.values,
                     size: self.load.size,
                     verify: self.load.verify,
                 };
@@ -249,6 +264,7 @@ struct Worker {
     course: Arc<Course>,
     /// Of the thread: nobody else waits for it.
     outcome: Arc<Mutex<Outcome>>,
+    values: u64,
     size: usize,
     verify: bool,
 }
@@ -257,47 +273,66 @@ impl Worker {
     async fn run(mut self) {
         while let Some(start) = self.course.next().await {
             let call = lock(&self.sources[self.turn]).call();
-            match call {
-                Call::Get(item) => {
-                    let answer = self.lane.get(item).await;
-                    self.note_read(start, answer);
-                }
-                Call::Set(item) => {
-                    let answer = self.lane.set(item).await;
-                    self.note_write(start, answer);
-                }
+            match self.answered(call).await {
+                Ok(done) => self.note(start.elapsed(), done),
+                Err(message) => self.note_error(message),
             }
             self.course.note_answer();
         }
     }
 
-    fn note_read(&self, start: Instant, answer: Result<ItemReply, ClientError>) {
-        let latency = start.elapsed();
-        match answer.map_err(|error| error.to_string()) {
-            Ok(reply) if self.is_right(&reply) => {
-                lock(&self.outcome).reads.0.record(latency);
+    /// What a request did, if it is what it should do.
+    async fn answered(&mut self, call: Call) -> Result<Done, String> {
+        match call {
+            Call::Get(item) => {
+                let reply = told(self.lane.get(item).await)?;
+                self.check_value(&reply)?;
+                Ok(Done::Read)
             }
-            Ok(reply) => self.note_error(format!(
-                "a read answered {} bytes that are not the value of {} bytes that was stored",
-                reply.data.len(),
-                self.size
-            )),
-            Err(message) => self.note_error(message),
+            Call::Set(item) => Ok(Done::Write(told(self.lane.set(item).await)?.key)),
+            Call::Read(call) => {
+                let moved = told(self.lane.call(call).await)?;
+                self.check_moved(&moved)?;
+                Ok(Done::Read)
+            }
+            Call::Write(call) => {
+                let moved = told(self.lane.call(call).await)?;
+                self.check_moved(&moved)?;
+                Ok(Done::Write(moved.key))
+            }
         }
     }
 
-    fn is_right(&self, reply: &ItemReply) -> bool {
-        reply.data.len() == self.size && (!self.verify || sum64(&reply.data) == reply.sum64)
+    fn check_value(&self, reply: &ItemReply) -> Result<(), String> {
+        let (len, size) = (reply.data.len(), self.size);
+        if len == size && (!self.verify || sum64(&reply.data) == reply.sum64) {
+            return Ok(());
+        }
+        Err(format!(
+            "a read answered {len} bytes that are not the value of {size} bytes that was stored"
+        ))
     }
 
-    fn note_write(&self, start: Instant, answer: Result<ItemReply, ClientError>) {
-        let latency = start.elapsed();
-        match answer {
-            Ok(reply) => {
-                lock(&self.outcome).writes.0.record(latency);
-                lock(&self.sources[self.turn]).stored(&reply);
+    fn check_moved(&self, moved: &Moved) -> Result<(), String> {
+        let expected = (self.values, self.values * self.size as u64);
+        if (moved.values, moved.bytes) == expected {
+            return Ok(());
+        }
+        Err(format!(
+            "a request moved {} values of {} bytes together, and not {} of {}",
+            moved.values, moved.bytes, expected.0, expected.1
+        ))
+    }
+
+    fn note(&self, latency: Duration, done: Done) {
+        let mut outcome = lock(&self.outcome);
+        outcome.values += self.values;
+        match done {
+            Done::Read => outcome.reads.0.record(latency),
+            Done::Write(key) => {
+                outcome.writes.0.record(latency);
+                lock(&self.sources[self.turn]).stored(&key);
             }
-            Err(error) => self.note_error(error.to_string()),
         }
     }
 
@@ -308,4 +343,15 @@ impl Worker {
             self.course.stop();
         }
     }
+}
+
+/// What a request did.
+enum Done {
+    Read,
+    /// The value stands under this key.
+    Write(Bytes),
+}
+
+fn told<T>(answer: Result<T, ClientError>) -> Result<T, String> {
+    answer.map_err(|error| error.to_string())
 }

@@ -10,7 +10,9 @@
 //! | file | knows |
 //! |---|---|
 //! | `args` | what was asked for, checked |
-//! | `value`, `source` | what is sent |
+//! | `native` | what of the native protocol is measured, and beside what |
+//! | `value`, `piece`, `source` | what is sent |
+//! | `stock` | what is there before |
 //! | `course` | when it is sent |
 //! | `load` | who sends it |
 //! | `process`, `contestant` | to whom |
@@ -22,19 +24,24 @@ mod contestant;
 mod course;
 mod histogram;
 mod load;
+mod native;
+mod piece;
 mod process;
 mod raw;
 mod report;
 mod source;
+mod stock;
 mod value;
 
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::session::Session;
+use crate::client::Protocol;
 use args::{LoadArgs, Shape, TargetArgs, Targets};
 use clap::{Args, Subcommand};
 use contestant::{Arena, Contestant};
 use load::Outcome;
+use native::Contest;
 use process::Scratch;
 use report::{Report, Side};
 use source::Work;
@@ -64,6 +71,8 @@ enum BenchCommand {
         #[command(flatten)]
         work: WorkArgs,
     },
+    /// Measure the native protocol, each call beside what it should be compared with
+    Native(native::NativeArgs),
     /// Measure the disk without a server: append and sync, read
     Raw(raw::RawArgs),
     /// Load an etcd server in the same way, to compare
@@ -106,13 +115,21 @@ pub async fn run(
     stop_on_terminate(session)?;
     let measured = async {
         match args.command {
-            BenchCommand::Get(args) => measure(session, Work::Get, args, server).await,
-            BenchCommand::Set(args) => measure(session, Work::Set, args, server).await,
+            BenchCommand::Get(args) => zstdb(session, Work::Get, args, server).await,
+            BenchCommand::Set(args) => zstdb(session, Work::Set, args, server).await,
             BenchCommand::SetDuplicate(args) => {
-                measure(session, Work::SetDuplicate, args, server).await
+                zstdb(session, Work::SetDuplicate, args, server).await
             }
             BenchCommand::Mixed { read_share, work } => {
-                measure(session, Work::Mixed { read_share }, work, server).await
+                zstdb(session, Work::Mixed { read_share }, work, server).await
+            }
+            BenchCommand::Native(args) => {
+                let Contest { asked, rival, args } = args.contest()?;
+                let WorkArgs { load, target } = args;
+                let shape = load.shape(asked, target.user_keys(), true)?;
+                let mut targets = target.targets(server, shape.size)?;
+                targets.rival.get_or_insert(rival);
+                measure(session, &shape, &targets).await
             }
             BenchCommand::Raw(args) => raw::run(session.terminal, args).await,
             BenchCommand::Etcd(args) => etcd(session, args).await,
@@ -133,20 +150,25 @@ fn stop_on_terminate(session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn measure(
+async fn zstdb(
     session: &Session,
     work: Work,
     args: WorkArgs,
     server: Option<String>,
 ) -> Result<Exit, CliError> {
     let WorkArgs { load, target } = args;
-    let shape = load.shape(work, target.user_keys(), target.compares())?;
+    let asked = (work, Protocol::Zstdb);
+    let shape = load.shape(asked, target.user_keys(), target.compares())?;
     let targets = target.targets(server, shape.size)?;
+    measure(session, &shape, &targets).await
+}
+
+async fn measure(session: &Session, shape: &Shape, targets: &Targets) -> Result<Exit, CliError> {
     let progress = Progress::spinner(session.terminal, "starting");
     let scratch = Scratch::new(&targets.dir)?;
     let arena = Arena {
-        shape: &shape,
-        targets: &targets,
+        shape,
+        targets,
         scratch: &scratch,
         stamps: contestant::fresh_stamps(),
         progress: &progress,
@@ -154,7 +176,8 @@ async fn measure(
     let (subject, stock) = arena.subject().await?;
     let mut contestants = vec![subject];
     if let Some(rival) = &targets.rival {
-        contestants.push(arena.rival(rival, &stock).await?);
+        let rival = arena.rival(rival, (&contestants[0], &stock)).await?;
+        contestants.push(rival);
     }
     finish(session, &arena, &contestants).await
 }
@@ -164,7 +187,7 @@ async fn etcd(session: &Session, args: EtcdArgs) -> Result<Exit, CliError> {
         0.0 => Work::Set,
         read_share => Work::Mixed { read_share },
     };
-    let shape = args.load.shape(work, true, false)?;
+    let shape = args.load.shape((work, Protocol::Etcd), true, false)?;
     let targets = Targets {
         dir: PathBuf::new(),
         server: Some(args.endpoint.clone()),
@@ -181,9 +204,7 @@ async fn etcd(session: &Session, args: EtcdArgs) -> Result<Exit, CliError> {
         stamps: contestant::fresh_stamps(),
         progress: &progress,
     };
-    let peer = arena
-        .peer("etcd", crate::client::Protocol::Etcd, args.endpoint)
-        .await?;
+    let peer = arena.peer("etcd", Protocol::Etcd, args.endpoint).await?;
     finish(session, &arena, &[peer]).await
 }
 
@@ -233,6 +254,7 @@ async fn rounds(arena: &Arena<'_>, contestants: &[Contestant]) -> Result<Vec<Sid
         .iter()
         .map(|contestant| Side {
             name: contestant.name.clone(),
+            idle: contestant.idle(),
             total: Outcome::default(),
             rounds: Vec::new(),
         })

@@ -144,6 +144,8 @@ pub struct Usage {
     pub written: Option<u64>,
     /// Bytes of resident memory now.
     pub resident: u64,
+    /// Bytes of resident memory at most so far.
+    pub resident_max: u64,
 }
 
 impl Usage {
@@ -152,10 +154,13 @@ impl Usage {
     pub fn of(pid: u32) -> Option<Self> {
         let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         let written = read("io").and_then(|io| number_after(&io, "write_bytes:"));
+        let status = read("status")?;
+        let kibibytes = |name| number_after(&status, name).unwrap_or(0) * 1024;
         Some(Self {
             cpu: parse_cpu(&read("stat")?)?,
             written,
-            resident: number_after(&read("status")?, "VmRSS:").unwrap_or(0) * 1024,
+            resident: kibibytes("VmRSS:"),
+            resident_max: kibibytes("VmHWM:"),
         })
     }
 }
@@ -192,7 +197,7 @@ mod tests {
     #[test]
     fn this_process_uses_memory_and_a_missing_one_nothing() {
         let usage = Usage::of(std::process::id()).expect("this process is there");
-        assert!(usage.resident > 0);
+        assert!(usage.resident > 0 && usage.resident <= usage.resident_max);
         assert_eq!(Usage::of(u32::MAX), None);
     }
 

@@ -6,6 +6,7 @@ use super::histogram::Histogram;
 use super::load::Outcome;
 use super::source::Work;
 use crate::cli::status::table;
+use crate::client::Protocol;
 use crate::config::format_size;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Map, Value, json};
@@ -20,6 +21,8 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub struct Side {
     /// What it is called.
     pub name: String,
+    /// Bytes of the server's memory before it was asked for anything.
+    pub idle: Option<u64>,
     /// All of its rounds together.
     pub total: Outcome,
     /// Each round.
@@ -72,8 +75,10 @@ type Measure = fn(&Outcome) -> Option<f64>;
 
 /// What pairs are compared by: the subject's number over the rival's.
 const COMPARED: [(&str, Measure); 4] = [
-    ("throughput", |it| Some(per_second(it))),
-    ("server CPU per request", server_micros),
+    ("throughput", |it| Some(values_per_second(it))),
+    ("server CPU per value", |it| {
+        Some(micros(it.server_cpu?) / it.values.max(1) as f64)
+    }),
     ("p50", |it| Some(micros(it.all().quantile(0.5)))),
     ("p99", |it| Some(micros(it.all().quantile(0.99)))),
 ];
@@ -109,7 +114,7 @@ impl Report<'_> {
             write!(text, ", {rate} requests/s").expect("writing to a string does not fail");
         }
         for side in &self.sides {
-            let rows = rows(&side.total, shape);
+            let rows = rows(side, shape);
             let rows: Vec<_> = rows
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.clone()))
@@ -148,6 +153,11 @@ impl Report<'_> {
         let shape = self.shape;
         let mut report = json!({
             "work": shape.work.word(),
+            "front": match shape.protocol {
+                Protocol::Zstdb => "zstdb",
+                Protocol::Native { .. } => "native",
+                Protocol::Etcd => "etcd",
+            },
             "value_size": shape.size,
             "value_kind": shape.kind.word(),
             "keys": shape.keys,
@@ -194,11 +204,16 @@ fn rival_word(rival: &Rival) -> String {
         } => stack.word().to_owned(),
         Rival::Noop { stack, pread: true } => format!("{} with pread", stack.word()),
         Rival::Program(path) => path.display().to_string(),
+        Rival::Same(base) => base.name.to_owned(),
     }
 }
 
 fn per_second(outcome: &Outcome) -> f64 {
     outcome.requests() as f64 / outcome.elapsed.as_secs_f64()
+}
+
+fn values_per_second(outcome: &Outcome) -> f64 {
+    outcome.values as f64 / outcome.elapsed.as_secs_f64()
 }
 
 fn server_micros(outcome: &Outcome) -> Option<f64> {
@@ -218,12 +233,16 @@ fn round(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
-fn rows(outcome: &Outcome, shape: &Shape) -> Vec<(String, String)> {
+fn rows(side: &Side, shape: &Shape) -> Vec<(String, String)> {
+    let outcome = &side.total;
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let per_second = per_second(outcome);
-    row("requests/s", format!("{per_second:.0}"));
-    let bytes = HumanBytes((per_second * shape.size as f64) as u64);
+    let (requests, values) = (per_second(outcome), values_per_second(outcome));
+    row("requests/s", format!("{}", Rate(requests)));
+    if outcome.values != outcome.requests() {
+        row("keys/s", format!("{}", Rate(values)));
+    }
+    let bytes = HumanBytes((values * shape.size as f64) as u64);
     row("values/s", format!("{bytes}/s"));
     if let Some(cpu) = server_micros(outcome) {
         row("server CPU per request", format!("{cpu:.1} us"));
@@ -237,6 +256,9 @@ fn rows(outcome: &Outcome, shape: &Shape) -> Vec<(String, String)> {
     }
     if let Some(resident) = outcome.resident {
         row("server memory", HumanBytes(resident).to_string());
+    }
+    if let Some(grown) = side.grown() {
+        row("at most above idle", HumanBytes(grown).to_string());
     }
     let kinds = [("get", &outcome.reads.0), ("set", &outcome.writes.0)];
     let present = kinds.iter().filter(|(_, it)| it.count() > 0).count();
@@ -260,6 +282,23 @@ fn rows(outcome: &Outcome, shape: &Shape) -> Vec<(String, String)> {
     rows
 }
 
+/// A number a second: whole, unless it is small.
+struct Rate(f64);
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.0 < 100.0 { 2 } else { 0 };
+        write!(f, "{:.digits$}", self.0)
+    }
+}
+
+impl Side {
+    /// Bytes that the server's memory had at most, above what it had before.
+    fn grown(&self) -> Option<u64> {
+        Some(self.total.resident_max?.saturating_sub(self.idle?))
+    }
+}
+
 fn shown(latency: Duration) -> String {
     let micros = micros(latency);
     match micros {
@@ -271,20 +310,22 @@ fn shown(latency: Duration) -> String {
 
 fn side_json(side: &Side, size: usize) -> Value {
     let mut value = outcome_json(&side.total, size);
-    let rounds = side.rounds.iter().map(per_second).map(round);
+    let rounds = side.rounds.iter().map(values_per_second).map(round);
     value["rounds_per_second"] = json!(rounds.collect::<Vec<_>>());
+    value["server_grown_bytes"] = json!(side.grown());
     value
 }
 
 fn outcome_json(outcome: &Outcome, size: usize) -> Value {
-    let per_second = per_second(outcome);
+    let (per_second, values) = (per_second(outcome), values_per_second(outcome));
     let mut value = json!({
         "requests": outcome.requests(),
         "errors": outcome.errors,
         "unsent": outcome.unsent,
         "seconds": round(outcome.elapsed.as_secs_f64()),
         "requests_per_second": round(per_second),
-        "bytes_per_second": (per_second * size as f64).round(),
+        "values_per_second": round(values),
+        "bytes_per_second": (values * size as f64).round(),
         "server_cpu_us_per_request": server_micros(outcome).map(round),
         "client_cpu_us_per_request": micros_each(outcome.client_cpu, outcome).map(round),
         "server_resident_bytes": outcome.resident,
@@ -351,10 +392,7 @@ mod tests {
 
     #[test]
     fn names_become_identifiers() {
-        assert_eq!(
-            identifier("server CPU per request"),
-            "server_cpu_per_request"
-        );
+        assert_eq!(identifier("server CPU per value"), "server_cpu_per_value");
         assert_eq!(identifier("p99.9"), "p99_9");
     }
 }

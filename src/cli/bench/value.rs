@@ -42,6 +42,15 @@ impl ValueKind {
         }
     }
 
+    /// Exactly `len` bytes of it.
+    pub(super) fn fill(self, len: usize, noise: &mut Noise) -> Vec<u8> {
+        match self {
+            Self::Random => noise.bytes(len),
+            Self::Text => text(len, noise),
+            Self::Json => json(len, noise),
+        }
+    }
+
     /// What follows the digits.
     fn tail(self) -> &'static [u8] {
         match self {
@@ -52,7 +61,7 @@ impl ValueKind {
 }
 
 /// The digits that make a value new.
-const STAMP_SIZE: usize = 16;
+pub(super) const STAMP_SIZE: usize = 16;
 
 /// Numbers that are used once, by whoever shares it; they begin somewhere else in each process, so
 /// that two runs against one store do not store the same.
@@ -131,11 +140,7 @@ impl std::fmt::Debug for Hashed {
 impl Slot {
     fn new(kind: ValueKind, size: usize, noise: &mut Noise) -> Self {
         let stamp_at = size - kind.tail().len() - STAMP_SIZE;
-        let mut value = match kind {
-            ValueKind::Random => noise.bytes(stamp_at),
-            ValueKind::Text => text(stamp_at, noise),
-            ValueKind::Json => json(stamp_at, noise),
-        };
+        let mut value = kind.fill(stamp_at, noise);
         let mut hashed = Xxh64::new(0);
         hashed.update(&value);
         value.extend_from_slice(&[b'0'; STAMP_SIZE]);

@@ -1,6 +1,10 @@
 //! One bare connection, for load generators: no pool, no second attempts, no checksum, so that what
 //! is measured is the server.
 
+mod native;
+
+pub use native::{Call, Moved, NativeLane, Pieces};
+
 use super::connect::{self, Badger};
 use super::{ClientError, Result, reply};
 use crate::proto::etcd::kv_client::KvClient;
@@ -15,6 +19,11 @@ use tonic::transport::Channel;
 pub enum Protocol {
     /// zstdb's, and so ours.
     Zstdb,
+    /// Our own.
+    Native {
+        /// Whether each put has a name, as those of [`Keyspace`](super::Keyspace) have.
+        request_ids: bool,
+    },
     /// etcd's key-value service.
     Etcd,
 }
@@ -29,6 +38,7 @@ pub struct Lane {
 #[derive(Debug, Clone)]
 enum Wire {
     Zstdb(Badger),
+    Native(NativeLane),
     Etcd(KvClient<Channel>),
 }
 
@@ -41,6 +51,7 @@ impl Lane {
         let channel = connect::channel(address).await?;
         let wire = match protocol {
             Protocol::Zstdb => Wire::Zstdb(connect::sized(channel)),
+            Protocol::Native { request_ids } => Wire::Native(NativeLane::new(channel, request_ids)),
             Protocol::Etcd => Wire::Etcd(KvClient::new(channel)),
         };
         Ok(Self {
@@ -56,6 +67,7 @@ impl Lane {
     pub async fn set(&mut self, item: Item) -> Result<ItemReply> {
         let (key, sent) = match &mut self.wire {
             Wire::Zstdb(badger) => (item.key.clone(), badger.set(item).await),
+            Wire::Native(native) => (item.key.clone(), native.put(item).await),
             Wire::Etcd(kv) => {
                 let key = item.key;
                 let put = PutRequest {
@@ -82,10 +94,24 @@ impl Lane {
         let key = item.key.clone();
         let sent = match &mut self.wire {
             Wire::Zstdb(badger) => badger.get(item).await.map(tonic::Response::into_inner),
+            Wire::Native(native) => native.get(item).await,
             Wire::Etcd(kv) => range(kv, item).await,
         };
         let answered = sent.map_err(|status| self.lost("get", &status))?;
         reply::accept("get", &self.address, &key, answered)
+    }
+
+    /// Makes a call that only the native protocol has.
+    ///
+    /// # Errors
+    /// What the server or the connection answers.
+    pub async fn call(&mut self, call: Call) -> Result<Moved> {
+        let name = call.name();
+        let done = match &mut self.wire {
+            Wire::Native(native) => native.call(call).await,
+            Wire::Zstdb(_) | Wire::Etcd(_) => Err(Status::unimplemented("not in this protocol")),
+        };
+        done.map_err(|status| self.lost(name, &status))
     }
 
     fn lost(&self, call: &'static str, status: &Status) -> ClientError {

@@ -1,15 +1,20 @@
 //! A server that does nothing, as fast as our gRPC stack lets it: the yardstick for what the real one
 //! adds to it.
 //!
-//! It speaks zstdb's protocol through the same builder, listener and limits as the real front, answers
-//! Set and Get at once with as many bytes as the real one would, and keeps nothing. Other calls but
-//! Ping are not implemented.
+//! It speaks both protocols through the same builder, listener and limits as the real front, answers
+//! at once with as many bytes as the real one would, and keeps nothing. Of zstdb's protocol there are
+//! Set, Get and Ping, of the native one those in `native`; other calls are not implemented.
+
+mod native;
 
 use super::admission::Admitted;
 use super::health::Health;
+use super::native::BLOB_MESSAGE_SIZE_MAX;
 use super::server::{Gateway, GatewayHandle, gate};
 use crate::config;
 use crate::model::Digest;
+use crate::proto::v1::blob_service_server::BlobServiceServer;
+use crate::proto::v1::key_value_service_server::KeyValueServiceServer;
 use crate::proto::zstdb::badger_server::{self, BadgerServer};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter, ListFilterReply};
 use bytes::Bytes;
@@ -17,8 +22,8 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -36,13 +41,36 @@ pub enum Stack {
     Stock,
 }
 
-/// Where the answers of Get come from.
+/// What is answered.
 #[derive(Debug)]
-pub enum Answers {
-    /// The same value each time.
-    Fixed(Bytes),
+pub struct Answers {
+    /// Where the values of Get come from.
+    pub values: Values,
+    /// Bytes of a value in a stream.
+    pub size: usize,
+    /// Keys of a scan.
+    pub keys: u64,
+}
+
+/// Where the values of Get come from.
+#[derive(Debug)]
+pub enum Values {
+    /// The same value each time, of so many bytes, made for the first.
+    Fixed(usize, OnceLock<Bytes>),
     /// Read from a file, one piece after the other, as plainly as a server can.
     File(Pieces),
+}
+
+impl Values {
+    fn next(&self) -> io::Result<Bytes> {
+        match self {
+            Self::Fixed(size, value) => {
+                let value = value.get_or_init(|| Bytes::from(vec![0xa5; *size]));
+                Ok(value.clone())
+            }
+            Self::File(pieces) => pieces.next(),
+        }
+    }
 }
 
 /// Equal pieces of a file, read in turn.
@@ -83,11 +111,20 @@ impl Pieces {
 }
 
 /// The service that does nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Noop {
-    answers: Answers,
+    answers: Arc<Answers>,
     /// What content mode answers to a Set: 64 digits.
     content_key: Bytes,
+}
+
+impl Noop {
+    fn new(answers: Answers) -> Self {
+        Self {
+            answers: Arc::new(answers),
+            content_key: Bytes::copy_from_slice(&Digest([0xab; Digest::SIZE]).to_hex()),
+        }
+    }
 }
 
 /// As large on the wire as a real one.
@@ -103,12 +140,22 @@ impl Gateway {
         stack: Stack,
     ) -> Self {
         let gate = Arc::new(gate(server, admission));
-        let badger = badger(answers).max_decoding_message_size(gate.message_size_max);
+        let noop = Noop::new(answers);
+        let badger = BadgerServer::new(noop.clone());
+        let badger = badger.max_decoding_message_size(gate.message_size_max);
+        let key_value = KeyValueServiceServer::new(noop.clone());
+        let key_value = key_value.max_decoding_message_size(gate.message_size_max);
+        let blob = BlobServiceServer::new(noop);
+        let blob = blob.max_decoding_message_size(BLOB_MESSAGE_SIZE_MAX);
         let (health, health_server) = Health::new().await;
         health.serving().await;
         let routes = match stack {
-            Stack::Admitted => Routes::new(Admitted::new(badger, gate)),
-            Stack::Bare | Stack::Stock => Routes::new(badger),
+            Stack::Admitted => Routes::new(Admitted::new(badger, gate.clone()))
+                .add_service(Admitted::new(key_value, gate.clone()))
+                .add_service(Admitted::new(blob, gate)),
+            Stack::Bare | Stack::Stock => {
+                Routes::new(badger).add_service(key_value).add_service(blob)
+            }
         };
         let handle = GatewayHandle {
             service: Arc::default(),
@@ -128,23 +175,19 @@ pub async fn serve_stock(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let noop = Noop::new(answers);
     Server::builder()
-        .add_service(badger(answers))
+        .add_service(BadgerServer::new(noop.clone()))
+        .add_service(KeyValueServiceServer::new(noop.clone()))
+        .add_service(BlobServiceServer::new(noop))
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
-}
-
-fn badger(answers: Answers) -> BadgerServer<Noop> {
-    BadgerServer::new(Noop {
-        answers,
-        content_key: Bytes::copy_from_slice(&Digest([0xab; Digest::SIZE]).to_hex()),
-    })
 }
 
 type Answer = Result<Response<ItemReply>, Status>;
 
 fn not_here() -> Status {
-    Status::unimplemented("the no-op server answers Set, Get and Ping only")
+    Status::unimplemented("the no-op server does not answer this call")
 }
 
 #[tonic::async_trait]
@@ -162,13 +205,9 @@ impl badger_server::Badger for Noop {
     }
 
     async fn get(&self, request: Request<Item>) -> Answer {
-        let data = match &self.answers {
-            Answers::Fixed(value) => value.clone(),
-            Answers::File(pieces) => pieces.next()?,
-        };
         Ok(Response::new(ItemReply {
             key: request.into_inner().key,
-            data,
+            data: self.answers.values.next()?,
             ver64: VERSION,
             sum64: SUM64,
             ..ItemReply::default()
