@@ -3,8 +3,11 @@
 //! what a fuzzer that sees coverage makes up.
 
 use crate::entries;
+use crate::entries::front::METHODS;
 use crate::run::{cases, seed};
 use crate::support::{Random, Server};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use shardkeep::backup::{ArchiveReader, BackupFile};
 use shardkeep::model::Result;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -161,6 +164,33 @@ async fn a_damaged_message_harms_nobody() {
         corpus.len()
     );
     server.stop().await;
+}
+
+/// A method that is new has its message among the inputs, or a reason not to.
+#[test]
+fn every_method_is_among_the_messages() {
+    let described = FileDescriptorSet::decode(shardkeep::proto::DESCRIPTORS).unwrap();
+    let mut methods = Vec::new();
+    for file in &described.file {
+        for service in &file.service {
+            let package = match file.package() {
+                "" => String::new(),
+                package => format!("{package}."),
+            };
+            let of = format!("/{package}{}/", service.name());
+            methods.extend(service.method.iter().map(|it| of.clone() + it.name()));
+        }
+    }
+    let inputs = corpus("front");
+    for (number, method) in METHODS.iter().enumerate() {
+        assert!(
+            inputs.iter().any(|it| it[0] == number as u8),
+            "no message for {method}"
+        );
+    }
+    methods.retain(|it| !METHODS.contains(&it.as_str()));
+    // It ends the server.
+    assert_eq!(methods, ["/shardkeep.v1.AdminService/Stop"]);
 }
 
 /// Planted: an entry that panics at a certain byte.
