@@ -2,14 +2,16 @@
 
 mod support;
 
-use shardkeep::client::{Database, Expect, PutOptions, Query, Stay};
+use bytes::Bytes;
+use shardkeep::client::{Database, Expect, Keyspace, PutOptions, Query, Stay};
 use shardkeep::model::ValueType;
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use support::program::{code, command, json, output, piped, run, said, text};
-use support::{Builder, Server, noise};
+use support::{Builder, Server, eventually, noise};
 use tempfile::TempDir;
 
 fn user_keys() -> Builder {
@@ -258,4 +260,219 @@ async fn an_export_that_is_cut_short_leaves_no_file() {
     let mut terminal = command(server.address(), &["export", "--output", "json"]);
     let usage = terminal.stdout(Stdio::piped()).output().unwrap();
     assert_eq!(code(&usage), 2);
+}
+
+/// Stores a value of any size.
+async fn upload(keys: &Keyspace, key: &str, value: &[u8], options: PutOptions) {
+    let (sender, pieces) = tokio::sync::mpsc::channel(4);
+    let value = Bytes::copy_from_slice(value);
+    let size = value.len() as u64;
+    let sending = async move {
+        for at in (0..value.len()).step_by(1 << 20) {
+            let end = value.len().min(at + (1 << 20));
+            sender.send(value.slice(at..end)).await.unwrap();
+        }
+    };
+    let (done, ()) = tokio::join!(
+        keys.upload(key.to_owned(), (size, pieces), options),
+        sending
+    );
+    done.unwrap();
+}
+
+async fn download(keys: &Keyspace, key: &str) -> Vec<u8> {
+    let mut download = keys.download(key.to_owned()).await.unwrap().unwrap();
+    let mut value = Vec::new();
+    while let Some(piece) = download.next().await.unwrap() {
+        value.extend_from_slice(&piece);
+    }
+    value
+}
+
+/// A store with large values that share most of what they are, between small ones.
+async fn large_values(server: &Server) -> (Vec<u8>, Vec<u8>) {
+    let db = Database::connect(&server.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    let first = noise(1, 20 << 20);
+    let mut second = first.clone();
+    second.splice(9 << 20..9 << 20, noise(2, 1 << 20));
+    let said = PutOptions {
+        value_type: ValueType::Text,
+        metadata: BTreeMap::from([("name".to_owned(), "film".to_owned())]),
+        ..PutOptions::default()
+    };
+    upload(&keys, "b/first", &first, said).await;
+    upload(&keys, "b/second", &second, PutOptions::default()).await;
+    upload(&keys, "c/first again", &first, PutOptions::default()).await;
+    for key in ["a", "b/g", "d"] {
+        keys.put(key, key).await.unwrap();
+    }
+    (first, second)
+}
+
+#[tokio::test]
+async fn values_of_any_size_come_back_and_what_they_share_stands_in_the_file_once() {
+    let server = user_keys().set("storage.shards", "2").start().await;
+    let (first, second) = large_values(&server).await;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("export");
+    let told = json(server.address(), &["export", "--out", text(&file)]);
+    assert_eq!(told["keys"], 6, "{told}");
+    let size = fs::metadata(&file).unwrap().len();
+    assert!(size < 27 << 20, "{size} bytes for 20 MiB and 1 MiB in it");
+
+    let fresh = user_keys().start().await;
+    let imported = json(fresh.address(), &["import", text(&file)]);
+    assert_eq!(imported["imported"][0]["written"], 6, "{imported}");
+    let db = Database::connect(&fresh.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    assert!(download(&keys, "b/first").await == first);
+    assert!(download(&keys, "b/second").await == second);
+    assert!(download(&keys, "c/first again").await == first);
+    let head = keys.head("b/first").await.unwrap().unwrap();
+    assert_eq!(
+        (head.value_type, &*head.metadata["name"]),
+        (ValueType::Text, "film")
+    );
+    let status = json(fresh.address(), &["status"]);
+    let again = json(fresh.address(), &["import", text(&file)]);
+    assert_eq!(again["imported"][0]["unchanged"], 6, "{again}");
+    let after = json(fresh.address(), &["status"]);
+    assert_eq!(after["max_version"], status["max_version"]);
+
+    // One that is another now is replaced or kept.
+    upload(&keys, "b/first", &second, PutOptions::default()).await;
+    let kept = json(fresh.address(), &["import", text(&file), "--keep"]);
+    assert_eq!(kept["imported"][0]["kept"], 1, "{kept}");
+    assert!(download(&keys, "b/first").await == second);
+    output(fresh.address(), &["import", text(&file)]);
+    assert!(download(&keys, "b/first").await == first);
+
+    // A flaw in a chunk is found before the first key is written.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[10 << 20] ^= 1;
+    let empty = user_keys().start().await;
+    fs::write(&file, bytes).unwrap();
+    let refused = run(empty.address(), &["import", text(&file)]);
+    assert_eq!(code(&refused), 6, "{}", said(&refused));
+    assert_eq!(output(empty.address(), &["scan"]), "");
+}
+
+/// A command that goes on beside the test.
+fn spawn(server: &Server, arguments: &[&str]) -> Child {
+    let mut command = command(server.address(), arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// Waits until some file of a folder has so many bytes.
+async fn has_file_of(folder: &Path, bytes: u64) {
+    eventually("a file that grows", || {
+        let files = fs::read_dir(folder).unwrap();
+        let mut sizes = files.filter_map(|it| Some(it.ok()?.metadata().ok()?.len()));
+        sizes.any(|size| size >= bytes).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_export_whose_program_or_server_is_killed_leaves_nothing_under_its_name() {
+    let mut server = user_keys().start().await;
+    large_values(&server).await;
+    let place = TempDir::new().unwrap();
+    let folder = place.path().join("files");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("export");
+    let export = ["export", "--out", text(&file)];
+    let mut exporting = spawn(&server, &export);
+    has_file_of(&folder, 1 << 20).await;
+    exporting.kill().unwrap();
+    assert!(exporting.wait().unwrap().code().is_none(), "it was killed");
+    assert!(!file.exists());
+    // What was left over is another's, and is in nobody's way.
+    for left in fs::read_dir(&folder).unwrap() {
+        fs::remove_file(left.unwrap().path()).unwrap();
+    }
+
+    let mut exporting = spawn(&server, &export);
+    has_file_of(&folder, 1 << 20).await;
+    server.kill();
+    assert_ne!(exporting.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_import_whose_program_or_server_is_killed_is_gone_on_with_by_the_next() {
+    let server = user_keys().start().await;
+    let (first, second) = large_values(&server).await;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("export");
+    output(server.address(), &["export", "--out", text(&file)]);
+    let import = ["import", text(&file)];
+
+    let data_dir = place.path().join("data");
+    let start = |actions: &'static str| {
+        let builder = user_keys().data_dir(&data_dir);
+        builder.fail_points(actions).start()
+    };
+    // Slow enough to be met in the middle of a large value.
+    let mut slow = start("shard::commit=sleep(30)").await;
+    let log = data_dir.join("shards/000/log");
+    let mut importing = spawn(&slow, &import);
+    has_file_of(&log, 6 << 20).await;
+    importing.kill().unwrap();
+    assert!(importing.wait().unwrap().code().is_none(), "it was killed");
+    assert_eq!(output(slow.address(), &["scan"]), "a\n", "no half a value");
+
+    let mut importing = spawn(&slow, &import);
+    has_file_of(&log, 12 << 20).await;
+    slow.kill();
+    assert_ne!(importing.wait().unwrap().code(), Some(0));
+
+    let whole = start("").await;
+    let told = json(whole.address(), &import);
+    let told = &told["imported"][0];
+    assert_eq!(told["keys"], 6, "{told}");
+    let db = Database::connect(&whole.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    assert!(download(&keys, "b/first").await == first);
+    assert!(download(&keys, "b/second").await == second);
+    assert_eq!(
+        output(whole.address(), &["scan"]),
+        output(server.address(), &["scan"])
+    );
+}
+
+/// Files that others have put in the way of temporary ones are neither written nor followed.
+#[tokio::test]
+async fn standard_input_is_kept_where_nobody_else_can_read_or_foresee_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = user_keys().start().await;
+    large_values(&server).await;
+    let exported = run(server.address(), &["export", "a"]).stdout;
+    let place = TempDir::new().unwrap();
+    let mut command = command(server.address(), &["import", "-"]);
+    command.env("TMPDIR", place.path()).stdin(Stdio::piped());
+    let mut importing = command.spawn().unwrap();
+    let spooled = eventually("the file", || {
+        fs::read_dir(place.path()).unwrap().find_map(Result::ok)
+    })
+    .await;
+    let mode = spooled.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let name = spooled.file_name().into_string().unwrap();
+    let pid = importing.id().to_string();
+    let rest = name.strip_prefix(&format!(".shardkeep-{pid}-")).unwrap();
+    assert!(rest.len() >= 16, "a name that can be guessed: {name}");
+    let mut input = importing.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, &exported).unwrap();
+    drop(input);
+    assert!(importing.wait().unwrap().success());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }

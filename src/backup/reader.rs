@@ -116,10 +116,32 @@ impl ArchiveReader {
     }
 
     /// The entries, from the first, checked again. What follows an error is the end.
-    pub fn entries(&mut self) -> Entries<'_> {
+    pub fn entries(&self) -> Entries<'_> {
         Entries {
             walk: Some(Walk::new(self)),
         }
+    }
+
+    /// The entry that begins at this offset, as [`Entries::position`] told it, checked again.
+    ///
+    /// # Errors
+    /// `Corrupt`, with the offset, for damage and for an offset at which none begins; what the file
+    /// system answers.
+    pub fn entry_at(&self, position: u64) -> model::Result<Entry> {
+        let mut walk = Walk::new(self)?;
+        walk.cursor = self.file.cursor_at(position);
+        let entry = walk.next(Keep::Payload)?;
+        let none = || self.file.damaged(position, "no entry begins here");
+        Ok(entry.ok_or_else(none)?)
+    }
+}
+
+impl Entries<'_> {
+    /// Where the next entry begins, in bytes; `None` at the end.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        let walk = self.walk.as_ref()?.as_ref();
+        walk.ok().map(|walk| walk.cursor.position())
     }
 }
 

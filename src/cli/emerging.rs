@@ -2,7 +2,7 @@
 
 use super::exit::CliError;
 use super::partial_file::{PartialFile, temporary_name};
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -93,8 +93,10 @@ impl Below {
         if let Some(parent) = path.parent() {
             dir.create_dir_all(parent)?;
         }
-        let temporary = path.with_file_name(temporary_name());
-        let file = dir.create(&temporary)?.into_std();
+        let temporary = path.with_file_name(temporary_name()?);
+        let mut new = OpenOptions::new();
+        let file = dir.open_with(&temporary, new.write(true).create_new(true))?;
+        let file = file.into_std();
         let below = Self {
             dir: dir.try_clone()?,
             temporary,

@@ -5,13 +5,14 @@
 //! one moment, and appears under its name only when it is complete, synced and read back.
 
 use super::exit::{CliError, Exit};
+use super::export_archive::{Archive, SEALER};
 use super::partial_file::PartialFile;
 use super::progress::Progress;
 use super::selection::{NamespaceFlag, SelectionArgs, SnapshotFlag};
 use super::session::Session;
 use crate::backup::{ArchiveEncoder, ArchiveHeader, ArchiveReader, BackupFile, Counts, Entry};
 use crate::client::{self, Database, Keyspace, Namespaces, Query, Row, Value};
-use crate::codec::{Sealer, encode_attributes};
+use crate::codec::{CUT_MIN, encode_attributes};
 use crate::model::{
     Attributes, DEFAULT_NAMESPACE, Key, Namespace, NamespaceId, NamespaceOptions, Timestamp,
     ValueInfo, Version,
@@ -37,12 +38,6 @@ const ASKED_MAX: usize = 1000;
 const ASKED_BYTES_MAX: u64 = 8 << 20;
 /// The number that the namespace has in the file.
 const OWN: NamespaceId = NamespaceId(1);
-/// How values are made smaller, as a server does by default.
-const SEALER: Sealer = Sealer {
-    level: 3,
-    probe_size: 64 << 10,
-    min_gain: 0.05,
-};
 
 /// Writes keys to a file.
 #[derive(Debug, clap::Args)]
@@ -104,9 +99,10 @@ pub async fn run(session: &Session, args: ExportArgs) -> Result<Exit, CliError> 
     if let Some(held) = held {
         held.close().await?;
     }
-    let (keys, size) = (HumanCount(counts.values), HumanBytes(bytes));
+    let count = counts.values + counts.references;
+    let (keys, size) = (HumanCount(count), HumanBytes(bytes));
     if session.terminal.is_json() {
-        let told = json!({ "keys": counts.values, "bytes": bytes, "version": version.0 });
+        let told = json!({ "keys": count, "bytes": bytes, "version": version.0 });
         session.terminal.result("", &told)?;
     }
     let note = format!("{keys} keys as of version {version}, {size}");
@@ -193,20 +189,49 @@ impl Export {
         if let Some(namespace) = &self.namespace {
             encoder.write(&Entry::Namespace(namespace.clone()))?;
         }
-        let mut told = 0;
+        let mut archive = Archive::new(encoder, self.progress.share());
         let mut rows = self.keyspace.scan(self.query.clone()).await?;
         while let Some(page) = rows.next_page().await? {
-            for keys in asked(page) {
-                for value in self.values(keys).await? {
-                    encoder.write(&self.entry(value)?)?;
-                    self.progress.advance(encoder.bytes() - told);
-                    told = encoder.bytes();
+            for part in asked(page) {
+                match part {
+                    Asked::Together(keys) => {
+                        for value in self.values(keys).await? {
+                            archive.write(&self.entry(value)?)?;
+                        }
+                    }
+                    Asked::InPieces(entry) => self.write_large(&mut archive, *entry).await?,
                 }
             }
         }
-        let (_, counts, bytes) = encoder.finish()?;
+        let (counts, bytes) = archive.finish()?;
         self.progress.clear();
         Ok((counts, bytes))
+    }
+
+    /// Writes a value that is larger than an answer, piece by piece, once for all keys that have it.
+    async fn write_large<W: Write>(
+        &self,
+        archive: &mut Archive<W>,
+        entry: client::Entry,
+    ) -> Result<(), CliError> {
+        let known = entry.digest.filter(|digest| archive.has(digest));
+        let digest = match known {
+            Some(digest) => digest,
+            None => {
+                let begun = self.keyspace.download(entry.key.clone()).await?;
+                let begun = begun.ok_or_else(|| client::ClientError::not_found(&entry.key))?;
+                archive.write_pieces(begun).await?
+            }
+        };
+        let (key, attributes) = self.named(&entry)?;
+        archive.write(&Entry::Reference {
+            key,
+            version: entry.version,
+            expiry: entry.expiry,
+            attributes,
+            digest,
+            info: info_of(&entry),
+        })
     }
 
     async fn values(&self, keys: Vec<Bytes>) -> Result<Vec<Value>, CliError> {
@@ -220,37 +245,59 @@ impl Export {
 
     fn entry(&self, value: Value) -> Result<Entry, CliError> {
         let Value { entry, data } = value;
-        let namespace = self
-            .namespace
-            .as_ref()
-            .map_or(NamespaceId::DEFAULT, |it| it.id);
-        let info = ValueInfo {
-            raw_len: entry.len,
-            sum64: entry.sum64,
-        };
-        let said = Attributes::new(entry.value_type, entry.metadata)?;
+        let (key, attributes) = self.named(&entry)?;
         Ok(Entry::Value {
-            key: Key::in_namespace(namespace, &entry.key)?,
+            key,
             version: entry.version,
             expiry: entry.expiry,
-            attributes: encode_attributes(&said),
-            value: SEALER.seal(data, info, None),
+            attributes,
+            value: SEALER.seal(data, info_of(&entry), None),
         })
+    }
+
+    /// The key as the file names it, and what is said of its value.
+    fn named(&self, entry: &client::Entry) -> Result<(Key, Bytes), CliError> {
+        let namespace = self.namespace.as_ref();
+        let namespace = namespace.map_or(NamespaceId::DEFAULT, |it| it.id);
+        let said = Attributes::new(entry.value_type, entry.metadata.clone())?;
+        let key = Key::in_namespace(namespace, &entry.key)?;
+        Ok((key, encode_attributes(&said)))
     }
 }
 
-/// The keys of a page in the parts that are asked for at once.
-fn asked(page: Vec<Row>) -> Vec<Vec<Bytes>> {
+fn info_of(entry: &client::Entry) -> ValueInfo {
+    ValueInfo {
+        raw_len: entry.len,
+        sum64: entry.sum64,
+    }
+}
+
+/// How keys are asked for.
+enum Asked {
+    /// In one call.
+    Together(Vec<Bytes>),
+    /// One whose value is larger than an answer may be.
+    InPieces(Box<client::Entry>),
+}
+
+/// The keys of a page in the parts that are asked for at once, in their order.
+fn asked(page: Vec<Row>) -> Vec<Asked> {
     let (mut all, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
     for row in page {
         let len = row.entry.len;
         if part.len() == ASKED_MAX || (bytes + len > ASKED_BYTES_MAX && !part.is_empty()) {
-            all.push(std::mem::take(&mut part));
+            all.push(Asked::Together(std::mem::take(&mut part)));
             bytes = 0;
+        }
+        if len > CUT_MIN {
+            all.push(Asked::InPieces(Box::new(row.entry)));
+            continue;
         }
         part.push(row.entry.key);
         bytes += len;
     }
-    all.extend(Some(part).filter(|part| !part.is_empty()));
+    if !part.is_empty() {
+        all.push(Asked::Together(part));
+    }
     all
 }

@@ -5,22 +5,24 @@
 //! has the very same value, expiry and metadata already is left alone, so that an import that was cut
 //! short is gone on with by running it again.
 
+use super::chunked::put_chunked;
 use super::exit::{CliError, Exit};
-use super::export::now;
+use super::import_entry::{Incoming, Said};
+use super::import_large::Contents;
 use super::partial_file::PartialFile;
 use super::progress::Progress;
 use super::session::Session;
 use crate::backup::{ArchiveReader, BackupFile, Entry, Kind};
 use crate::client::{
-    self, Batch, ClientError, Database, Expect, Keyspace, Namespaces, PutOptions, Stay,
+    self, Batch, ClientError, Expect, Keyspace, Namespaces, PutOptions,
 };
-use crate::codec::{decode_attributes, open_sealed, sum64_of};
-use crate::model::{DEFAULT_NAMESPACE, Namespace, Timestamp};
+use crate::model::{DEFAULT_NAMESPACE, Digest, Namespace};
 use crate::proto::v1;
 use bytes::Bytes;
 use indicatif::HumanCount;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of one commit: so many, of so many bytes, or one larger value.
@@ -72,16 +74,28 @@ pub async fn run(session: &Session, import: Import) -> Result<Exit, CliError> {
         };
         let path = spooled.as_ref().map_or(&**file, PartialFile::path);
         let (reader, is_export) = header_of(BackupFile::open(path)?)?;
-        let mut reader = reader.filter(|_| is_export).ok_or_else(|| {
+        let reader = reader.filter(|_| is_export).ok_or_else(|| {
             let file = file.display();
             CliError::Usage(format!(
                 "{file} is no export: a backup is taken by `restore`"
             ))
         })?;
-        let (count, theirs) = check(session, &mut reader)?;
+        let reader = Arc::new(reader);
+        let Checked {
+            count,
+            theirs,
+            contents,
+        } = check(session, &reader)?;
         let name = target(session, &import.namespace, theirs).await?;
-        let mut work = Work::new(session, &database, &name, import.keep);
-        let outcome = work.write_all(&mut reader).await;
+        let progress = Progress::bytes(session.terminal, None);
+        let mut work = Work {
+            keyspace: database.keyspace(&name),
+            keep: import.keep,
+            contents,
+            done: Done::default(),
+            progress,
+        };
+        let outcome = work.write_all(&reader).await;
         work.progress.clear();
         if let Err(error) = outcome {
             let done = HumanCount(work.done.all());
@@ -104,10 +118,11 @@ pub async fn run(session: &Session, import: Import) -> Result<Exit, CliError> {
 
 /// Standard input as a file, which is gone when it is dropped: its end says whether it is whole.
 async fn spool() -> Result<PartialFile, CliError> {
-    let place = std::env::temp_dir().join("shardkeep-import");
-    let copied = tokio::task::spawn_blocking(move || {
-        let begun = PartialFile::create(&place);
-        let (partial, mut file) = begun.map_err(|error| CliError::file("create", &place, error))?;
+    let copied = tokio::task::spawn_blocking(|| {
+        let place = std::env::temp_dir();
+        let begun = PartialFile::create_passing();
+        let (partial, mut file) =
+            begun.map_err(|error| CliError::file("create a file in", &place, error))?;
         let copied = std::io::copy(&mut std::io::stdin().lock(), &mut file);
         copied.map_err(|error| CliError::stream("read", "standard input", error))?;
         Ok(partial)
@@ -115,68 +130,43 @@ async fn spool() -> Result<PartialFile, CliError> {
     copied.await.expect("copying does not panic")
 }
 
-/// Reads the whole file: how many keys it has, and the namespace that they were of.
-fn check(
-    session: &Session,
-    reader: &mut ArchiveReader,
-) -> Result<(u64, Option<Namespace>), CliError> {
+/// What a file holds that is sound.
+struct Checked {
+    /// Keys in it.
+    count: u64,
+    /// The namespace that they were of.
+    theirs: Option<Namespace>,
+    /// Where large values stand.
+    contents: Contents,
+}
+
+/// Reads the whole file.
+fn check(session: &Session, reader: &Arc<ArchiveReader>) -> Result<Checked, CliError> {
     let progress = Progress::spinner(session.terminal, "checking the file");
-    let (mut count, mut namespace) = (0, None);
-    for entry in reader.entries() {
+    let mut checked = Checked {
+        count: 0,
+        theirs: None,
+        contents: Contents::of(Arc::clone(reader)),
+    };
+    let mut entries = reader.entries();
+    while let Some(position) = entries.position()
+        && let Some(entry) = entries.next()
+    {
         match entry? {
-            Entry::Namespace(theirs) => namespace = Some(theirs),
+            Entry::Namespace(theirs) => checked.theirs = Some(theirs),
+            Entry::Blob { digest, value } => checked.contents.note(position, digest, value)?,
             entry => {
-                unfolded(entry)?;
-                count += 1;
+                if let Incoming::Large(said, digest) = Incoming::of(entry)? {
+                    checked.contents.check(digest, said.len)?;
+                }
+                checked.count += 1;
             }
         }
     }
+    // What made the walk end before the end.
+    entries.next().transpose()?;
     progress.clear();
-    Ok((count, namespace))
-}
-
-/// A key as it is to be written.
-#[derive(Debug)]
-struct Incoming {
-    key: Bytes,
-    data: Bytes,
-    options: PutOptions,
-    expiry: Option<Timestamp>,
-}
-
-/// The value of an entry, if it is what was exported.
-fn unfolded(entry: Entry) -> Result<Incoming, CliError> {
-    let Entry::Value {
-        key,
-        expiry,
-        attributes,
-        value,
-        ..
-    } = entry
-    else {
-        let message = "the file holds what no export does: is it a backup?";
-        return Err(CliError::Damaged(message.to_owned()));
-    };
-    let damaged = |what: String| CliError::Damaged(format!("damaged value of key {key}: {what}"));
-    let info = value.info;
-    let data = open_sealed(value.codec, value.payload, info.raw_len);
-    let data = data.map_err(|error| damaged(error.to_string()))?;
-    if sum64_of(&data) != info.sum64 {
-        return Err(damaged("its checksum does not match".to_owned()));
-    }
-    let said = decode_attributes(&attributes).map_err(|error| damaged(error.to_string()))?;
-    let options = PutOptions {
-        only_if: None,
-        lifetime: expiry.map_or(Stay::Default, Stay::Until),
-        value_type: said.value_type,
-        metadata: said.metadata,
-    };
-    Ok(Incoming {
-        key: key.to_bytes(),
-        data,
-        options,
-        expiry,
-    })
+    Ok(checked)
 }
 
 /// The namespace that keys go to, made as it was where they come from if it is not there.
@@ -235,6 +225,16 @@ impl Done {
         self.written + self.unchanged + self.kept + self.expired
     }
 
+    fn count(&mut self, fate: Fate) {
+        let count = match fate {
+            Fate::Written => &mut self.written,
+            Fate::Unchanged => &mut self.unchanged,
+            Fate::Kept => &mut self.kept,
+            Fate::Expired => &mut self.expired,
+        };
+        *count += 1;
+    }
+
     fn add(&mut self, other: &Self) {
         self.written += other.written;
         self.unchanged += other.unchanged;
@@ -281,57 +281,55 @@ impl std::fmt::Display for Done {
 struct Work {
     keyspace: Keyspace,
     keep: bool,
+    contents: Contents,
     done: Done,
     progress: Progress,
 }
 
 impl Work {
-    fn new(session: &Session, database: &Database, namespace: &str, keep: bool) -> Self {
-        Self {
-            keyspace: database.keyspace(namespace),
-            keep,
-            done: Done::default(),
-            progress: Progress::bytes(session.terminal, None),
-        }
-    }
-
-    async fn write_all(&mut self, reader: &mut ArchiveReader) -> Result<(), CliError> {
+    async fn write_all(&mut self, reader: &ArchiveReader) -> Result<(), CliError> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for entry in reader.entries() {
             let entry = entry?;
-            if matches!(entry, Entry::Namespace(_)) {
+            if matches!(entry, Entry::Namespace(_) | Entry::Blob { .. }) {
                 continue;
             }
-            let incoming = unfolded(entry)?;
-            let size = incoming.data.len();
-            if batch.len() == BATCH_KEYS_MAX || (bytes + size > BATCH_BYTES_MAX && bytes > 0) {
-                self.write(std::mem::take(&mut batch)).await?;
-                bytes = 0;
+            match Incoming::of(entry)? {
+                Incoming::Whole(said, data) => {
+                    let size = data.len();
+                    let is_full = bytes + size > BATCH_BYTES_MAX && bytes > 0;
+                    if batch.len() == BATCH_KEYS_MAX || is_full {
+                        self.write(std::mem::take(&mut batch)).await?;
+                        bytes = 0;
+                    }
+                    bytes += size;
+                    batch.push((said, data));
+                }
+                Incoming::Large(said, digest) => {
+                    self.write(std::mem::take(&mut batch)).await?;
+                    bytes = 0;
+                    while !self.try_to_write_large(&said, digest).await? {}
+                }
             }
-            bytes += size;
-            batch.push(incoming);
         }
         self.write(batch).await
     }
 
     /// Writes some keys, all of them or none.
-    async fn write(&mut self, batch: Vec<Incoming>) -> Result<(), CliError> {
+    async fn write(&mut self, batch: Vec<(Said, Bytes)>) -> Result<(), CliError> {
         while !batch.is_empty() && !self.try_to_write(&batch).await? {
             // Somebody has put a key meanwhile that is to be kept: look again.
         }
         Ok(())
     }
 
-    async fn try_to_write(&mut self, batch: &[Incoming]) -> Result<bool, CliError> {
+    async fn try_to_write(&mut self, batch: &[(Said, Bytes)]) -> Result<bool, CliError> {
         let there = self.there(batch).await?;
-        let now = now();
         let (mut changes, mut done) = (Vec::new(), Done::default());
         for (incoming, there) in batch.iter().zip(there) {
-            match there {
-                _ if incoming.expiry.is_some_and(|expiry| expiry <= now) => done.expired += 1,
-                There::Same => done.unchanged += 1,
-                There::Other if self.keep => done.kept += 1,
-                There::Other | There::Nothing => changes.push(incoming),
+            match self.fate(&incoming.0, there) {
+                Fate::Written => changes.push(incoming),
+                fate => done.count(fate),
             }
         }
         done.written = changes.len() as u64;
@@ -339,19 +337,52 @@ impl Work {
             return Ok(false);
         }
         self.done.add(&done);
-        let bytes = batch.iter().map(|it| it.data.len() as u64).sum();
+        let bytes = batch.iter().map(|(said, _)| said.len).sum();
         self.progress.advance(bytes);
         Ok(true)
     }
 
+    /// Writes a key with a large value; `false` when one that is to be kept has come meanwhile.
+    async fn try_to_write_large(&mut self, said: &Said, digest: Digest) -> Result<bool, CliError> {
+        let there = match self.keyspace.head(said.key.clone()).await? {
+            None => There::Nothing,
+            Some(head) if said.is_of(&head) && head.digest == Some(digest) => There::Same,
+            Some(_) => There::Other,
+        };
+        let fate = self.fate(said, there);
+        if fate == Fate::Written {
+            let value = self.contents.large(digest)?;
+            let (place, options) = ((&self.keyspace, &said.key), self.options(said));
+            match put_chunked(place, &value, &options, &self.progress).await {
+                Err(CliError::Client(ClientError::Conflict { reason, .. }))
+                    if self.keep && reason == "KEY_EXISTS" =>
+                {
+                    return Ok(false);
+                }
+                put => drop(put?),
+            }
+        }
+        self.done.count(fate);
+        Ok(true)
+    }
+
+    /// What becomes of a key.
+    fn fate(&self, said: &Said, there: There) -> Fate {
+        match there {
+            _ if said.is_over() => Fate::Expired,
+            There::Same => Fate::Unchanged,
+            There::Other if self.keep => Fate::Kept,
+            There::Other | There::Nothing => Fate::Written,
+        }
+    }
+
     /// What is there under the keys. Only a value that may be the same is read.
-    async fn there(&self, batch: &[Incoming]) -> Result<Vec<There>, CliError> {
-        let heads = self.keyspace.heads(batch.iter().map(|it| it.key.clone()));
+    async fn there(&self, batch: &[(Said, Bytes)]) -> Result<Vec<There>, CliError> {
+        let heads = self.keyspace.heads(batch.iter().map(|it| it.0.key.clone()));
         let heads = heads.await?;
-        let may_be = |(it, head): (&Incoming, &Option<client::Entry>)| {
-            head.as_ref()
-                .is_some_and(|head| is_said_same(head, it))
-                .then(|| it.key.clone())
+        let may_be = |((said, _), head): (&(Said, Bytes), &Option<client::Entry>)| {
+            let head = head.as_ref()?;
+            said.is_of(head).then(|| said.key.clone())
         };
         let asked: Vec<Bytes> = batch.iter().zip(&heads).filter_map(may_be).collect();
         let mut read = match asked.is_empty() {
@@ -359,11 +390,11 @@ impl Work {
             false => self.keyspace.get_many(asked).await?,
         }
         .into_iter();
-        let there = batch.iter().zip(heads).map(|(it, head)| match head {
+        let there = batch.iter().zip(heads).map(|((said, data), head)| match head {
             None => There::Nothing,
-            Some(head) if !is_said_same(&head, it) => There::Other,
+            Some(head) if !said.is_of(&head) => There::Other,
             Some(_) => match read.next().flatten() {
-                Some(value) if value.data == it.data => There::Same,
+                Some(value) if value.data == *data => There::Same,
                 _ => There::Other,
             },
         });
@@ -371,25 +402,28 @@ impl Work {
     }
 
     /// Puts keys together; `false` when one that is to be kept has come meanwhile.
-    async fn put_all(&self, changes: &[&Incoming]) -> Result<bool, CliError> {
-        let options = |it: &Incoming| PutOptions {
-            only_if: self.keep.then_some(Expect::Absent),
-            ..it.options.clone()
-        };
-        if let [alone] = changes {
-            let (key, data) = (alone.key.clone(), alone.data.clone());
-            let put = self.keyspace.put_with(key, data, options(alone)).await;
+    async fn put_all(&self, changes: &[&(Said, Bytes)]) -> Result<bool, CliError> {
+        if let [(said, data)] = changes {
+            let (key, data) = (said.key.clone(), data.clone());
+            let put = self.keyspace.put_with(key, data, self.options(said)).await;
             return match put {
                 Err(ClientError::Conflict { .. }) if self.keep => Ok(false),
                 put => Ok(put.map(|_| true)?),
             };
         }
-        let batch = changes.iter().fold(Batch::new(), |batch, it| {
-            batch.put_with(it.key.clone(), it.data.clone(), options(it))
+        let batch = changes.iter().fold(Batch::new(), |batch, (said, data)| {
+            batch.put_with(said.key.clone(), data.clone(), self.options(said))
         });
         match changes {
             [] => Ok(true),
             _ => Ok(self.keyspace.commit(batch).await?.succeeded),
+        }
+    }
+
+    fn options(&self, said: &Said) -> PutOptions {
+        PutOptions {
+            only_if: self.keep.then_some(Expect::Absent),
+            ..said.options.clone()
         }
     }
 }
@@ -403,10 +437,11 @@ enum There {
     Other,
 }
 
-/// Whether all that is known of a key without its value is what is to be written.
-fn is_said_same(head: &client::Entry, incoming: &Incoming) -> bool {
-    head.len == incoming.data.len() as u64
-        && head.expiry == incoming.expiry
-        && head.value_type == incoming.options.value_type
-        && head.metadata == incoming.options.metadata
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Written,
+    Unchanged,
+    Kept,
+    Expired,
 }

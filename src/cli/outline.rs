@@ -1,5 +1,6 @@
 //! A large file as the server will keep it: its chunks, read once, without holding it in memory.
 
+use super::chunked::ChunkSource;
 use super::exit::CliError;
 use super::progress::Progress;
 use crate::client::PIECE_SIZE_MAX;
@@ -59,21 +60,18 @@ impl Outline {
             chunks,
         })
     }
+}
 
-    /// Bytes of these chunks, each once.
-    #[must_use]
-    pub fn bytes_of(&self, wanted: &HashSet<Digest>) -> u64 {
-        let mut left = wanted.clone();
-        let chunks = self.chunks.iter();
-        let once = chunks.filter(|chunk| left.remove(&chunk.digest));
-        once.map(|chunk| u64::from(chunk.raw_len)).sum()
+impl ChunkSource for Outline {
+    fn digest(&self) -> Digest {
+        self.digest
     }
 
-    /// Reads these chunks again, each once, until nobody takes them. Blocks.
-    ///
-    /// # Errors
-    /// It cannot be read, or is not what it was.
-    pub fn read_chunks(
+    fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    fn read_chunks(
         &self,
         mut wanted: HashSet<Digest>,
         mut take: impl FnMut(Digest, Bytes) -> bool,
@@ -101,7 +99,8 @@ impl Outline {
     }
 }
 
-fn chunk_of(raw: &[u8]) -> Chunk {
+/// What a list says of a chunk.
+pub(super) fn chunk_of(raw: &[u8]) -> Chunk {
     Chunk {
         digest: digest_of(raw),
         raw_len: u32::try_from(raw.len()).expect("chunks end at 1 MiB"),

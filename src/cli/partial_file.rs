@@ -2,10 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// A file under another name in the same folder; it goes when this does.
 #[derive(Debug)]
@@ -26,11 +24,28 @@ impl PartialFile {
         if target.file_name().is_none() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let path = target.with_file_name(temporary_name());
-        let file = File::create(&path)?;
+        let path = target.with_file_name(temporary_name()?);
+        let file = File::create_new(&path)?;
         let partial = Self {
             path,
             target,
+            is_named: false,
+        };
+        Ok((partial, file))
+    }
+
+    /// Makes a file in the folder for temporary ones that nobody else may read, to be used and dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create_passing() -> io::Result<(Self, File)> {
+        let path = std::env::temp_dir().join(temporary_name()?);
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true);
+        let file = file.mode(0o600).open(&path)?;
+        let partial = Self {
+            target: path.clone(),
+            path,
             is_named: false,
         };
         Ok((partial, file))
@@ -77,8 +92,9 @@ impl Drop for PartialFile {
     }
 }
 
-/// A name that no other file of ours has, and that fits into every folder.
-pub(super) fn temporary_name() -> String {
-    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-    format!(".shardkeep-{}-{number}.tmp", std::process::id())
+/// A name that no other file has and nobody can guess, and that fits into every folder. Whoever makes
+/// the file takes none that is there, so that what others put in its way is not written through.
+pub(super) fn temporary_name() -> io::Result<String> {
+    let random = getrandom::u64().map_err(io::Error::other)?;
+    Ok(format!(".shardkeep-{}-{random:016x}.tmp", std::process::id()))
 }
