@@ -76,7 +76,7 @@ fn the_same_backup_twice_replaces_the_first() {
     write_all(&root, "day", &[]).unwrap();
     let target = write_all(&root, "day", &some_entries()).unwrap();
     assert_eq!(names(scratch.path()), ["day_[10-20].zstdb.bak"]);
-    let mut reader = ArchiveReader::open(BackupFile::open(&target).unwrap()).unwrap();
+    let reader = ArchiveReader::open(BackupFile::open(&target).unwrap()).unwrap();
     let entries: Vec<Entry> = reader.entries().map(Result::unwrap).collect();
     assert_eq!(entries, some_entries());
 }

@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs;
-use support::program::{json, output, run, said, text};
+use std::process::Stdio;
+use support::program::{command, json, output, run, said, text};
 use support::{Server, noise};
 use tempfile::TempDir;
 
@@ -89,4 +90,56 @@ async fn a_file_over_the_servers_limit_is_refused_and_named() {
     assert!(!refused.status.success());
     let said = said(&refused);
     assert!(said.contains("server.max_value_size"), "{said}");
+}
+
+/// Runs a command with this on its standard input, and a folder of its own for temporary files.
+fn put_piped(server: &Server, arguments: &[&str], input: &[u8]) -> String {
+    let temporary = TempDir::new().unwrap();
+    let mut command = command(server.address(), arguments);
+    command.env("TMPDIR", temporary.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, input).unwrap();
+    drop(stdin);
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// A value over the largest message goes in no other way.
+#[tokio::test]
+async fn large_standard_input_goes_in_chunks_wherever_it_is_put() {
+    let server = Server::builder()
+        .flags(["--allow-user-key", "--allow-overwrite"])
+        .start()
+        .await;
+    output(server.address(), &["ns", "create", "files"]);
+    let value = noise(5, 30 * MIB);
+    let named = ["put", "--user-keys", "--key", "film"];
+    assert_eq!(put_piped(&server, &named, &value), "film\n");
+    let in_namespace = ["put", "--key", "film", "--namespace", "files"];
+    assert_eq!(put_piped(&server, &in_namespace, &value), "film\n");
+    let folder = TempDir::new().unwrap();
+    let (file, back) = (folder.path().join("file"), folder.path().join("back"));
+    fs::write(&file, &value).unwrap();
+    output(
+        server.address(),
+        &["put", "--key", "again", "--namespace", "files", text(&file)],
+    );
+    for key in ["film", "again"] {
+        let get = ["get", key, "--namespace", "files", "--out", text(&back)];
+        output(server.address(), &get);
+        assert!(fs::read(&back).unwrap() == value, "{key}");
+    }
+    let bytes = &json(server.address(), &["status"])["unique_bytes"];
+    assert!(
+        bytes.as_u64().is_none_or(|it| it < 31 * MIB as u64),
+        "{bytes}"
+    );
+
+    let by_content = Server::builder().start().await;
+    let key = put_piped(&by_content, &["put"], &value);
+    assert_eq!(key.trim(), blake3::hash(&value).to_hex().as_str());
 }

@@ -166,3 +166,47 @@ async fn what_keys_hold_and_free_is_told() {
     let nowhere = run(server, &["du", "--namespace", "nowhere"]);
     assert_eq!(code(&nowhere), 3, "{}", said(&nowhere));
 }
+
+#[tokio::test]
+async fn a_prefix_of_a_namespace_is_removed_after_a_yes_and_counted_before() {
+    let server = user_keys().set("storage.shards", "2").start().await;
+    let server = server.address();
+    output(server, &["ns", "create", "orders"]);
+    let of = ["--namespace", "orders"];
+    for key in ["a/1", "a/2", "a/3", "b/1"] {
+        let put = ["put", "--key", key, "--value", "x"];
+        output(server, &[&put[..], &of].concat());
+    }
+    output(server, &["put", "--key", "a/1", "--value", "x"]);
+    let rm = [&["rm", "--prefix", "a/"], &of[..]].concat();
+    let unanswered = run(server, &rm);
+    assert_eq!(code(&unanswered), 2);
+    let asked = said(&unanswered);
+    assert!(
+        asked.contains("orders") && asked.contains("3 keys"),
+        "{asked}"
+    );
+    let counted = json(server, &[&rm[..], &["--dry-run"]].concat());
+    assert_eq!(counted["would_remove"], 3, "{counted}");
+    assert_eq!(
+        output(server, &[&["scan"], &of[..]].concat())
+            .lines()
+            .count(),
+        4
+    );
+    let removed = json(server, &[&rm[..], &["--yes"]].concat());
+    assert_eq!(removed["removed"], 3, "{removed}");
+    assert_eq!(output(server, &[&["scan"], &of[..]].concat()), "b/1\n");
+    assert_eq!(
+        output(server, &["scan"]),
+        "a/1\n",
+        "another namespace stays"
+    );
+    let all = [&["rm", "--prefix", "", "--yes"], &of[..]].concat();
+    assert_eq!(json(server, &all)["removed"], 1);
+    let nowhere = run(
+        server,
+        &["rm", "--prefix", "a", "--yes", "--namespace", "nowhere"],
+    );
+    assert_eq!(code(&nowhere), 3, "{}", said(&nowhere));
+}

@@ -13,9 +13,7 @@ use super::partial_file::PartialFile;
 use super::progress::Progress;
 use super::session::Session;
 use crate::backup::{ArchiveReader, BackupFile, Entry, Kind};
-use crate::client::{
-    self, Batch, ClientError, Expect, Keyspace, Namespaces, PutOptions,
-};
+use crate::client::{self, Batch, ClientError, Expect, Keyspace, Namespaces, PutOptions};
 use crate::model::{DEFAULT_NAMESPACE, Digest, Namespace};
 use crate::proto::v1;
 use bytes::Bytes;
@@ -390,14 +388,17 @@ impl Work {
             false => self.keyspace.get_many(asked).await?,
         }
         .into_iter();
-        let there = batch.iter().zip(heads).map(|((said, data), head)| match head {
-            None => There::Nothing,
-            Some(head) if !said.is_of(&head) => There::Other,
-            Some(_) => match read.next().flatten() {
-                Some(value) if value.data == *data => There::Same,
-                _ => There::Other,
-            },
-        });
+        let there = batch
+            .iter()
+            .zip(heads)
+            .map(|((said, data), head)| match head {
+                None => There::Nothing,
+                Some(head) if !said.is_of(&head) => There::Other,
+                Some(_) => match read.next().flatten() {
+                    Some(value) if value.data == *data => There::Same,
+                    _ => There::Other,
+                },
+            });
         Ok(there.collect())
     }
 

@@ -28,6 +28,16 @@ pub struct Outline {
 }
 
 impl Outline {
+    /// As [`Outline::of`], off the threads that answer.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read(path: &Path, progress: &Progress) -> Result<Self, CliError> {
+        let (path, shown) = (path.to_owned(), progress.share());
+        let outline = tokio::task::spawn_blocking(move || Self::of(&path, &shown));
+        outline.await.expect("reading does not panic")
+    }
+
     /// Reads a file from its beginning to its end. Blocks.
     ///
     /// # Errors

@@ -96,5 +96,8 @@ impl Drop for PartialFile {
 /// the file takes none that is there, so that what others put in its way is not written through.
 pub(super) fn temporary_name() -> io::Result<String> {
     let random = getrandom::u64().map_err(io::Error::other)?;
-    Ok(format!(".shardkeep-{}-{random:016x}.tmp", std::process::id()))
+    Ok(format!(
+        ".shardkeep-{}-{random:016x}.tmp",
+        std::process::id()
+    ))
 }

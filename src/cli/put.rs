@@ -1,16 +1,19 @@
 //! `put`: stores files, folders or standard input.
 
+use super::chunked::put_chunked;
 use super::confine::slashed;
 use super::exit::{CliError, Exit};
+use super::input::Input;
 use super::list_file::escaped;
+use super::outline::Outline;
 use super::progress::Progress;
 use super::put_tree::PutTree;
 use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
 use super::upload::{How, Loaded, Naming, Stored, Uploader};
-use super::upload_large::is_large;
 use super::walk;
+use crate::client::PutOptions;
 use bytes::Bytes;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -151,8 +154,8 @@ async fn put_native(session: &Session, args: &PutArgs) -> Result<Exit, CliError>
         CliError::Usage(message.to_owned())
     })?;
     let value = match &args.value {
-        Some(value) => bytes(value),
-        None => load(path).await?.data,
+        Some(value) => Input::Whole(Loaded::of(bytes(value))),
+        None => Input::take(path).await?,
     };
     let key = match &args.key {
         Some(key) => bytes(key),
@@ -160,7 +163,16 @@ async fn put_native(session: &Session, args: &PutArgs) -> Result<Exit, CliError>
         None => Bytes::new(),
     };
     let keyspace = session.keyspace(&args.namespace).await?;
-    let stored = keyspace.put(key, value).await?;
+    let stored = match value {
+        Input::Whole(loaded) => keyspace.put(key, loaded.data).await?,
+        Input::Large(file) => {
+            let progress = reading(session, file.len);
+            let outline = Outline::read(file.path(), &progress).await?;
+            let options = PutOptions::default();
+            let put = put_chunked((&keyspace, &key), &outline, &options, &progress);
+            put.await?.1
+        }
+    };
     let text = String::from_utf8_lossy(&escaped(&stored.key)).into_owned();
     let told = json!({
         "key": json_bytes(&stored.key),
@@ -183,28 +195,21 @@ async fn store_one(
         return Err(CliError::Usage(format!("{path} is a folder: add -r")));
     }
     let client = session.connect().await?;
-    let metadata = std::fs::metadata(path).ok();
-    let len = metadata
-        .filter(std::fs::Metadata::is_file)
-        .map_or(0, |it| it.len());
-    if is_large(len) {
-        let progress = Progress::bytes(session.terminal, Some(len));
-        progress.message("reading");
-        let uploader = Uploader::new(client, naming);
-        return uploader.store_large(name, path, progress).await;
+    let uploader = Uploader::new(client, naming);
+    match Input::take(path).await? {
+        Input::Whole(loaded) => uploader.store(name, loaded).await,
+        Input::Large(file) => {
+            let progress = reading(session, file.len);
+            uploader.store_large(name, file.path(), progress).await
+        }
     }
-    let loaded = load(path).await?;
-    Uploader::new(client, naming).store(name, loaded).await
 }
 
-/// A file, or standard input.
-async fn load(path: &Path) -> Result<Loaded, CliError> {
-    let path = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || match path == Path::new("-") {
-        true => Loaded::read_stdin(),
-        false => Loaded::read_file(&path),
-    });
-    read.await.expect("reading does not panic")
+/// The progress of a large value, which is read before it is sent.
+fn reading(session: &Session, len: u64) -> Progress {
+    let progress = Progress::bytes(session.terminal, Some(len));
+    progress.message("reading");
+    progress
 }
 
 /// Keys are bytes; on a line of their own they are escaped as in a list.

@@ -5,10 +5,9 @@ use super::exit::{CliError, Exit};
 use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
-use crate::client::Client;
-use crate::model::Key;
+use crate::client::{Client, Keyspace, Query};
 use serde_json::{Value, json};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// Removes keys.
 #[derive(Debug, clap::Args)]
@@ -19,7 +18,10 @@ pub struct RmArgs {
     keys: Vec<OsString>,
     /// Every key that begins with this; asks first
     #[arg(long)]
-    prefix: Option<String>,
+    prefix: Option<OsString>,
+    /// Only tell how many keys that would remove
+    #[arg(long, requires = "prefix")]
+    dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -35,22 +37,18 @@ pub struct RmArgs {
 /// # Errors
 /// What ended it early.
 pub async fn run(session: &Session, args: RmArgs) -> Result<Exit, CliError> {
+    if let Some(prefix) = &args.prefix {
+        return remove_prefix(session, &args, prefix).await;
+    }
     if !args.namespace.namespace.is_empty() {
         return remove_of_namespace(session, &args).await;
     }
     let client = session.connect().await?;
-    match &args.prefix {
-        Some(prefix) => remove_prefix(session, &client, prefix, args.yes).await,
-        None => remove_keys(session, &client, &args).await,
-    }
+    remove_keys(session, &client, &args).await
 }
 
 /// Keys of a namespace; a whole one goes with `ns drop`.
 async fn remove_of_namespace(session: &Session, args: &RmArgs) -> Result<Exit, CliError> {
-    if args.prefix.is_some() {
-        let message = "--prefix removes keys of the default namespace: leave --namespace out";
-        return Err(CliError::Usage(message.to_owned()));
-    }
     let keyspace = session.keyspace(&args.namespace).await?;
     let mut gone = Gone::default();
     for key in &args.keys {
@@ -106,44 +104,45 @@ async fn remove_keys(session: &Session, client: &Client, args: &RmArgs) -> Resul
     gone.tell(session, args)
 }
 
-async fn remove_prefix(
-    session: &Session,
-    client: &Client,
-    prefix: &str,
-    yes: bool,
-) -> Result<Exit, CliError> {
-    let (which, count) = match prefix {
-        "" => ("ALL keys".to_owned(), client.stats().await?.key_count),
-        _ => {
-            Key::new(prefix.as_bytes())?;
-            let count = client.count(prefix.as_bytes()).await?;
-            (format!("every key that begins with {prefix:?}"), count)
+async fn remove_prefix(session: &Session, args: &RmArgs, prefix: &OsStr) -> Result<Exit, CliError> {
+    let keyspace = session.keyspace(&args.namespace).await?;
+    let (which, query) = match prefix.is_empty() {
+        // No key is empty, so this is the first that can be.
+        true => ("ALL keys".to_owned(), Query::range("\0", "")),
+        false => {
+            let shown = prefix.as_encoded_bytes().escape_ascii();
+            let which = format!("every key that begins with \"{shown}\"");
+            (which, Query::prefix(bytes(prefix)))
         }
     };
-    if !yes {
-        confirm(&format!(
-            "remove {which} from {} ({count} keys)?",
-            session.server
-        ))
-        .await?;
-    }
-    let mut removed = 0u64;
-    // What is removed moves the pages: the first page again and again is all of them.
-    loop {
-        let keys = client.list(prefix, 1).await?;
-        if keys.is_empty() {
-            break;
+    let of = match args.namespace.namespace.as_str() {
+        "" => session.server.clone(),
+        name => format!("{name} at {}", session.server),
+    };
+    if args.dry_run || !args.yes {
+        let count = count(&keyspace, query.clone()).await?;
+        if args.dry_run {
+            let told = json!({ "would_remove": count });
+            session.terminal.result(&format!("{count} keys"), &told)?;
+            return Ok(Exit::Ok);
         }
-        for listed in &keys {
-            client.delete(listed.key.as_bytes()).await?;
-        }
-        removed += keys.len() as u64;
+        confirm(&format!("remove {which} from {of} ({count} keys)?")).await?;
     }
-    let text = format!("{removed} keys removed");
+    let removed = keyspace.delete_range(&query).await?;
     if session.terminal.is_json() {
         let value = json!({ "removed": removed });
         session.terminal.result("", &value)?;
     }
-    session.terminal.note(&text);
+    session.terminal.note(&format!("{removed} keys removed"));
     Ok(Exit::Ok)
+}
+
+/// How many keys there are.
+async fn count(keyspace: &Keyspace, query: Query) -> Result<u64, CliError> {
+    let mut rows = keyspace.scan(query).await?;
+    let mut count = 0;
+    while let Some(page) = rows.next_page().await? {
+        count += page.len() as u64;
+    }
+    Ok(count)
 }

@@ -239,7 +239,7 @@ impl Loaded {
         Self::read(file, len, &path.display().to_string())?.map_err(read)
     }
 
-    /// Reads standard input to its end. Blocks.
+    /// Reads standard input to its end, for what is small. Blocks.
     ///
     /// # Errors
     /// It cannot be read, or is over the protocol's limit.

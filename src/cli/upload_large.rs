@@ -27,9 +27,7 @@ impl Uploader {
         path: &Path,
         progress: Progress,
     ) -> Result<Stored, CliError> {
-        let (owned, shown) = (path.to_owned(), progress.share());
-        let outline = tokio::task::spawn_blocking(move || Outline::of(&owned, &shown));
-        let outline = outline.await.expect("reading does not panic")?;
+        let outline = Outline::read(path, &progress).await?;
         let key = match self.naming() {
             Naming::Content => Bytes::copy_from_slice(&outline.digest.to_hex()),
             Naming::User { prefix } => Bytes::from([prefix, name].concat()),

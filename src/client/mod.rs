@@ -13,6 +13,7 @@ mod batch;
 mod changes;
 mod connect;
 mod database;
+mod delete_range;
 mod entry;
 mod error;
 mod keyspace;

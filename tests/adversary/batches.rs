@@ -326,7 +326,7 @@ async fn back_up(life: Life, server: Channel) -> Result<(), String> {
 
 /// Every group's records in an archive, the word that one is gone too, have one version.
 fn check_backup(path: &Path) -> Result<(), String> {
-    let mut archive = ArchiveReader::open(BackupFile::open(path).unwrap()).unwrap();
+    let archive = ArchiveReader::open(BackupFile::open(path).unwrap()).unwrap();
     let mut versions: BTreeMap<Vec<u8>, BTreeMap<Bytes, u64>> = BTreeMap::new();
     for entry in archive.entries() {
         let entry = entry.unwrap();

@@ -16,7 +16,7 @@ async fn restore(house: &House, done: &BackupDone) -> shardkeep::model::Result<(
 
 /// Contents in an archive, and those that its records name; each must stand in it once.
 fn contents_of(done: &BackupDone) -> (Vec<Digest>, BTreeSet<Digest>) {
-    let mut reader = ArchiveReader::open(BackupFile::open(&done.target).unwrap()).unwrap();
+    let reader = ArchiveReader::open(BackupFile::open(&done.target).unwrap()).unwrap();
     let (mut there, mut named) = (Vec::new(), BTreeSet::new());
     for entry in reader.entries() {
         match entry.unwrap() {

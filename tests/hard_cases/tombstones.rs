@@ -19,7 +19,7 @@ async fn restore(house: &House, done: &BackupDone) -> shardkeep::model::Result<(
 
 /// The keys that an archive says are deleted.
 fn deleted_in(done: &BackupDone) -> Vec<String> {
-    let mut reader = ArchiveReader::open(BackupFile::open(&done.target).unwrap()).unwrap();
+    let reader = ArchiveReader::open(BackupFile::open(&done.target).unwrap()).unwrap();
     let deleted = reader.entries().filter_map(|entry| match entry.unwrap() {
         Entry::Tombstone { key, .. } => Some(key.to_string()),
         _ => None,

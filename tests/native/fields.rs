@@ -3,8 +3,10 @@
 use crate::call::{assert_error, client, get_of, only_if, put_of, user_keys};
 use bytes::Bytes;
 use shardkeep::proto::v1;
+use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
 use shardkeep::proto::v1::condition::Requirement;
-use tonic::Code::{InvalidArgument, NotFound};
+use shardkeep::proto::v1::upload_request::Part;
+use tonic::Code::{DeadlineExceeded, InvalidArgument, NotFound};
 
 const LONG: usize = 65_001;
 
@@ -206,4 +208,45 @@ async fn every_field_of_a_scan_has_its_limits() {
         let refused = client.scan(request).await.unwrap_err();
         assert_error(&refused, InvalidArgument, reason, Some(field));
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_with_a_reason_before_it_is_read() {
+    let server = user_keys()
+        .flags(["--max-upload-size-mb", "1"])
+        .start()
+        .await;
+    let mut client = client(&server).await;
+    let large = client.put(put_of("k", vec![0; 4 << 20])).await;
+    let refused = large.unwrap_err();
+    assert_error(&refused, InvalidArgument, "MESSAGE_TOO_LARGE", None);
+
+    let mut blobs = BlobServiceClient::new(server.channel().await);
+    let header = v1::UploadHeader {
+        key: "k".into(),
+        ..v1::UploadHeader::default()
+    };
+    let parts = [Part::Header(header), Part::Data(vec![0; 5 << 20].into())];
+    let messages = parts.map(|part| v1::UploadRequest { part: Some(part) });
+    let large = blobs.upload(tokio_stream::iter(messages)).await;
+    let refused = large.unwrap_err();
+    assert_error(&refused, InvalidArgument, "MESSAGE_TOO_LARGE", None);
+    assert_error(
+        &client.get(get_of("k")).await.unwrap_err(),
+        NotFound,
+        "KEY_NOT_FOUND",
+        None,
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_answered_in_time_says_so_with_a_reason() {
+    let server = user_keys()
+        .fail_points("shard::commit=sleep(2000)")
+        .set("server.request_timeout", "500ms")
+        .start()
+        .await;
+    let mut client = client(&server).await;
+    let late = client.put(put_of("k", "value")).await.unwrap_err();
+    assert_error(&late, DeadlineExceeded, "REQUEST_TIMEOUT", None);
 }

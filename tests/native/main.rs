@@ -13,6 +13,7 @@ mod counters;
 mod delete_ranges;
 mod fields;
 mod lifetimes;
+mod measures;
 mod metadata;
 mod namespaces;
 mod puts;

@@ -11,7 +11,8 @@ use super::deadline;
 use super::delivery::Delivery;
 use super::method::Method;
 use super::opening::Opening;
-use super::zstdb;
+use super::{native, zstdb};
+use crate::model::{Error, ErrorKind};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use std::convert::Infallible;
@@ -148,7 +149,10 @@ impl Gate {
         }
         let held = method.stream_held.unwrap_or(announced);
         let taken = self.requests.take(held, opening.head_len()).await;
-        let in_flight = taken.map_err(|shed| Status::resource_exhausted(shed.to_string()))?;
+        let in_flight = taken.map_err(|shed| {
+            let kind = ErrorKind::Overloaded;
+            native::status_of(&Error::new(kind, "TOO_MUCH_IN_FLIGHT", shed.to_string()))
+        })?;
         let mut body = match method.stream_held {
             None => opening.into_body(),
             Some(_) => opening.into_stream(),
@@ -180,9 +184,16 @@ impl Gate {
         if path == zstdb::path::SET {
             return Ok(zstdb::set_too_large(announced, self.value_size_max));
         }
+        let max = method.message_size_max;
+        if path.starts_with(native::path::PREFIX) {
+            let message = format!(
+                "message too large: size={announced}, max={max}; send less at a time, and large values with Upload"
+            );
+            let error = Error::too_large("MESSAGE_TOO_LARGE", message);
+            return Err(native::status_of(&error));
+        }
         Err(Status::out_of_range(format!(
-            "message too large: size={announced}, max={} (server.max_upload_size)",
-            method.message_size_max
+            "message too large: size={announced}, max={max} (server.max_upload_size)"
         )))
     }
 }
@@ -198,17 +209,22 @@ async fn limited<F: Future>(
         return Ok(future.await);
     };
     if Instant::now() >= until {
-        return Err(Status::deadline_exceeded(format!(
+        let message = format!(
             "request came with a deadline of {within:?}, which passed before it was looked at"
-        )));
+        );
+        return Err(too_late("DEADLINE_PASSED", message));
     }
-    tokio::time::timeout_at(until, future)
-        .await
-        .map_err(|_elapsed| {
-            Status::deadline_exceeded(format!(
-                "request not answered in {within:?}; the outcome of a write is unknown: read before you retry"
-            ))
-        })
+    let answered = tokio::time::timeout_at(until, future).await;
+    answered.map_err(|_elapsed| {
+        let message = format!(
+            "request not answered in {within:?}; the outcome of a write is unknown: read before you retry"
+        );
+        too_late("REQUEST_TIMEOUT", message)
+    })
+}
+
+fn too_late(reason: &'static str, message: String) -> Status {
+    native::status_of(&Error::new(ErrorKind::Timeout, reason, message))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::error::status_of;
 use super::outbox::{End, Messages, Outbox};
 use super::read::{locate, part};
-use super::{Native, answer, content, door, entry, write};
+use super::{BLOB_MESSAGE_SIZE_MAX, Native, answer, content, door, entry, write};
 use crate::gateway::grpc::delivery::Desk;
 use crate::model::{Error, ErrorKind, Key, Namespace, Result};
 use crate::proto::v1;
@@ -14,7 +14,7 @@ use crate::service::{Download, Put, Service, UploadDone};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Bytes of data in a message.
 const DATA_SIZE_MAX: usize = 1 << 20;
@@ -65,6 +65,7 @@ impl<T> Incoming<T> {
     /// The next message; `None` where the client has ended the stream.
     pub async fn next(&mut self) -> Result<Option<T>, Status> {
         let next = tokio::time::timeout(self.patience, self.stream.message()).await;
+        let next = next.map(|next| next.map_err(told_of_size));
         next.unwrap_or_else(|_elapsed| {
             let message = format!(
                 "upload cut: no message came in {:?} (server.request_timeout); send it again, what is there is not stored twice",
@@ -73,6 +74,17 @@ impl<T> Incoming<T> {
             Err(status_of(&Error::new(ErrorKind::Timeout, "UPLOAD_STALLED", message)))
         })
     }
+}
+
+/// A message that is too large to be read is told as one that was announced so.
+fn told_of_size(status: Status) -> Status {
+    if status.code() != Code::OutOfRange {
+        return status;
+    }
+    let message = format!(
+        "message too large: max={BLOB_MESSAGE_SIZE_MAX}; send the value in messages of up to 1 MiB"
+    );
+    status_of(&Error::too_large("MESSAGE_TOO_LARGE", message))
 }
 
 async fn upload(

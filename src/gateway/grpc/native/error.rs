@@ -14,7 +14,7 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
 /// An error as the caller gets it.
-pub(super) fn status_of(error: &Error) -> Status {
+pub(in super::super) fn status_of(error: &Error) -> Status {
     let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, HashMap::new());
     let code = code_of(error.kind());
     if let Some(field) = error.field().filter(|_| code == Code::InvalidArgument) {

@@ -88,13 +88,13 @@ impl KeyValueService for Native {
         answer(scan::stream(service, desk, request.into_inner(), self.timeouts.stall).await)
     }
 
-    type MeasureStream = measure::Messages;
+    type MeasureStream = Messages<v1::MeasureResponse>;
 
     async fn measure(
         &self,
         request: Request<v1::MeasureRequest>,
-    ) -> Result<Response<measure::Messages>, Status> {
+    ) -> Result<Response<Self::MeasureStream>, Status> {
         let service = self.service()?;
-        answer(measure::stream(service, request.into_inner()).await)
+        answer(measure::stream(service, request.into_inner(), self.timeouts.stall).await)
     }
 }

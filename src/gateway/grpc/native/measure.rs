@@ -1,38 +1,46 @@
 //! Measure: what keys hold, told while they are walked.
 
-use super::error::status_of;
+use super::outbox::{End, Messages, Outbox};
 use super::{door, snapshot};
-use crate::model::Result;
+use crate::model::{Error, ErrorKind, Result};
 use crate::proto::v1;
 use crate::service::{Measuring, Service, Usage};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use std::time::Duration;
 
-type Measured = Result<v1::MeasureResponse, Status>;
-
-/// The messages of a stream as they are made.
-pub(super) type Messages = ReceiverStream<Measured>;
-
-/// Begins to measure, as fast as the peer takes what is told.
-pub(super) async fn stream(service: &Service, request: v1::MeasureRequest) -> Result<Messages> {
+/// Begins to measure, as fast as the peer takes what is told. It ends by itself when the peer takes
+/// nothing for `stall_timeout`: the moment that it measures is pinned meanwhile.
+pub(super) async fn stream(
+    service: &Service,
+    request: v1::MeasureRequest,
+    stall_timeout: Duration,
+) -> Result<Messages<v1::MeasureResponse>> {
     let namespace = door::namespace(service, &request.namespace)?;
     let range = door::range(request.selection)?;
     let moment = snapshot::moment(service, &request.snapshot).await?;
     let measuring = service.measure(moment, namespace, range);
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(tell_all(measuring, sender));
-    Ok(ReceiverStream::new(receiver))
+    let (outbox, messages) = Outbox::new(stall_timeout);
+    tokio::spawn(async move {
+        // What it sees is let go before its peer is told of its end.
+        let ended = tell_all(measuring, &outbox).await;
+        outbox.end(ended).await;
+    });
+    Ok(messages)
 }
 
-async fn tell_all(mut measuring: Measuring, peer: mpsc::Sender<Measured>) {
-    while let Some(step) = measuring.next().await.transpose() {
-        let has_failed = step.is_err();
-        let told = step.map(message).map_err(|error| status_of(&error));
-        if peer.send(told).await.is_err() || has_failed {
-            return;
-        }
+async fn tell_all(
+    mut measuring: Measuring,
+    outbox: &Outbox<v1::MeasureResponse>,
+) -> Result<(), End> {
+    while let Some(step) = measuring.next().await? {
+        outbox.send(message(step), too_slow).await?;
     }
+    Ok(())
+}
+
+fn too_slow(stall_timeout: Duration) -> Error {
+    let message =
+        format!("measurement cut: nothing of it was taken in {stall_timeout:?}; begin it again");
+    Error::new(ErrorKind::Conflict, "MEASURE_TOO_SLOW", message)
 }
 
 fn message((usage, whole): (Usage, bool)) -> v1::MeasureResponse {

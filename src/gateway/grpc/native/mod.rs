@@ -51,7 +51,7 @@ use crate::proto::v1::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::v1::transaction_service_server::TransactionServiceServer;
 use crate::proto::v1::watch_service_server::WatchServiceServer;
 use crate::service::Service;
-use error::status_of;
+pub(super) use error::status_of;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tonic::service::Routes;
@@ -59,6 +59,8 @@ use tonic::{Request, Response, Status};
 
 /// The paths that the admission treats in their own way.
 pub(super) mod path {
+    /// Of all of the protocol's.
+    pub(in super::super) const PREFIX: &str = "/shardkeep.v1.";
     pub(in super::super) const GET: &str = "/shardkeep.v1.KeyValueService/Get";
     pub(in super::super) const BATCH_GET: &str = "/shardkeep.v1.KeyValueService/BatchGet";
     pub(in super::super) const UPLOAD: &str = "/shardkeep.v1.BlobService/Upload";
