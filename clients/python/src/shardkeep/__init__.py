@@ -30,7 +30,7 @@ from .errors import (
     WatchLost,
     WatchTooSlow,
 )
-from .files import OnBytes, UploadResult
+from .files import ExportResult, ImportResult, OnBytes, UploadResult
 from .reports import Backup, BackupProgress
 from .retry import Retry
 from .rules import NamespaceInfo, Rules
@@ -76,8 +76,10 @@ __all__ = [
     "Entry",
     "Error",
     "Expires",
+    "ExportResult",
     "FailedPrecondition",
     "Ids",
+    "ImportResult",
     "Internal",
     "InvalidArgument",
     "JsonCodec",

@@ -41,6 +41,31 @@ class UploadResult:
 
 
 @dataclass(frozen=True)
+class ExportResult:
+    """What an export did."""
+
+    #: Keys in the file.
+    keys: int
+    #: Bytes of the file.
+    size: int
+    #: The version as of which they are.
+    version: int
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What became of the keys of a file."""
+
+    written: int = 0
+    #: Were so already.
+    unchanged: int = 0
+    #: Had another value, and were to be kept.
+    kept: int = 0
+    #: Their time was over.
+    expired: int = 0
+
+
+@dataclass(frozen=True)
 class Piece:
     """A part of a file."""
 
@@ -95,13 +120,20 @@ class Source:
 
 
 @contextmanager
+def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
+    """A file to read, by its path or open."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as own:
+            yield own
+    else:
+        yield file
+
+
+@contextmanager
 def source_of(file: str | os.PathLike[str] | BinaryIO) -> Iterator[Source]:
     """A file to send, by its path or open."""
-    if isinstance(file, str | os.PathLike):
-        with open(file, "rb") as opened:
-            yield Source(opened)
-    else:
-        yield Source(file)
+    with opened(file) as source:
+        yield Source(source)
 
 
 @contextmanager

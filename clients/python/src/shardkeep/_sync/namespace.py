@@ -12,7 +12,8 @@ import xxhash
 
 from .. import methods
 from ..errors import Conflict
-from ..files import OnBytes, UploadResult, source_of
+from ..files import ExportResult, ImportResult, OnBytes, UploadResult, source_of
+from ..rules import namespace_of
 from ..types import (
     Condition,
     DeleteResult,
@@ -26,9 +27,10 @@ from ..types import (
     put_result,
     selection_message,
 )
-from ..v1 import blob_pb2, watch_pb2
+from ..v1 import blob_pb2, namespace_pb2, watch_pb2
 from ..v1 import key_value_pb2 as pb
 from ..values import ValueType, key_bytes
+from .exports import Export, Import
 from .ids import Ids
 from .list import CodecsOfList, List
 from .transaction import Batch, Transaction
@@ -122,6 +124,52 @@ class Namespace(View):
         with source_of(file) as source:
             upload = Upload(self._connection, header, source, progress, timeout)
             return upload.run(dedup=dedup)
+
+    def export(
+        self,
+        file: str | PathLike[str] | BinaryIO,
+        start: Key = b"",
+        stop: Key = b"",
+        *,
+        prefix: Key = b"",
+        progress: OnBytes | None = None,
+    ) -> ExportResult:
+        """Writes the keys from ``start`` on and before ``stop``, with the prefix, to one file.
+
+        They are of one moment, with their values, expiries and metadata, and the rules of the
+        namespace; `shardkeep import` takes the file as well as ``import_``. Under its path the file is
+        there when it is whole. ``progress`` hears how many bytes are written, and 0. Values are
+        compressed with ``shardkeep[archive]``, without which larger ones than 8 MiB are an
+        ``ImportError``.
+        """
+        info = None
+        if self.name not in ("", "default"):
+            told = self._connection.call(
+                methods.GET_NAMESPACE,
+                namespace_pb2.GetNamespaceRequest(name=self.name),
+                timeout=None,
+                idempotent=True,
+            )
+            info = namespace_of(told)
+        selection = (key_bytes(start), key_bytes(stop), key_bytes(prefix))
+        return Export(self._connection, self.name, info).run(file, selection, progress)
+
+    def import_(
+        self,
+        file: str | PathLike[str] | BinaryIO,
+        *,
+        keep: bool = False,
+        progress: OnBytes | None = None,
+    ) -> ImportResult:
+        """Writes the keys of a file that ``export`` or `shardkeep export` has written.
+
+        All of the file is checked before the first key is written; ``DataLoss`` when it is damaged.
+        Keys are written under new versions, up to 500 at a time, and one that is so already is left
+        alone, so an import that was cut short is gone on with by another. ``keep``: a key that is
+        there stays as it is. ``progress`` hears how many bytes are done, and how many there are.
+        """
+        view = View(self._connection, self.name, self._codecs)
+        return Import(self._connection, view, keep=keep).run(file, progress)
 
     def delete(
         self,
