@@ -5,7 +5,7 @@ use super::args::{Rival, Shape, Targets};
 use super::course::{Course, End};
 use super::load::{self, Load, Outcome, Sources};
 use super::piece::PieceRing;
-use super::process::{Scratch, ServerProcess, Usage};
+use super::process::{Scratch, ServerProcess, Usage, forget_peak};
 use super::source::{Source, Stock, Work};
 use super::value::{Noise, Ring, Stamps};
 use crate::cli::progress::Progress;
@@ -165,7 +165,7 @@ impl Arena<'_> {
             address,
             protocol: self.shape.protocol,
             pid,
-            idle: pid.and_then(Usage::of).map(|usage| usage.resident),
+            idle: None,
             work: self.shape.work,
             values: self.shape.work.values(self.shape.keys),
             connections: self.shape.connections,
@@ -202,9 +202,12 @@ impl Arena<'_> {
         process: Option<ServerProcess>,
     ) -> Contestant {
         let sources = self.sources(load.work, stock, self.shape.workers());
+        // What the stock took is not what the work takes.
+        load.pid.iter().for_each(|pid| forget_peak(*pid));
+        let idle = load.pid.and_then(Usage::of).map(|usage| usage.resident);
         Contestant {
             name: name.to_owned(),
-            load,
+            load: Load { idle, ..load },
             sources: Arc::new(sources.map(Mutex::new).collect()),
             _process: process,
         }

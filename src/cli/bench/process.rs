@@ -135,6 +135,12 @@ fn not_ready(program: &Path, log: &Path) -> CliError {
     CliError::Failed(format!("{} did not get ready\n{end}", program.display()))
 }
 
+/// Lets the most that a process has had in memory be what it has now. Where that is not allowed, it
+/// stays what it was.
+pub fn forget_peak(pid: u32) {
+    let _not_allowed = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
