@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Answers that are kept, their bytes together, and for how long.
@@ -32,12 +32,10 @@ const ENTRY_SIZE: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The name that the client gave it.
-    pub id: String,
+    pub id: Arc<str>,
     /// A fingerprint of all that it says, its method too.
     pub print: u64,
 }
-
-type Answer = Option<Result<Bytes>>;
 
 /// The answers of requests with a name.
 #[derive(Debug, Clone)]
@@ -48,16 +46,58 @@ pub(super) struct Answers {
 
 #[derive(Debug, Default)]
 struct Table {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<Arc<str>, Entry>,
     /// The names of finished requests, the oldest first, with the bytes that each takes.
-    finished: VecDeque<(Instant, String, usize)>,
+    finished: VecDeque<(Instant, Arc<str>, usize)>,
     bytes: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Entry {
     print: u64,
-    answer: watch::Receiver<Answer>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It runs, and these wait for its answer too.
+    Runs(Vec<oneshot::Sender<Result<Bytes>>>),
+    Answered(Result<Bytes>),
+}
+
+/// What is to be done about a request.
+#[derive(Debug)]
+enum Begun {
+    /// It is the first of its name: run it, and let this go with its answer.
+    First(Running),
+    /// It runs.
+    Runs(oneshot::Receiver<Result<Bytes>>),
+    Answered(Result<Bytes>),
+}
+
+/// A request that runs. Dropped without an answer, by a panic or the end of all, it has failed.
+#[derive(Debug)]
+struct Running {
+    answers: Answers,
+    id: Arc<str>,
+    answer: Option<Result<Bytes>>,
+}
+
+impl Running {
+    fn end(mut self, answer: Result<Bytes>) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let lost = || match std::thread::panicking() {
+            true => Error::internal("TASK_FAILED", "a task failed: it panicked"),
+            false => stops(),
+        };
+        let answer = self.answer.take().unwrap_or_else(|| Err(lost()));
+        self.answers.end(&self.id, answer);
+    }
 }
 
 impl Table {
@@ -73,7 +113,7 @@ impl Table {
         }
     }
 
-    fn keep(&mut self, id: String, answer_size: usize) {
+    fn keep(&mut self, id: Arc<str>, answer_size: usize) {
         let size = id.len() + answer_size + ENTRY_SIZE;
         self.bytes += size;
         self.finished.push_back((Instant::now(), id, size));
@@ -98,36 +138,60 @@ impl Answers {
         table.expect("no code panics while it holds this lock")
     }
 
-    /// Where the answer to a request comes, and whether the caller is the first and has to run it.
-    fn begin(&self, named: &Named) -> Result<(Entry, Option<watch::Sender<Answer>>)> {
+    /// Where the answer to a request comes from, or that the caller is the first and has to run it.
+    fn begin(&self, named: &Named) -> Result<Begun> {
         let mut table = self.lock();
         table.forget_old(Instant::now());
-        if let Some(entry) = table.entries.get(&named.id) {
-            if entry.print != named.print {
-                let message = format!(
-                    "request_id {} is of another request: draw a new one for each request, and send it again only with the same",
-                    named.id
-                );
-                return Err(Error::invalid("REQUEST_ID_REUSED", message).at("request_id"));
-            }
-            return Ok((entry.clone(), None));
+        let Some(entry) = table.entries.get_mut(&named.id) else {
+            let entry = Entry {
+                print: named.print,
+                state: State::Runs(Vec::new()),
+            };
+            table.entries.insert(named.id.clone(), entry);
+            return Ok(Begun::First(Running {
+                answers: self.clone(),
+                id: named.id.clone(),
+                answer: None,
+            }));
+        };
+        if entry.print != named.print {
+            let message = format!(
+                "request_id {} is of another request: draw a new one for each request, and send it again only with the same",
+                named.id
+            );
+            return Err(Error::invalid("REQUEST_ID_REUSED", message).at("request_id"));
         }
-        let (sender, answer) = watch::channel(None);
-        let print = named.print;
-        let entry = Entry { print, answer };
-        table.entries.insert(named.id.clone(), entry.clone());
-        Ok((entry, Some(sender)))
+        match &mut entry.state {
+            State::Answered(answer) => Ok(Begun::Answered(answer.clone())),
+            State::Runs(waiting) => {
+                let (sender, answer) = oneshot::channel();
+                waiting.push(sender);
+                Ok(Begun::Runs(answer))
+            }
+        }
     }
 
-    /// Keeps an answer, or forgets a request that changed nothing.
-    fn end(&self, id: String, answer: &Result<Bytes>) {
+    /// Keeps an answer, or forgets a request that changed nothing; who waits for it is told.
+    fn end(&self, id: &Arc<str>, answer: Result<Bytes>) {
         let mut table = self.lock();
-        match answer {
-            Ok(bytes) => table.keep(id, bytes.len()),
-            Err(error) if is_unknown(error) => table.keep(id, 0),
-            Err(_) => {
-                table.entries.remove(&id);
+        let kept_size = match &answer {
+            Ok(bytes) => Some(bytes.len()),
+            Err(error) => is_unknown(error).then_some(0),
+        };
+        let state = match kept_size {
+            Some(size) => {
+                table.keep(id.clone(), size);
+                let entry = table.entries.get_mut(id);
+                entry.map(|it| std::mem::replace(&mut it.state, State::Answered(answer.clone())))
             }
+            None => table.entries.remove(id).map(|entry| entry.state),
+        };
+        drop(table);
+        let Some(State::Runs(waiting)) = state else {
+            return;
+        };
+        for sender in waiting {
+            let _has_gone = sender.send(answer.clone());
         }
     }
 }
@@ -139,6 +203,11 @@ fn is_unknown(error: &Error) -> bool {
         ErrorKind::Unavailable => error.reason() == "OUTCOME_UNKNOWN",
         _ => false,
     }
+}
+
+/// That the runtime went before the request was done.
+fn stops() -> Error {
+    Error::unavailable("OUTCOME_UNKNOWN", "the server stops; read before you retry")
 }
 
 impl Service {
@@ -158,22 +227,21 @@ impl Service {
         named: Named,
         work: impl Future<Output = Result<Bytes>> + Send + 'static,
     ) -> Result<Bytes> {
-        let (mut entry, first) = self.0.answers.begin(&named)?;
-        if let Some(sender) = first {
-            let answers = self.0.answers.clone();
-            tokio::spawn(async move {
-                let lost =
-                    |error| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
-                // A task of its own, so that a panic is an answer too.
-                let answer = tokio::spawn(work).await.map_err(lost).flatten();
-                answers.end(named.id, &answer);
-                sender.send_replace(Some(answer));
-            });
+        match self.0.answers.begin(&named)? {
+            Begun::Answered(answer) => answer,
+            Begun::Runs(answer) => answer.await.map_err(|_| stops())?,
+            Begun::First(running) => {
+                let task = tokio::spawn(async move {
+                    let answer = work.await;
+                    running.end(answer.clone());
+                    answer
+                });
+                task.await.map_err(|error| match error.is_panic() {
+                    true => Error::internal("TASK_FAILED", format!("a task failed: {error}")),
+                    false => stops(),
+                })?
+            }
         }
-        let answer = entry.answer.wait_for(Option::is_some).await;
-        let gone =
-            |_| Error::unavailable("OUTCOME_UNKNOWN", "the server stops; read before you retry");
-        answer.map_err(gone)?.clone().expect("it was waited for")
     }
 }
 
@@ -182,19 +250,54 @@ mod tests {
     use super::*;
 
     fn named(id: &str) -> Named {
-        let id = id.to_owned();
+        let id = id.into();
         Named { id, print: 7 }
     }
 
+    fn first(answers: &Answers, id: &str) -> Running {
+        match answers.begin(&named(id)).unwrap() {
+            Begun::First(running) => running,
+            other => panic!("{id} is known: {other:?}"),
+        }
+    }
+
     fn finish(answers: &Answers, id: &str, answer: Result<Bytes>) {
-        let (_, sender) = answers.begin(&named(id)).unwrap();
-        answers.end(id.to_owned(), &answer);
-        sender.expect("the first").send_replace(Some(answer));
+        first(answers, id).end(answer);
     }
 
     fn is_known(answers: &Answers, id: &str) -> bool {
-        let (_, first) = answers.begin(&named(id)).unwrap();
-        first.is_none()
+        let begun = answers.begin(&named(id)).unwrap();
+        matches!(begun, Begun::Answered(_))
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_it_runs_gets_the_same_answer() {
+        let answers = Answers::default();
+        let running = first(&answers, "a");
+        let Begun::Runs(second) = answers.begin(&named("a")).unwrap() else {
+            panic!("it runs");
+        };
+        running.end(Ok(Bytes::from_static(b"done")));
+        assert_eq!(second.await.unwrap().unwrap(), "done");
+    }
+
+    #[test]
+    fn a_request_that_ends_without_an_answer_has_an_unknown_outcome() {
+        let answers = Answers::default();
+        drop(first(&answers, "stopped"));
+        let running = first(&answers, "panicked");
+        let panics = std::panic::AssertUnwindSafe(move || {
+            let _running = running;
+            panic!("planted");
+        });
+        std::panic::catch_unwind(panics).unwrap_err();
+        for (id, reason) in [("stopped", "OUTCOME_UNKNOWN"), ("panicked", "TASK_FAILED")] {
+            let begun = answers.begin(&named(id)).unwrap();
+            let Begun::Answered(Err(error)) = begun else {
+                panic!("{id}: {begun:?}");
+            };
+            assert_eq!(error.reason(), reason);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,7 +339,7 @@ mod tests {
     #[test]
     fn another_request_under_the_same_name_is_refused() {
         let answers = Answers::default();
-        let _first = answers.begin(&named("a")).unwrap();
+        let _first = first(&answers, "a");
         let other = Named {
             print: 8,
             ..named("a")

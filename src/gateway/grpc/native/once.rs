@@ -126,7 +126,7 @@ pub(super) fn name_of(request: &impl Identified) -> Result<Option<Named>> {
         return Err(Error::too_large("REQUEST_ID_SIZE", message).at("request_id"));
     }
     Ok(Some(Named {
-        id: id.to_owned(),
+        id: id.into(),
         print: request.print(),
     }))
 }
