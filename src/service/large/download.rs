@@ -3,7 +3,6 @@
 use super::super::Service;
 use super::super::get::{Head, Located};
 use super::Pieces;
-use crate::codec::CHUNK_SIZE_MAX;
 use crate::model::Result;
 use bytes::Bytes;
 use std::ops::Range;
@@ -23,7 +22,7 @@ impl Located {
     #[must_use]
     pub fn held_by_download(&self) -> usize {
         match self.is_in_chunks() {
-            true => CHUNK_SIZE_MAX,
+            true => Pieces::HELD,
             false => usize::try_from(self.size()).unwrap_or(usize::MAX),
         }
     }

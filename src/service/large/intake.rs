@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-/// Bytes of chunks that are being stored at once.
-const STORING_MAX: usize = 4 << 20;
+/// Bytes of chunks that are being stored at once: fewer make small groups, each of which waits for
+/// the disk.
+const STORING_MAX: usize = 16 << 20;
 
 /// Chunks that are being stored, or are and stay as long as this lives.
 #[derive(Debug)]
@@ -198,6 +199,6 @@ fn check_digest(expected: Option<Digest>, digest: Digest) -> Result<()> {
 pub(super) fn lost(error: JoinError) -> Error {
     Error::internal(
         "TASK_FAILED",
-        format!("a part of an upload was lost: {error}"),
+        format!("a part of a large value was lost: {error}"),
     )
 }

@@ -1,6 +1,8 @@
 //! A stored large value, read in pieces.
 
 use super::super::{Service, blocking};
+use super::intake::lost;
+use crate::codec::CHUNK_SIZE_MAX;
 use crate::dedup::{HeldContent, Turn};
 use crate::model::{Chunk, Digest, Key, Result};
 use crate::router::{FoundValue, Moment, Router, content_missing};
@@ -8,12 +10,22 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Bytes of chunks that are read at once, unless one has more; so many wait, and as many are being
+/// read meanwhile.
+const READ_AT_ONCE: usize = CHUNK_SIZE_MAX;
+
+/// A chunk, and the part of it that is asked for.
+type Part = (Chunk, Range<usize>);
 
 /// The chunks that a range of a value needs, and what to read of each. They stay readable for as
-/// long as this lives.
+/// long as this lives. The next ones are read while those before are taken.
 #[derive(Debug)]
 pub struct Pieces {
-    left: VecDeque<(Chunk, Range<usize>)>,
+    left: VecDeque<Part>,
+    ready: VecDeque<Bytes>,
+    reading: Option<JoinHandle<Result<VecDeque<Bytes>>>>,
     router: Router,
     source: Source,
 }
@@ -28,25 +40,60 @@ enum Source {
 }
 
 impl Pieces {
+    /// Bytes of chunks that it holds at most.
+    pub const HELD: usize = 2 * READ_AT_ONCE;
+
     /// The next piece in order; `None` at the end.
     ///
     /// # Errors
     /// `Corrupt` when it is damaged or not there; what its shard answers.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        let Some((chunk, part)) = self.left.pop_front() else {
-            return Ok(None);
-        };
+        if self.ready.is_empty() {
+            let reading = self.reading.take().or_else(|| self.read_on());
+            let Some(reading) = reading else {
+                return Ok(None);
+            };
+            self.ready = reading.await.map_err(lost)??;
+            self.reading = self.read_on();
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Begins to read the next chunks, if any are left.
+    fn read_on(&mut self) -> Option<JoinHandle<Result<VecDeque<Bytes>>>> {
+        let parts = self.take_parts();
+        if parts.is_empty() {
+            return None;
+        }
         let router = self.router.clone();
         let moment = match &self.source {
             Source::Held(_) => None,
             Source::At(moment) => Some(moment.clone()),
         };
-        let read = move || match moment {
-            None => router.chunk(&chunk),
-            Some(moment) => moment.chunk(&chunk),
+        let read = move |(chunk, part): Part| {
+            let raw = match &moment {
+                None => router.chunk(&chunk)?,
+                Some(moment) => moment.chunk(&chunk)?,
+            };
+            Ok(raw.slice(part))
         };
-        let raw = blocking(read).await?;
-        Ok(Some(raw.slice(part)))
+        let read_all = move || parts.into_iter().map(read).collect();
+        Some(tokio::task::spawn_blocking(read_all))
+    }
+
+    /// The parts that are read at once.
+    fn take_parts(&mut self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut room = READ_AT_ONCE;
+        while let Some((chunk, _)) = self.left.front() {
+            let fits = room.checked_sub(chunk.raw_len as usize);
+            if fits.is_none() && !parts.is_empty() {
+                break;
+            }
+            room = fits.unwrap_or(0);
+            parts.extend(self.left.pop_front());
+        }
+        parts
     }
 
     /// All of them.
@@ -86,6 +133,8 @@ impl Service {
         let list = blocking(move || router.told(shard, body.chunks())).await?;
         Ok(Some(Pieces {
             left: parts_of(&list.chunks, range),
+            ready: VecDeque::new(),
+            reading: None,
             router: self.router().clone(),
             source,
         }))
@@ -103,7 +152,7 @@ impl Service {
 }
 
 /// The chunks that a range touches, and the part of each that is in it.
-fn parts_of(chunks: &[Chunk], range: Range<u64>) -> VecDeque<(Chunk, Range<usize>)> {
+fn parts_of(chunks: &[Chunk], range: Range<u64>) -> VecDeque<Part> {
     let mut at = 0;
     let mut parts = VecDeque::new();
     for chunk in chunks {

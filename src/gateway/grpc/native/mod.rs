@@ -81,7 +81,7 @@ pub(super) const BLOB_MESSAGE_SIZE_MAX: usize = 4 << 20;
 
 /// What an upload holds in memory at most: pieces of the value that are cut, hashed, compressed and
 /// stored (see `service::large`).
-pub(super) const UPLOAD_HELD: usize = 20 << 20;
+pub(super) const UPLOAD_HELD: usize = 32 << 20;
 
 /// All services of the protocol: each has a file of its own.
 #[derive(Clone)]
