@@ -115,7 +115,7 @@ impl Keyspace {
         let keys = keys.into_iter().map(Into::into);
         let keys = keys.map(|key: Bytes| Key::in_namespace(namespace.id, &key));
         let keys = keys.collect::<Result<Vec<Key>>>()?;
-        let moment = self.moment().await?;
+        let moment = self.moment_named()?;
         let located = self.service.locate_many(moment, keys, heads_only).await?;
         self.service.read_many(located).await
     }

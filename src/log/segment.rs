@@ -141,14 +141,21 @@ impl Segment {
     /// `Damaged` when the file ends before, `Io` otherwise.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
         let mut bytes = vec![0; len];
-        match self.file.read_exact_at(&mut bytes, offset) {
-            Ok(()) => Ok(bytes),
+        self.read_into(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads as many bytes as there is room for.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<(), LogError> {
+        match self.file.read_exact_at(bytes, offset) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(LogError::damaged(
-                    &self.path,
-                    offset,
-                    format!("file ends before the {len} bytes here"),
-                ))
+                let len = bytes.len();
+                let what = format!("file ends before the {len} bytes here");
+                Err(LogError::damaged(&self.path, offset, what))
             }
             Err(error) => Err(LogError::io("read", &self.path)(error)),
         }

@@ -28,32 +28,33 @@ where
 
     /// The next row of all parts; an error as soon as any part has one.
     pub fn next(&mut self, router: &Router) -> Result<Option<(Bytes, T)>> {
-        let mut next: Option<(usize, Bytes)> = None;
-        for (index, part) in self.parts.iter_mut().enumerate() {
-            match part.rows.peek() {
-                Some(Ok((id, _))) => {
-                    let is_next = next
-                        .as_ref()
-                        .is_none_or(|(_, so_far)| match self.direction {
-                            Direction::Forward => id < so_far,
-                            Direction::Backward => id > so_far,
-                        });
-                    if is_next {
-                        next = Some((index, id.clone()));
-                    }
-                }
-                Some(Err(_)) => {
-                    next = Some((index, Bytes::new()));
-                    break;
-                }
-                None => {}
-            }
-        }
-        let Some((index, _)) = next else {
+        let Some(index) = self.next_part() else {
             return Ok(None);
         };
         let part = &mut self.parts[index];
         let row = part.rows.next().transpose().map_err(Into::into);
         router.told(part.shard, row)
+    }
+
+    /// The part whose row is the next.
+    fn next_part(&mut self) -> Option<usize> {
+        let direction = self.direction;
+        let mut next: Option<(usize, &Bytes)> = None;
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            match part.rows.peek() {
+                Some(Ok((id, _))) => {
+                    let is_next = next.is_none_or(|(_, so_far)| match direction {
+                        Direction::Forward => id < so_far,
+                        Direction::Backward => id > so_far,
+                    });
+                    if is_next {
+                        next = Some((index, id));
+                    }
+                }
+                Some(Err(_)) => return Some(index),
+                None => {}
+            }
+        }
+        next.map(|(index, _)| index)
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{
     BlobRef, ChunkList, Digest, Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp,
     Version,
 };
-use crate::shard::{Found, ShardReader, ShardSnapshot, Still};
+use crate::shard::{Found, ShardReader, ShardSnapshot, Still, payloads};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -63,16 +63,32 @@ impl Router {
     /// What is taken of each shard, and whether no batch came into any of them meanwhile: then all
     /// of it is of one side of every batch.
     pub(super) fn each<T>(&self, take: impl Fn(&ShardReader) -> T) -> Result<(Vec<T>, bool)> {
+        self.beside_batches(|readers| readers.iter().map(|reader| take(reader)).collect())
+    }
+
+    /// What is found while nobody writes, without a snapshot of anything: that time is its moment.
+    /// `None` when a version was drawn or a batch shown meanwhile.
+    ///
+    /// # Errors
+    /// Those of `look`; `Unavailable` when a shard cannot be read.
+    pub fn undisturbed<T>(&self, look: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        let before = self.counter.current();
+        let (found, is_whole) = self.beside_batches(|_| look())?;
+        let found = found?;
+        Ok((is_whole && self.counter.current() == before).then_some(found))
+    }
+
+    fn beside_batches<T>(&self, look: impl FnOnce(&[Arc<ShardReader>]) -> T) -> Result<(T, bool)> {
         let readers = self.readers()?;
         let still: Result<Vec<Still>> = readers
             .iter()
             .map(|reader| self.told(reader.id(), reader.still()))
             .collect();
         let still = still?;
-        let taken = readers.iter().map(|reader| take(reader)).collect();
+        let found = look(&readers);
         let mut pairs = readers.iter().zip(still);
         let is_whole = pairs.all(|(reader, still)| reader.is_still(still));
-        Ok((taken, is_whole))
+        Ok((found, is_whole))
     }
 
     fn moment_of(&self, shards: Vec<ShardSnapshot>) -> Moment {
@@ -170,6 +186,26 @@ impl Moment {
         self.router.told(found.shard, opened)
     }
 
+    /// The raw values of many, in their order: what stands together in the log is read together, into
+    /// one buffer, which each of them keeps. May wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Moment::read`].
+    pub fn read_all(&self, found: &[FoundValue]) -> Result<Vec<Bytes>> {
+        let bodies = found.iter().map(|it| &it.body);
+        let plain: Vec<&Found> = bodies.filter(|body| !body.is_in_chunks()).collect();
+        let mut payloads = payloads(&plain).into_iter();
+        let value = |it: &FoundValue| {
+            if it.body.is_in_chunks() {
+                return self.assemble(it);
+            }
+            let payload = payloads.next().expect("there is one for each of them");
+            let opened = payload.and_then(|payload| it.body.open(payload));
+            self.router.told(it.shard, opened)
+        };
+        found.iter().map(value).collect()
+    }
+
     /// A walk over the live records of a namespace's keys in a range.
     #[must_use]
     pub fn walk(
@@ -214,7 +250,7 @@ impl std::fmt::Debug for Walk {
 impl Walk {
     /// The moment that is walked.
     #[must_use]
-    pub fn moment(&self) -> &Moment {
+    pub fn moment(&self) -> &Arc<Moment> {
         &self.moment
     }
 

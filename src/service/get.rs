@@ -338,7 +338,7 @@ impl Service {
     }
 
     /// The value of a key, if this thread keeps it and it is still the newest.
-    fn recall(&self, key: &Key) -> Result<Option<Found>> {
+    pub(super) fn recall(&self, key: &Key) -> Result<Option<Found>> {
         let Some(recent) = self.0.recent.get(key) else {
             return Ok(None);
         };

@@ -14,7 +14,7 @@ use quick_cache::unsync::Cache;
 use std::cell::RefCell;
 
 /// Larger values would push out many small ones, and cost less in proportion.
-const VALUE_SIZE_MAX: usize = 16 * 1024;
+const VALUE_SIZE_MAX: u64 = 16 * 1024;
 /// What an entry takes beside its key and its value: the entry, its place in the table, and what
 /// the allocator adds to its two buffers.
 const ENTRY_OVERHEAD: u64 = 160;
@@ -68,10 +68,14 @@ impl RecentValues {
         VALUES.with_borrow(|values| values.as_ref()?.get(key).cloned())
     }
 
+    /// Whether a record's value is small and stands under its key itself.
+    pub fn takes(record: &Record) -> bool {
+        record.row.info.raw_len <= VALUE_SIZE_MAX && record.link().is_none()
+    }
+
     /// Keeps a value that was found and opened, if it is small and stands under its key itself.
     pub fn keep(self, key: &Key, record: &Record, found: &Found) {
-        let too_large = found.data.len() > VALUE_SIZE_MAX;
-        if self.bytes_per_thread == 0 || too_large || record.link().is_some() {
+        if self.bytes_per_thread == 0 || !Self::takes(record) {
             return;
         }
         // An inlined payload is part of a block of the index, which must not be kept whole.

@@ -1,18 +1,16 @@
-//! Scans and reads of many keys, each as of one moment.
+//! Scans, each as of one moment.
 
 use super::get::Head;
 use super::large::needs_download;
 use super::{Service, blocking};
-use crate::model::{Direction, Error, Key, KeyRange, Namespace, Result};
-use crate::router::{Moment, Walk};
+use crate::model::{Direction, Key, KeyRange, Namespace, Result};
+use crate::router::{FoundValue, Moment, Walk};
 use crate::shard::Found as Record;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Bytes of keys and values on a page; a larger value has a page of its own.
 const PAGE_SIZE_MAX: usize = 1 << 20;
-/// Bytes of values that a read of many keys answers with.
-pub(super) const BATCH_SIZE_MAX: usize = 64 << 20;
 
 /// Which keys are walked, and how.
 #[derive(Debug, Clone)]
@@ -66,23 +64,6 @@ struct Rest {
     walk: Walk,
 }
 
-/// Many keys that were found as of one moment, and not read yet.
-#[derive(Debug)]
-pub struct LocatedMany {
-    moment: Arc<Moment>,
-    found: Vec<Option<(Key, Record)>>,
-    heads_only: bool,
-    size: usize,
-}
-
-impl LocatedMany {
-    /// Bytes that the answer holds.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.size
-    }
-}
-
 impl Service {
     /// Begins a scan at a moment.
     ///
@@ -97,70 +78,10 @@ impl Service {
             of: (self.clone(), scan.namespace.clone()),
         })
     }
-
-    /// Where the values of many keys are at a moment, and how large, in their order; `None` for
-    /// a miss.
-    ///
-    /// # Errors
-    /// `TooLarge` (`REPLY_TOO_LARGE`) when the values together are more than 64 MiB; what the shards
-    /// answer.
-    pub async fn locate_many(
-        &self,
-        moment: Arc<Moment>,
-        keys: Vec<Key>,
-        heads_only: bool,
-    ) -> Result<LocatedMany> {
-        blocking(move || {
-            let count = keys.len();
-            let mut size = 0;
-            let mut found = Vec::with_capacity(count);
-            for (number, key) in keys.into_iter().enumerate() {
-                let record = moment.find(&key)?;
-                let item = record.map(|record| (key, record));
-                size = item.as_ref().map_or(size, |it| size_of(it, heads_only).saturating_add(size));
-                if size > BATCH_SIZE_MAX {
-                    let message = format!(
-                        "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {count}; ask for fewer keys at once, or for a large one with Download"
-                    );
-                    return Err(Error::too_large("REPLY_TOO_LARGE", message).at("keys"));
-                }
-                found.push(item);
-            }
-            Ok(LocatedMany {
-                moment,
-                found,
-                heads_only,
-                size,
-            })
-        })
-        .await
-    }
-
-    /// What was located, in its order.
-    ///
-    /// # Errors
-    /// What the shards answer.
-    pub async fn read_many(&self, located: LocatedMany) -> Result<Vec<Option<ScanItem>>> {
-        let LocatedMany {
-            moment,
-            found,
-            heads_only,
-            size: _,
-        } = located;
-        let extent = self.extent(heads_only);
-        blocking(move || {
-            let read = |(key, record)| item_of(&moment, &key, record, extent);
-            found
-                .into_iter()
-                .map(|it| it.map(read).transpose())
-                .collect()
-        })
-        .await
-    }
 }
 
 impl Service {
-    fn extent(&self, head_only: bool) -> Extent {
+    pub(super) fn extent(&self, head_only: bool) -> Extent {
         match head_only {
             true => Extent::Head,
             false => Extent::Whole(self.rules().value_size_max),
@@ -205,25 +126,26 @@ impl Rest {
     /// A page, and what is behind it.
     fn page(self, count_max: usize, extent: Extent) -> Result<(Vec<ScanItem>, Option<Self>)> {
         let keys_only = matches!(extent, Extent::Head);
-        let mut items = Vec::new();
+        let moment = self.walk.moment().clone();
+        let mut records = Vec::new();
         let mut room = size_of(&self.next, keys_only).max(PAGE_SIZE_MAX);
         let mut rest = Some(self);
-        while let Some(Self { next, walk }) = rest {
+        while let Some(Self { next, walk }) = rest.take() {
             let fits = room.checked_sub(size_of(&next, keys_only));
-            let Some(left) = fits.filter(|_| items.len() < count_max) else {
-                return Ok((items, Some(Self { next, walk })));
+            let Some(left) = fits.filter(|_| records.len() < count_max) else {
+                rest = Some(Self { next, walk });
+                break;
             };
             room = left;
-            let (key, record) = next;
-            items.push(item_of(walk.moment(), &key, record, extent)?);
+            records.push(next);
             rest = Self::of(walk)?;
         }
-        Ok((items, None))
+        Ok((items_of(&moment, records, extent)?, rest))
     }
 }
 
 /// Bytes that a key takes in an answer.
-fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
+pub(super) fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
     /// The numbers beside key and value.
     const FRAMING: usize = 64;
     let raw_len = usize::try_from(record.row.info.raw_len).unwrap_or(usize::MAX);
@@ -233,28 +155,48 @@ fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
 
 /// How much of a key is answered with.
 #[derive(Debug, Clone, Copy)]
-enum Extent {
+pub(super) enum Extent {
     /// What is known of its value.
     Head,
     /// The value too; one in chunks only up to so many bytes.
     Whole(u64),
 }
 
-fn item_of(moment: &Moment, key: &Key, record: Record, extent: Extent) -> Result<ScanItem> {
-    let head = Head::of(key, &record);
-    let data = match extent {
-        Extent::Head => None,
+/// Keys as they are answered, with their values if those are asked for. May wait for the disk.
+pub(super) fn items_of(
+    moment: &Moment,
+    records: Vec<(Key, Record)>,
+    extent: Extent,
+) -> Result<Vec<ScanItem>> {
+    let known: Vec<(Key, Head)> = records
+        .iter()
+        .map(|(key, record)| (key.clone(), Head::of(key, record)))
+        .collect();
+    let values = match extent {
+        Extent::Head => vec![None; known.len()],
         Extent::Whole(max) => {
-            let found = moment.value_of(key, record)?;
-            if found.body.is_in_chunks() && head.raw_len > max {
-                return Err(needs_download(key, head.raw_len, max));
-            }
-            Some(moment.read(&found)?)
+            let records = records.into_iter();
+            let found = records.map(|(key, record)| value_of(moment, key, record, max));
+            let found: Result<Vec<FoundValue>> = found.collect();
+            moment.read_all(&found?)?.into_iter().map(Some).collect()
         }
     };
-    Ok(ScanItem {
-        key: key.to_bytes(),
-        head,
-        data,
-    })
+    let items = known.into_iter().zip(values);
+    Ok(items
+        .map(|((key, head), data)| ScanItem {
+            key: key.to_bytes(),
+            head,
+            data,
+        })
+        .collect())
+}
+
+/// The record that holds a value, which is not too large for an answer.
+fn value_of(moment: &Moment, key: Key, record: Record, max: u64) -> Result<FoundValue> {
+    let raw_len = record.row.info.raw_len;
+    let found = moment.value_of(&key, record)?;
+    if found.body.is_in_chunks() && raw_len > max {
+        return Err(needs_download(&key, raw_len, max));
+    }
+    Ok(found)
 }

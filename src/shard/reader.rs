@@ -180,14 +180,15 @@ impl Found {
             .map_err(|error| self.damaged(error.to_string()))
     }
 
-    fn segment(&self) -> Result<&Arc<Segment>, ShardError> {
+    pub(super) fn segment(&self) -> Result<&Arc<Segment>, ShardError> {
         let id = self.row.place.record.segment;
         let missing =
             || ShardError::Contradiction(format!("a row names segment {id}, which is not there"));
         self.segments.get(&id).ok_or_else(missing)
     }
 
-    fn checked(&self, payload: Bytes) -> Result<Bytes, ShardError> {
+    /// A payload that was read, if it is what was written.
+    pub(super) fn checked(&self, payload: Bytes) -> Result<Bytes, ShardError> {
         if payload_sum(&payload) == self.row.payload_sum || believes_everything() {
             return Ok(payload);
         }

@@ -1,6 +1,6 @@
 //! Get, Head and `BatchGet`.
 
-use crate::call::{assert_error, batch_get, client, get_of, put, user_keys};
+use crate::call::{Client, assert_error, batch_get, client, get_of, put, user_keys};
 use crate::support::noise;
 use bytes::Bytes;
 use shardkeep::proto::v1;
@@ -68,6 +68,89 @@ async fn a_read_of_many_answers_in_the_order_of_the_request() {
             assert_eq!(result.value, value, "{number}");
         }
     }
+}
+
+/// The values under keys, `None` for a miss.
+async fn values(client: &mut Client, keys: &[Bytes]) -> Vec<Option<Bytes>> {
+    let found = batch_get(client, keys.to_vec(), false).await.into_iter();
+    found.map(|it| it.entry.map(|_| it.value)).collect()
+}
+
+#[tokio::test]
+async fn a_read_of_many_that_is_made_again_sees_every_change() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let mut client = client(&server).await;
+    let keys: Vec<Bytes> = (0..8)
+        .map(|number| format!("key-{number}").into())
+        .collect();
+    // Values that stand in the index, and values that do not.
+    let mut expected: Vec<Option<Bytes>> = (0..8)
+        .map(|number| Some(Bytes::from(noise(number, 100 + 400 * number as usize))))
+        .collect();
+    for (key, value) in keys.iter().zip(&expected) {
+        put(&mut client, key.clone(), value.clone().unwrap()).await;
+    }
+    for round in 0..20 {
+        for _ in 0..2 {
+            assert_eq!(values(&mut client, &keys).await, expected);
+        }
+        let at = round % keys.len();
+        if round % 3 == 2 {
+            let delete = v1::DeleteRequest {
+                key: keys[at].clone(),
+                ..v1::DeleteRequest::default()
+            };
+            client.delete(delete).await.unwrap();
+            expected[at] = None;
+        } else {
+            let value = Bytes::from(noise(100 + round as u64, 1000));
+            put(&mut client, keys[at].clone(), value.clone()).await;
+            expected[at] = Some(value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_many_never_shows_a_later_write_without_an_earlier_one() {
+    // Writes fall between the looks at two keys or shards, as a busy machine may have it.
+    let server = user_keys().set("storage.shards", "4");
+    let server = server
+        .fail_points("moment::between=20%sleep(2)")
+        .start()
+        .await;
+    let base = client(&server).await;
+    let keys: Vec<Bytes> = (0..4)
+        .map(|number| format!("key-{number}").into())
+        .collect();
+    for key in &keys {
+        put(&mut base.clone(), key.clone(), "0").await;
+    }
+    // One writer counts up over all keys in turn: at any moment, the values never rise along the keys.
+    let writer = tokio::spawn({
+        let (mut client, keys) = (base.clone(), keys.clone());
+        async move {
+            for round in 1..100 {
+                for key in &keys {
+                    put(&mut client, key.clone(), format!("{round}")).await;
+                }
+                // A pause in which reads are answered from what was kept.
+                values(&mut client, &keys).await;
+            }
+        }
+    });
+    // A connection of its own, which another core serves.
+    let mut reader = client(&server).await;
+    let mut reads = 0;
+    while !writer.is_finished() {
+        let found = values(&mut reader, &keys).await.into_iter();
+        let text = found.map(|value| String::from_utf8(value.unwrap().to_vec()).unwrap());
+        let rounds: Vec<u32> = text.map(|text| text.parse().unwrap()).collect();
+        assert!(rounds.is_sorted_by(|one, next| one >= next), "{rounds:?}");
+        assert!(rounds[0] - rounds[3] <= 1, "{rounds:?}");
+        reads += 1;
+    }
+    writer.await.unwrap();
+    assert!(reads > 3);
 }
 
 #[tokio::test]

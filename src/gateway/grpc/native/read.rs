@@ -98,7 +98,7 @@ pub(super) async fn batch_get(
         })
         .collect();
     let keys = keys?;
-    let moment = snapshot::moment(service, &request.snapshot).await?;
+    let moment = snapshot::named(service, &request.snapshot)?;
     let located = service.locate_many(moment, keys, request.entries_only);
     let located = located.await?;
     let room = desk.room(located.size()).await?;

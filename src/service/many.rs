@@ -1,0 +1,175 @@
+//! Reads of many keys, all of them as of one moment.
+//!
+//! Where this thread keeps all of the values (see `recent`) and nobody writes while they are gathered,
+//! that time is the moment: it takes no snapshot, no look-up and no other thread. Else it is taken
+//! over all shards, and what is read there is kept for the next time.
+
+use super::get::Found;
+use super::recent::RecentValues;
+use super::scan::{ScanItem, items_of, size_of};
+use super::{Service, blocking};
+use crate::model::{Error, Key, Result};
+use crate::router::Moment;
+use crate::shard::Found as Record;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Bytes of values that a read of many keys answers with.
+const BATCH_SIZE_MAX: usize = 64 << 20;
+
+/// Many keys that were found as of one moment, and not read yet.
+#[derive(Debug)]
+pub struct LocatedMany {
+    place: Place,
+    size: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Among the values that this thread has read lately.
+    Recent(Vec<ScanItem>),
+    /// In the shards.
+    Stored {
+        moment: Arc<Moment>,
+        found: Vec<Option<(Key, Record)>>,
+        heads_only: bool,
+    },
+}
+
+impl LocatedMany {
+    /// Bytes that the answer holds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Service {
+    /// Where the values of many keys are at a moment, or now, and how large, in their order; `None`
+    /// for a miss.
+    ///
+    /// # Errors
+    /// `TooLarge` (`REPLY_TOO_LARGE`) when the values together are more than 64 MiB; what the shards
+    /// answer.
+    pub async fn locate_many(
+        &self,
+        moment: Option<Arc<Moment>>,
+        keys: Vec<Key>,
+        heads_only: bool,
+    ) -> Result<LocatedMany> {
+        let moment = match moment {
+            Some(moment) => moment,
+            None if heads_only => self.moment().await?,
+            None => match self.recall_many(&keys) {
+                Ok(Some(recent)) => return Ok(recent),
+                // A shard that does not serve just now is waited for there.
+                Ok(None) | Err(_) => self.moment().await?,
+            },
+        };
+        blocking(move || find_many(moment, keys, heads_only)).await
+    }
+
+    /// The values of keys, if this thread keeps all of them and they were so at one moment.
+    fn recall_many(&self, keys: &[Key]) -> Result<Option<LocatedMany>> {
+        let recall = || -> Result<Option<Vec<Found>>> {
+            let found = keys.iter().map(|key| {
+                fail::fail_point!("moment::between");
+                self.recall(key).transpose()
+            });
+            found.collect::<Option<Result<Vec<Found>>>>().transpose()
+        };
+        let Some(found) = self.router().undisturbed(recall)?.flatten() else {
+            return Ok(None);
+        };
+        let size = found.iter().map(|it| it.data.len()).sum();
+        let items = keys.iter().zip(found).map(|(key, found)| ScanItem {
+            key: key.to_bytes(),
+            head: found.head,
+            data: Some(found.data),
+        });
+        // What is too large is refused where the key is known with which it is.
+        Ok((size <= BATCH_SIZE_MAX).then(|| LocatedMany {
+            place: Place::Recent(items.collect()),
+            size,
+        }))
+    }
+
+    /// What was located, in its order.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn read_many(&self, located: LocatedMany) -> Result<Vec<Option<ScanItem>>> {
+        let (moment, found, heads_only) = match located.place {
+            Place::Recent(items) => return Ok(items.into_iter().map(Some).collect()),
+            Place::Stored {
+                moment,
+                found,
+                heads_only,
+            } => (moment, found, heads_only),
+        };
+        let extent = self.extent(heads_only);
+        let read = blocking(move || {
+            let is_there: Vec<bool> = found.iter().map(Option::is_some).collect();
+            let records: Vec<(Key, Record)> = found.into_iter().flatten().collect();
+            let takes = |record: &Record| !heads_only && RecentValues::takes(record);
+            let to_keep: Vec<_> = records
+                .iter()
+                .map(|(key, record)| takes(record).then(|| (key.clone(), record.clone())))
+                .collect();
+            let items = items_of(&moment, records, extent)?;
+            Ok((is_there, items, to_keep))
+        });
+        let (is_there, items, to_keep) = read.await?;
+        for (item, record) in items.iter().zip(to_keep) {
+            self.keep_read(item, record);
+        }
+        let mut items = items.into_iter();
+        let answered = is_there.into_iter();
+        Ok(answered
+            .map(|it| it.then(|| items.next()).flatten())
+            .collect())
+    }
+
+    /// Keeps what was read, if it may be kept and is still the newest.
+    fn keep_read(&self, item: &ScanItem, record: Option<(Key, Record)>) {
+        let is_newest = |key: &Key, record: &Record| {
+            let unchanged = self.router().is_unchanged(key, record.seen);
+            unchanged.is_ok_and(|it| it)
+        };
+        if let (Some((key, record)), Some(data)) = (record, &item.data)
+            && is_newest(&key, &record)
+        {
+            let found = Found {
+                head: item.head.clone(),
+                // It is a part of a buffer that all have together.
+                data: Bytes::copy_from_slice(data),
+            };
+            self.0.recent.keep(&key, &record, &found);
+        }
+    }
+}
+
+fn find_many(moment: Arc<Moment>, keys: Vec<Key>, heads_only: bool) -> Result<LocatedMany> {
+    let count = keys.len();
+    let mut size = 0;
+    let mut found = Vec::with_capacity(count);
+    for (number, key) in keys.into_iter().enumerate() {
+        let record = moment.find(&key)?;
+        let item = record.map(|record| (key, record));
+        let item_size = item.as_ref().map_or(0, |it| size_of(it, heads_only));
+        size = item_size.saturating_add(size);
+        if size > BATCH_SIZE_MAX {
+            let message = format!(
+                "the values are too large for one answer: more than {BATCH_SIZE_MAX} bytes with key {number} of {count}; ask for fewer keys at once, or for a large one with Download"
+            );
+            return Err(Error::too_large("REPLY_TOO_LARGE", message).at("keys"));
+        }
+        found.push(item);
+    }
+    let place = Place::Stored {
+        moment,
+        found,
+        heads_only,
+    };
+    Ok(LocatedMany { place, size })
+}
