@@ -127,7 +127,7 @@ pub async fn run(terminal: Terminal, args: RawArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// One loop in each of the threads.
+/// One loop in each of the threads, once at least, however slow the machine is.
 fn measure(args: &RawArgs, dir: &Path, what: Loop, size: u64) -> io::Result<Measured> {
     let files: Vec<File> = (0..args.threads)
         .map(|thread| file_for(args, dir, what, thread))
@@ -206,7 +206,7 @@ fn write(file: &File, size: u64, until: Instant, wrap: Option<u64>) -> io::Resul
     let mut latencies = Histogram::default();
     let mut at = 0;
     let mut now = Instant::now();
-    while now < until {
+    while latencies.count() == 0 || now < until {
         if wrap.is_some_and(|wrap| at + size > wrap) {
             at = 0;
         }
@@ -231,7 +231,7 @@ fn read(file: &File, size: u64, until: Instant, seed: u64) -> io::Result<Histogr
     let mut noise = Noise(seed);
     let mut latencies = Histogram::default();
     let mut now = Instant::now();
-    while now < until {
+    while latencies.count() == 0 || now < until {
         file.read_exact_at(&mut piece, noise.below(places) as u64 * size)?;
         let after = Instant::now();
         latencies.record(after - now);
@@ -253,7 +253,7 @@ fn seal(level: i32, size: u64, until: Instant, seed: u64) -> Histogram {
     };
     let mut latencies = Histogram::default();
     let mut now = Instant::now();
-    while now < until {
+    while latencies.count() == 0 || now < until {
         let (raw, sum64) = ring.fresh();
         let raw_len = raw.len() as u64;
         std::hint::black_box(sealer.seal(raw, ValueInfo { raw_len, sum64 }, None));
