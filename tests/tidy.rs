@@ -94,6 +94,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("dashmap", &["dedup"]),
     ("quick_cache", &["service"]),
     ("tonic", &["gateway", "client", "proto"]),
+    ("hyper", &["gateway"]),
+    ("hyper_util", &["gateway"]),
     ("tonic_prost", &["gateway", "client", "proto"]),
     ("tonic_health", &["gateway", "client"]),
     ("tonic_reflection", &["gateway"]),

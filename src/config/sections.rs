@@ -72,6 +72,7 @@ fn server(r: &mut Reader) -> Server {
         max_value_size: r.size("server.max_value_size", KIB..=4 * GIB),
         max_streams_per_connection: r.number("server.max_streams_per_connection", 1..=1_000_000),
         max_connections: r.number("server.max_connections", 1..=1_000_000),
+        max_idle_connections: r.number("server.max_idle_connections", 1..=1_000_000),
         max_header_list_size: r.size("server.max_header_list_size", KIB..=16 * MIB),
         stream_window: r.size("server.stream_window", WINDOW),
         connection_window: r.size("server.connection_window", WINDOW),

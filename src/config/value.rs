@@ -74,6 +74,8 @@ pub struct Server {
     pub max_streams_per_connection: u32,
     /// Open connections; more are refused.
     pub max_connections: usize,
+    /// Open connections above which idle ones are closed.
+    pub max_idle_connections: usize,
     /// Bytes of one request's headers.
     pub max_header_list_size: u32,
     /// HTTP/2 flow-control window of a stream in bytes.

@@ -68,17 +68,7 @@ async fn serve(config: Config, cores: &Cores, level: Level) -> Result<()> {
     let served = front.await;
     running.close().await?;
     tracing::info!("stopped");
-    match served {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Error::internal(
-            "SERVE",
-            format!("the gRPC server failed: {error}"),
-        )),
-        Err(error) => Err(Error::internal(
-            "SERVE",
-            format!("the gRPC server was lost: {error}"),
-        )),
-    }
+    served.map_err(|error| Error::internal("SERVE", format!("the gRPC server was lost: {error}")))
 }
 
 /// Ends the process at once, still holding the data directory's lock: threads that recover a shard

@@ -66,13 +66,14 @@ async fn serve(config: &Config, cores: &Cores, answers: Answers, stack: Stack) -
     signals::watch(stop)?;
     let (listener, address) = listen(config).await?;
     let stopped = told_to_stop(stopping);
-    let served = if stack == Stack::Stock {
+    if stack == Stack::Stock {
         say_ready(address);
-        serve_stock(listener, answers, stopped).await
-    } else {
-        let gateway = Gateway::noop(&config.server, &config.admission, answers, stack).await;
-        say_ready(address);
-        gateway.serve(listener, cores.handles(), stopped).await
-    };
-    served.map_err(|error| Error::internal("SERVE", format!("the gRPC server failed: {error}")))
+        let served = serve_stock(listener, answers, stopped).await;
+        return served
+            .map_err(|error| Error::internal("SERVE", format!("the gRPC server failed: {error}")));
+    }
+    let gateway = Gateway::noop(&config.server, &config.admission, answers, stack).await;
+    say_ready(address);
+    gateway.serve(listener, cores.handles(), stopped).await;
+    Ok(())
 }

@@ -28,11 +28,10 @@ use tonic::transport::Channel;
 const MIB: usize = 1 << 20;
 /// What all the harm together may cost.
 const MEMORY_MAX: usize = 128 * MIB;
-/// What a connection costs that says nothing: h2 gives each buffers of 16, 8 and 4 KiB and touches the
-/// first page of each.
-const IDLE_MEMORY: usize = 20 * 1024;
 /// What the operator has granted to requests and replies in flight, which is part of that.
 const BUDGET: &str = "32 MiB";
+/// Connections that say nothing: what 20,000 open files allow.
+const IDLE: u64 = 9_980;
 const OTHERS: u64 = 4;
 /// Calls of the others before an attack, to compare with.
 const QUIET_CALLS: u64 = 1_000;
@@ -155,16 +154,6 @@ async fn attacked(
     rounds: u64,
     attack: impl AsyncFnOnce(&mut Attack<'_>),
 ) -> Result<(), String> {
-    attacked_within(server, name, rounds, (MEMORY_MAX, attack)).await
-}
-
-/// As [`attacked`], by an attack that may cost so many bytes.
-async fn attacked_within(
-    server: &mut Server,
-    name: &str,
-    rounds: u64,
-    (memory_max, attack): (usize, impl AsyncFnOnce(&mut Attack<'_>)),
-) -> Result<(), String> {
     let quiet = Others::start(server).await;
     quiet.answered(QUIET_CALLS).await;
     let quiet = p99(&quiet.end().await?);
@@ -191,7 +180,7 @@ async fn attacked_within(
         before / MIB,
         grown / MIB
     );
-    match grown <= memory_max {
+    match grown <= MEMORY_MAX {
         true => Ok(()),
         false => Err(format!("{name}: memory grew by {} MiB", grown / MIB)),
     }
@@ -316,6 +305,9 @@ async fn idle_connections(attack: &mut Attack<'_>) {
         idle.push(stream);
     }
     attack.hold().await;
+    let open = process::open_paths(attack.server.pid());
+    let open = open.iter().filter(|path| path.starts_with("socket:"));
+    eprintln!("{} of the server's files are sockets", open.count());
 }
 
 /// Calls that have no time.
@@ -464,11 +456,10 @@ fn open_files_up_to(wanted: u64) -> u64 {
     allowed
 }
 
-/// A round is a connection here.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_harm_nobody() {
+/// So many connections, one each round, or as many as the machine allows, to a server that keeps so
+/// many that are idle. What is wrong, and how many connections there were.
+async fn idle_beside(max_idle: &str, wanted: u64) -> (Result<(), String>, u64) {
     const SPARE: u64 = 20;
-    let wanted = cases(1_000);
     // A server lets in half as many connections as it may open files.
     let files = open_files_up_to(2 * (wanted + SPARE));
     let rounds = wanted.min((files / 2).saturating_sub(SPARE));
@@ -478,12 +469,28 @@ async fn idle_connections_harm_nobody() {
     let dir = quick_dir();
     let most = (rounds + SPARE).to_string();
     let builder = builder(&dir).set("server.max_connections", most);
+    let builder = builder.set("server.max_idle_connections", max_idle);
     let mut server = builder.start().await;
-    let memory_max = MEMORY_MAX.max(rounds as usize * IDLE_MEMORY);
-    let survived = attacked_within(&mut server, "idle", rounds, (memory_max, idle_connections));
-    survived.await.unwrap();
+    let outcome = attacked(&mut server, "idle", rounds, idle_connections).await;
     server.assert_answers().await;
     server.stop().await;
+    (outcome, rounds)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_harm_nobody() {
+    let (outcome, _) = idle_beside("4096", cases(IDLE)).await;
+    outcome.unwrap();
+}
+
+/// Planted: a server that keeps every connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_keeps_all_idle_connections_is_found() {
+    let (outcome, connections) = idle_beside("1000000", IDLE).await;
+    match connections {
+        IDLE => assert!(outcome.unwrap_err().contains("memory grew")),
+        few => eprintln!("SKIPPED: {few} connections do not take enough"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

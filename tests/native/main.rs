@@ -8,6 +8,7 @@ mod backups;
 mod blobs;
 mod call;
 mod commits;
+mod connections;
 mod contents;
 mod counters;
 mod delete_ranges;

@@ -61,6 +61,11 @@ impl Table {
         (Self { lanes }, dealt)
     }
 
+    /// How many connections each core has.
+    pub(super) fn counts(&self) -> Vec<Arc<AtomicUsize>> {
+        self.lanes.iter().map(|lane| lane.taken.clone()).collect()
+    }
+
     /// To the core with the fewest connections.
     fn deal(
         &self,

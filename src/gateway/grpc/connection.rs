@@ -1,25 +1,24 @@
-//! Accepted connections on the core that serves them, each with a deadline for its first bytes and
-//! a switch to cut it.
+//! Accepted connections on the core that serves them, each with a deadline for its first bytes, and
+//! what the rest of the front knows and orders of it: its calls, that it should leave, that it is cut.
 //!
-//! The switch exists because HTTP/2 keepalive finds dead peers, but not one that answers pings and
-//! takes no data; and because a drain has to end.
+//! It can be cut because HTTP/2 keepalive finds dead peers, but not one that answers pings and takes
+//! no data.
 
 use super::accept::{Dealt, Seat};
 use super::budget::Lane;
+use super::calls::{Call, Calls, Use};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Sleep;
-use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
 /// Bytes of the HTTP/2 connection preface, which a peer owes in its first moments.
 const PREFACE_SIZE: usize = 24;
@@ -34,6 +33,8 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct Wire {
     written: AtomicU64,
+    calls: Arc<Calls>,
+    leave: Notify,
     cut: Notify,
     owed: Lane,
 }
@@ -53,6 +54,8 @@ impl Peer {
             address: Some(address),
             wire: Arc::new(Wire {
                 written: AtomicU64::new(0),
+                calls: Arc::default(),
+                leave: Notify::new(),
                 cut: Notify::new(),
                 owed: Lane::new(reply_share),
             }),
@@ -80,10 +83,43 @@ impl Peer {
         self.wire.cut.notify_one();
     }
 
-    /// Resolves when the connection is cut.
-    #[cfg(test)]
+    /// Resolves when the connection is to be cut; for one waiter.
     pub(super) async fn is_cut(&self) {
         self.wire.cut.notified().await;
+    }
+
+    /// Asks the peer to take its next calls to another connection; those that it has begun are
+    /// answered.
+    pub(super) fn leave(&self) {
+        self.wire.leave.notify_one();
+    }
+
+    /// Resolves when the peer is to be asked to leave; for one waiter.
+    pub(super) async fn is_leaving(&self) {
+        self.wire.leave.notified().await;
+    }
+
+    /// A call that begins.
+    pub(super) fn begin_call(&self) -> Call {
+        Calls::begin(&self.wire.calls)
+    }
+
+    /// Whether no call is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls().open == 0
+    }
+
+    /// What calls there were and are.
+    pub(super) fn calls(&self) -> Use {
+        self.wire.calls.read()
+    }
+
+    /// As long as the connection is open, a way to it that does not keep anything of it.
+    pub(super) fn downgrade(&self) -> Absent {
+        Absent {
+            address: self.address,
+            wire: Arc::downgrade(&self.wire),
+        }
     }
 
     /// A peer without a connection.
@@ -93,24 +129,50 @@ impl Peer {
     }
 }
 
-/// The connections that were dealt to one core, as a stream.
+/// A connection that may have ended.
+#[derive(Debug)]
+pub(super) struct Absent {
+    address: Option<SocketAddr>,
+    wire: Weak<Wire>,
+}
+
+impl Absent {
+    /// The connection, unless it has ended.
+    pub(super) fn upgrade(&self) -> Option<Peer> {
+        Some(Peer {
+            address: self.address,
+            wire: self.wire.upgrade()?,
+        })
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.wire.strong_count() == 0
+    }
+}
+
+/// The connections that were dealt to one core.
 pub(super) struct Incoming {
     dealt: mpsc::UnboundedReceiver<Dealt>,
     allowance: Allowance,
-    cut_all: watch::Receiver<bool>,
 }
 
 impl Incoming {
-    /// Makes connections of what is dealt. All of them end when `cut_all` turns true.
-    pub(super) fn new(
-        dealt: mpsc::UnboundedReceiver<Dealt>,
-        allowance: Allowance,
-        cut_all: watch::Receiver<bool>,
-    ) -> Self {
-        Self {
-            dealt,
-            allowance,
-            cut_all,
+    /// Makes connections of what is dealt.
+    pub(super) fn new(dealt: mpsc::UnboundedReceiver<Dealt>, allowance: Allowance) -> Self {
+        Self { dealt, allowance }
+    }
+
+    /// The next connection; `None` when nothing is dealt any more. What was dealt is not lost when
+    /// this is dropped before it resolves.
+    pub(super) async fn next(&mut self) -> Option<Connection> {
+        loop {
+            let dealt = self.dealt.recv().await?;
+            let address = dealt.address;
+            match self.open(dealt) {
+                Ok(connection) => return Some(connection),
+                Err(error) => tracing::warn!(peer = %address, %error, "cannot serve a connection"),
+            }
         }
     }
 
@@ -125,43 +187,15 @@ impl Incoming {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(peer = %address, %error, "cannot set TCP_NODELAY");
         }
-        let peer = Peer::new(address, self.allowance.reply_share);
         Ok(Connection {
-            cut: Box::pin(cut(Arc::clone(&peer.wire), self.cut_all.clone())),
-            is_cut: false,
             preface: Some(Preface {
                 deadline: Box::pin(tokio::time::sleep(self.allowance.preface_timeout)),
                 missing: PREFACE_SIZE,
             }),
             stream,
-            peer,
+            peer: Peer::new(address, self.allowance.reply_share),
             _seat: seat,
         })
-    }
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let Some(dealt) = ready!(self.dealt.poll_recv(cx)) else {
-                return Poll::Ready(None);
-            };
-            let address = dealt.address;
-            match self.open(dealt) {
-                Ok(connection) => return Poll::Ready(Some(Ok(connection))),
-                Err(error) => tracing::warn!(peer = %address, %error, "cannot serve a connection"),
-            }
-        }
-    }
-}
-
-async fn cut(wire: Arc<Wire>, mut all: watch::Receiver<bool>) {
-    tokio::select! {
-        () = wire.cut.notified() => {}
-        // An error means that the server is gone, which cuts as well.
-        _ = all.wait_for(|cut| *cut) => {}
     }
 }
 
@@ -169,8 +203,6 @@ async fn cut(wire: Arc<Wire>, mut all: watch::Receiver<bool>) {
 pub(super) struct Connection {
     stream: TcpStream,
     peer: Peer,
-    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_cut: bool,
     preface: Option<Preface>,
     _seat: Seat,
 }
@@ -181,12 +213,9 @@ struct Preface {
 }
 
 impl Connection {
-    fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.is_cut || self.cut.as_mut().poll(cx).is_ready() {
-            self.is_cut = true;
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        Ok(())
+    /// What the rest of the front knows of it.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     fn check_preface(&mut self, cx: &mut Context<'_>, received: usize) -> io::Result<()> {
@@ -211,21 +240,12 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer)?;
         self.check_preface(cx, buffer.filled().len() - before)?;
@@ -239,7 +259,6 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.count(written)
     }
@@ -249,7 +268,6 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.count(written)
     }
@@ -274,32 +292,27 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
-    use tokio_stream::StreamExt as _;
 
-    async fn listen(
-        slots: usize,
-        preface_timeout: Duration,
-    ) -> (Incoming, SocketAddr, watch::Sender<bool>) {
+    async fn listen(slots: usize, preface_timeout: Duration) -> (Incoming, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (cut_all, cut) = watch::channel(false);
         let (table, mut lanes) = Table::new(1);
         tokio::spawn(accept(listener, Arc::new(Semaphore::new(slots)), table));
         let allowance = Allowance {
             preface_timeout,
             reply_share: 1 << 20,
         };
-        let incoming = Incoming::new(lanes.pop().unwrap(), allowance, cut);
-        (incoming, address, cut_all)
+        let incoming = Incoming::new(lanes.pop().unwrap(), allowance);
+        (incoming, address)
     }
 
     const LONG: Duration = Duration::from_secs(600);
 
     #[tokio::test]
     async fn a_connection_too_many_is_closed_and_a_slot_comes_back() {
-        let (mut incoming, address, _cut_all) = listen(1, LONG).await;
+        let (mut incoming, address) = listen(1, LONG).await;
         let _first_client = TcpStream::connect(address).await.unwrap();
-        let first = incoming.next().await.unwrap().unwrap();
+        let first = incoming.next().await.unwrap();
         let mut second_client = TcpStream::connect(address).await.unwrap();
         let third = tokio::spawn(async move {
             let connection = incoming.next().await;
@@ -308,45 +321,26 @@ mod tests {
         assert_eq!(second_client.read(&mut [0; 1]).await.unwrap_or(0), 0);
         drop(first);
         let _third_client = TcpStream::connect(address).await.unwrap();
-        assert!(third.await.unwrap().1.unwrap().is_ok());
+        assert!(third.await.unwrap().1.is_some());
     }
 
     #[tokio::test]
     async fn a_peer_that_never_says_http2_is_timed_out() {
-        let (mut incoming, address, _cut_all) = listen(1, Duration::from_millis(20)).await;
+        let (mut incoming, address) = listen(1, Duration::from_millis(20)).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"PRI * ").await.unwrap();
-        let mut connection = incoming.next().await.unwrap().unwrap();
+        let mut connection = incoming.next().await.unwrap();
         let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
     async fn the_preface_lifts_the_deadline() {
-        let (mut incoming, address, _cut_all) = listen(1, Duration::from_millis(20)).await;
+        let (mut incoming, address) = listen(1, Duration::from_millis(20)).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(&[b'x'; PREFACE_SIZE]).await.unwrap();
-        let mut connection = incoming.next().await.unwrap().unwrap();
+        let mut connection = incoming.next().await.unwrap();
         connection.read_exact(&mut [0; PREFACE_SIZE]).await.unwrap();
         assert!(connection.preface.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_cut_wakes_a_reader_whether_it_is_for_one_or_for_all() {
-        let (mut incoming, address, cut_all) = listen(2, LONG).await;
-        let _one = TcpStream::connect(address).await.unwrap();
-        let mut one = incoming.next().await.unwrap().unwrap();
-        let peer = one.connect_info();
-        assert!(peer.is_loopback());
-        let reading = tokio::spawn(async move { one.read(&mut [0; 1]).await });
-        peer.cut();
-        let error = reading.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-
-        let _two = TcpStream::connect(address).await.unwrap();
-        let mut two = incoming.next().await.unwrap().unwrap();
-        let reading = tokio::spawn(async move { two.read(&mut [0; 1]).await });
-        cut_all.send(true).unwrap();
-        assert!(reading.await.unwrap().is_err());
     }
 }

@@ -9,15 +9,18 @@ mod accept;
 mod access;
 mod admission;
 mod budget;
+mod calls;
 mod connection;
 mod deadline;
 mod delivery;
 mod health;
+mod idle;
 mod method;
 pub mod native;
 pub mod noop;
 mod opening;
 mod server;
+mod serving;
 pub mod zstdb;
 
 pub use server::{Gateway, GatewayHandle};

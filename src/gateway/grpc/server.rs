@@ -7,6 +7,8 @@ use super::budget::ByteBudget;
 use super::connection::{Allowance, Incoming};
 use super::delivery::Delivery;
 use super::health::Health;
+use super::idle::Row;
+use super::serving::{self, Core, Http, Phase};
 use super::{native, zstdb};
 use crate::config;
 use crate::proto;
@@ -19,7 +21,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 
 /// Frames a peer may send; large ones make large values cheap.
@@ -123,23 +124,25 @@ impl Gateway {
     /// Serves on `cores`, each a runtime of one thread, until `shutdown` resolves; then takes no
     /// more connections, finishes what was accepted, and after `server.drain_timeout` cuts what is
     /// left.
-    ///
-    /// # Errors
-    /// What the transport says when it cannot serve at all.
     pub async fn serve(
         self,
         listener: TcpListener,
         cores: &[Handle],
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
+    ) {
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
-        let (cut_all, cut) = watch::channel(false);
-        let (drain_all, draining) = watch::channel(false);
+        let (phase, is_in) = watch::channel(Phase::Serving);
         let (table, lanes) = Table::new(cores.len());
+        let staying = self
+            .config
+            .max_idle_connections
+            .div_ceil(cores.len().max(1));
         let mut served = JoinSet::new();
-        for (core, lane) in cores.iter().zip(lanes) {
-            let incoming = Incoming::new(lane, self.allowance(), cut.clone());
-            served.spawn_on(self.serve_core(incoming, draining.clone()), core);
+        for ((core, lane), count) in cores.iter().zip(lanes).zip(table.counts()) {
+            let incoming = Incoming::new(lane, self.allowance());
+            let row = Row::new(staying, count);
+            let serving = Core::new(http(&self.config), self.routes.clone(), row, is_in.clone());
+            served.spawn_on(serving.run(incoming), core);
         }
         tokio::select! {
             () = accept(listener, Arc::clone(&slots), table) => {}
@@ -147,23 +150,21 @@ impl Gateway {
             () = shutdown => {}
         }
         self.handle.drain().await;
-        drain_all.send_replace(true);
+        phase.send_replace(Phase::Draining);
         let all_served = async {
             while let Some(ended) = served.join_next().await {
-                told(ended)?;
+                told(ended);
             }
-            Ok(())
         };
-        match tokio::time::timeout(self.config.drain_timeout, all_served).await {
-            Ok(outcome) => outcome?,
-            Err(_elapsed) => tracing::warn!(
+        let drained = tokio::time::timeout(self.config.drain_timeout, all_served).await;
+        if drained.is_err() {
+            tracing::warn!(
                 open = self.config.max_connections - slots.available_permits(),
                 "connections cut: they were not done in server.drain_timeout={:?}",
                 self.config.drain_timeout
-            ),
+            );
         }
-        close_connections(&cut_all, &slots, self.config.max_connections).await;
-        Ok(())
+        close_connections(&phase, &slots, self.config.max_connections).await;
     }
 
     fn allowance(&self) -> Allowance {
@@ -172,37 +173,17 @@ impl Gateway {
             reply_share: self.reply_share,
         }
     }
-
-    /// Serves what is dealt to one core.
-    fn serve_core(
-        &self,
-        incoming: Incoming,
-        mut draining: watch::Receiver<bool>,
-    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<> {
-        let router = builder(&self.config).add_routes(self.routes.clone());
-        async move {
-            let signal = async move {
-                // An error means that the server is gone, which is as good as being told.
-                let _ = draining.wait_for(|draining| *draining).await;
-            };
-            router.serve_with_incoming_shutdown(incoming, signal).await
-        }
-    }
 }
 
 /// How one core ended. A panic there is a panic here: it was no request's.
-fn told(
-    ended: Result<Result<(), tonic::transport::Error>, JoinError>,
-) -> Result<(), tonic::transport::Error> {
-    match ended.map_err(JoinError::try_into_panic) {
-        Ok(outcome) => outcome,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_cancelled)) => Ok(()),
+fn told(ended: Result<(), JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
     }
 }
 
-async fn close_connections(cut_all: &watch::Sender<bool>, slots: &Semaphore, max: usize) {
-    cut_all.send_replace(true);
+async fn close_connections(phase: &watch::Sender<Phase>, slots: &Semaphore, max: usize) {
+    phase.send_replace(Phase::Cut);
     let all = u32::try_from(max).unwrap_or(u32::MAX);
     if tokio::time::timeout(CUT_TIMEOUT, slots.acquire_many(all))
         .await
@@ -250,15 +231,16 @@ fn routes(
 }
 
 /// Every limit is set on purpose; see the room's documentation for what each one bounds.
-fn builder(config: &config::Server) -> Server {
-    Server::builder()
-        .max_concurrent_streams(config.max_streams_per_connection)
-        .http2_max_header_list_size(config.max_header_list_size)
+fn http(config: &config::Server) -> Http {
+    let mut http = serving::http();
+    http.max_concurrent_streams(config.max_streams_per_connection)
+        .max_header_list_size(config.max_header_list_size)
         .initial_stream_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
         .max_frame_size(FRAME_SIZE)
-        .http2_keepalive_interval(Some(config.keepalive_interval))
-        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout);
+    http
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ struct Running {
     address: SocketAddr,
     handle: GatewayHandle,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), tonic::transport::Error>>,
+    served: JoinHandle<()>,
 }
 
 impl Running {
@@ -31,6 +31,7 @@ impl Running {
             max_value_size: MIB,
             max_streams_per_connection: 256,
             max_connections: 64,
+            max_idle_connections: 64,
             max_header_list_size: 16 * 1024,
             stream_window: 4 << 20,
             connection_window: 16 << 20,
@@ -57,7 +58,7 @@ impl Running {
                 let stopped = async move {
                     let _ = stopped.await;
                 };
-                gateway.serve(listener, &cores, stopped).await
+                gateway.serve(listener, &cores, stopped).await;
             }),
         }
     }
@@ -175,7 +176,7 @@ async fn a_stop_with_idle_clients_is_clean() {
     let running = Running::start(|_| ()).await;
     let _idle = running.channel().await;
     running.stop.send(()).unwrap();
-    running.served.await.unwrap().unwrap();
+    running.served.await.unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
 }
 
@@ -187,6 +188,31 @@ async fn a_stop_cuts_what_is_stuck_after_the_drain_timeout() {
     let mut watch = client.watch(request).await.unwrap().into_inner();
     watch.message().await.unwrap();
     running.stop.send(()).unwrap();
-    running.served.await.unwrap().unwrap();
+    running.served.await.unwrap();
     while let Ok(Some(_status)) = watch.message().await {}
+}
+
+#[tokio::test]
+async fn idle_connections_leave_while_too_many_are_open_and_those_with_a_call_stay() {
+    let running = Running::start(|server| server.max_idle_connections = 1).await;
+    let mut busy = HealthClient::new(running.channel().await);
+    let request = HealthCheckRequest::default();
+    let mut watch = busy.watch(request).await.unwrap().into_inner();
+    watch.message().await.unwrap();
+    // It says nothing and answers nothing, so that it is cut in the end.
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let mut honest = HealthClient::new(running.channel().await);
+    let mut said = Vec::new();
+    let closed = silent.read_to_end(&mut said);
+    let _reset_or_end = tokio::time::timeout(Duration::from_secs(60), closed)
+        .await
+        .expect("the silent connection was not closed");
+    for _ in 0..20 {
+        let request = HealthCheckRequest::default();
+        honest.check(request).await.unwrap();
+        let _another = running.channel().await;
+    }
+    running.handle.health.serving().await;
+    let status = watch.message().await.unwrap().unwrap().status;
+    assert_eq!(status, ServingStatus::Serving as i32);
 }
