@@ -171,8 +171,7 @@ mod tests {
     fn when_too_many_are_leaving_those_that_never_called_are_cut() {
         let (mut row, peers, open) = row(8, 8);
         drop(peers[0].begin_call());
-        row.trim();
-        let newer: Vec<_> = (0..8).map(|_| add(&mut row, &open)).collect();
+        let newer: Vec<_> = (0..9).map(|_| add(&mut row, &open)).collect();
         assert_eq!(leaving(&peers), [0, 1, 2, 3, 4, 5, 6, 7]);
         let cut = peers.iter().filter(|peer| is_ready(peer.is_cut()));
         assert_eq!(cut.count(), 7);
