@@ -4,14 +4,21 @@
 
 use crate::disk;
 use crate::run::{cases, quick_dir, seed};
-use crate::support::{Random, Server, command_of, key_of, set_of};
+use crate::support::{Random, Server, admin, command_of, key_of, set_of};
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::backup_service_client::BackupServiceClient;
+use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
+use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 type Client = BadgerClient<Channel>;
+type Backups = BackupServiceClient<Channel>;
+type Namespaces = NamespaceServiceClient<Channel>;
 
 /// Pieces of paths; `ROOT`, `OUT` stand for the folders.
 const PIECES: [&str; 45] = [
@@ -193,6 +200,106 @@ async fn orders_of_backup_and_restore_stay_in_their_folder() {
     assert_ne!(secret.errcode, 0, "an archive from outside was restored");
     assert!(made > 0 && server.is_running());
     eprintln!("{cases} orders, {made} backups made, {restored} restored, 0 files outside");
+    server.stop().await;
+}
+
+/// One call of the native protocol that names a place; which, and whether it was done.
+async fn native_order(
+    (backups, namespaces): &mut (Backups, Namespaces),
+    number: u64,
+    trick: &str,
+) -> (&'static str, bool) {
+    let path = trick.to_owned();
+    match number {
+        0..=29 => {
+            let request = v1::CreateBackupRequest {
+                path,
+                since_version: 0,
+            };
+            let events = backups.create_backup(admin(request)).await;
+            ("created", is_done(events).await)
+        }
+        30..=49 => {
+            let request = v1::VerifyBackupRequest { path };
+            let events = backups.verify_backup(admin(request)).await;
+            ("verified", is_done(events).await)
+        }
+        50..=69 => {
+            let request = v1::RestoreBackupRequest { path };
+            let events = backups.restore_backup(admin(request)).await;
+            ("restored", is_done(events).await)
+        }
+        70..=84 => {
+            let request = v1::DeleteBackupRequest { path };
+            let deleted = backups.delete_backup(admin(request)).await;
+            ("deleted", deleted.is_ok())
+        }
+        85..=92 => {
+            let request = v1::PurgeBackupsRequest {
+                keep: 1,
+                folder: path,
+            };
+            let purged = backups.purge_backups(admin(request)).await;
+            ("purged", purged.is_ok())
+        }
+        _ => {
+            let request = v1::CreateNamespaceRequest {
+                name: path,
+                options: None,
+            };
+            let made = namespaces.create_namespace(admin(request)).await;
+            ("made as a namespace", made.is_ok())
+        }
+    }
+}
+
+/// Whether a stream of progress comes to its end without an error.
+async fn is_done<T>(events: Result<tonic::Response<Streaming<T>>, Status>) -> bool {
+    let Ok(events) = events else { return false };
+    let mut events = events.into_inner();
+    loop {
+        match events.message().await {
+            Ok(Some(_progress)) => {}
+            end => return end.is_ok(),
+        }
+    }
+}
+
+/// As for zstdb's orders; here backups are checked, deleted and purged too, and names are given to
+/// namespaces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_the_native_protocol_stay_in_their_folder() {
+    let mut random = Random::seeded(seed("native paths"));
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let builder = Server::builder().flag("--allow-user-key");
+    let mut server = builder.data_dir(sandbox.data()).start().await;
+    sandbox.set_traps(&sandbox.root());
+    let mine = [
+        sandbox.root(),
+        sandbox.data().join("shards"),
+        sandbox.data().join("MANIFEST"),
+    ];
+    let before = sandbox.around(&mine);
+    let channel = server.channel().await;
+    let mut native = (Backups::new(channel.clone()), Namespaces::new(channel));
+    let cases = cases(400);
+    let mut done = BTreeMap::new();
+    for number in 0..cases {
+        let trick = sandbox.trick(&mut random, &sandbox.root());
+        let call = native_order(&mut native, random.within(0..100), &trick);
+        let called = tokio::time::timeout(crate::support::PATIENCE, call).await;
+        let (what, is_done) = called.unwrap_or_else(|_| panic!("no answer to {trick:?}"));
+        *done.entry(what).or_insert(0) += u64::from(is_done);
+        if number % 100 == 99 || number + 1 == cases {
+            assert_same(&before, &sandbox.around(&mine), &trick);
+        }
+    }
+    let mut client = server.client().await;
+    let secret = client.get(key_of("secret")).await.unwrap().into_inner();
+    assert_ne!(secret.errcode, 0, "an archive from outside was restored");
+    assert!(done["created"] > 0 && server.is_running());
+    eprintln!("{cases} calls, of which {done:?}, 0 files outside");
     server.stop().await;
 }
 
