@@ -2,13 +2,12 @@
 //! the neighbours serve: fail points in every handler of the actors, in GC, backups and the scrub,
 //! each of which panics twice under load. The second time proves that what panicked came back.
 
-use crate::registers::{Call, Histories, What, builder, number_of, value};
+use crate::registers::{Call, Histories, Outcome, What, builder, judge, number_of, value};
 use crate::run::{cases, seed};
 use crate::support::{PATIENCE, Random, Server, command_of, key_of, set_of};
 use bytes::Bytes;
 use shardkeep::codec::slot_of;
 use shardkeep::model::ShardId;
-use shardkeep::proto::zstdb::ItemReply;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use shardkeep::shard::Homes;
 use shardkeep::start::offline;
@@ -74,15 +73,6 @@ struct Shared {
     refused: AtomicU64,
 }
 
-/// What became of a call.
-enum Outcome {
-    Answered(ItemReply),
-    /// It has had no effect.
-    Refused,
-    /// Nobody knows.
-    Unknown,
-}
-
 /// What an answer says; `Err` when there was none in time.
 async fn outcome<T>(
     deadline: Duration,
@@ -91,22 +81,6 @@ async fn outcome<T>(
 ) -> Result<Result<T, Status>, String> {
     let answered = tokio::time::timeout(deadline, call).await;
     answered.map_err(|_| format!("{what} hangs for {deadline:?}"))
-}
-
-fn judge(reply: Result<tonic::Response<ItemReply>, Status>) -> Outcome {
-    let reply = match reply {
-        Ok(reply) => reply.into_inner(),
-        Err(_status) => return Outcome::Unknown,
-    };
-    let absent = reply.status.as_ref() == b"cannot get from bgrdb";
-    if reply.errcode == 0 || absent {
-        return Outcome::Answered(reply);
-    }
-    let text = String::from_utf8_lossy(&reply.status);
-    match text.contains("opened") && text.contains("retry") {
-        true => Outcome::Refused,
-        false => Outcome::Unknown,
-    }
 }
 
 /// One client, a call at a time. It gives the calls that nobody knows the outcome of, and the

@@ -7,8 +7,9 @@
 //! may take effect until its server is gone, or never.
 
 use crate::run::{cases, seed};
-use crate::support::{Builder, Random, Server, key_of, set_of};
+use crate::support::{Builder, Random, Server, command_of, key_of, set_of};
 use bytes::Bytes;
+use shardkeep::proto::zstdb::ItemReply;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::transport::Channel;
 
 const CLIENTS: u64 = 64;
@@ -177,106 +179,154 @@ pub fn number_of(data: &[u8]) -> u64 {
     number
 }
 
-/// One client: a call at a time until the server is gone. `gone` is set before it is killed.
+/// What became of a call.
+pub enum Outcome {
+    Answered(ItemReply),
+    /// It has had no effect.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+pub fn judge(reply: Result<tonic::Response<ItemReply>, Status>) -> Outcome {
+    let reply = match reply {
+        Ok(reply) => reply.into_inner(),
+        Err(_status) => return Outcome::Unknown,
+    };
+    let absent = reply.status.as_ref() == b"cannot get from bgrdb";
+    if reply.errcode == 0 || absent {
+        return Outcome::Answered(reply);
+    }
+    let text = String::from_utf8_lossy(&reply.status);
+    match text.contains("opened") && text.contains("retry") {
+        true => Outcome::Refused,
+        false => Outcome::Unknown,
+    }
+}
+
+/// What one life of the server shares.
+#[derive(Default)]
+struct Life {
+    /// Set before it is killed.
+    gone: AtomicBool,
+    /// Faults are injected: not every call is answered while it lives.
+    may_fail: bool,
+    /// Of calls that were refused.
+    refused: AtomicU64,
+}
+
+/// One client: a call at a time until the server is gone, or nobody knows what became of a write:
+/// it may take effect as long as the server lives, and its client can have no other until then.
 async fn call_on(
-    (histories, gone): (Arc<Histories>, Arc<AtomicBool>),
+    (histories, life): (Arc<Histories>, Arc<Life>),
     number: u64,
     mut client: BadgerClient<Channel>,
     mut random: Random,
-) -> Vec<(Bytes, Call)> {
-    let mut unknown = Vec::new();
+) -> Option<(Bytes, Call)> {
     loop {
         let key = Bytes::from(format!("register/{}", random.within(0..KEYS)));
-        let chance = random.within(0..100);
+        let item = key_of(key.clone());
         let begun = histories.now();
-        let (what, failed) = match chance {
-            0..=49 => match client
-                .get(key_of(key.clone()))
-                .await
-                .map(|it| it.into_inner())
-            {
-                Ok(reply) if reply.errcode == 0 => (What::Read(Some(number_of(&reply.data))), None),
-                Ok(reply) if reply.status.as_ref() == b"cannot get from bgrdb" => {
-                    (What::Read(None), None)
-                }
-                Ok(reply) => panic!("{}", reply.status.escape_ascii()),
-                Err(status) => (What::Read(None), Some(status)),
-            },
-            chance => {
+        let (what, reply) = match random.within(0..100) {
+            0..=49 => (What::Read(None), client.get(item).await),
+            50..=89 => {
                 let fresh = histories.fresh.fetch_add(1, Ordering::SeqCst);
-                let (held, answer) = match chance {
-                    50..=89 => {
-                        let set = client.set(set_of(key.clone(), value(fresh)));
-                        (Some(fresh), set.await)
-                    }
-                    _ => (None, client.delete(key_of(key.clone())).await),
-                };
-                let failed = match answer.map(|it| it.into_inner()) {
-                    Ok(reply) if reply.errcode == 0 => None,
-                    Ok(reply) => panic!("{}", reply.status.escape_ascii()),
-                    Err(status) => Some(status),
-                };
-                (What::Write(held), failed)
+                let set = client.set(set_of(key.clone(), value(fresh)));
+                (What::Write(Some(fresh)), set.await)
             }
+            _ => (What::Write(None), client.delete(item).await),
         };
         let ended = histories.now();
-        let answered = failed.is_none();
+        let told = format!("{reply:?}");
+        let judged = judge(reply);
+        let what = match (&judged, what) {
+            (Outcome::Answered(reply), What::Read(_)) if reply.errcode == 0 => {
+                What::Read(Some(number_of(&reply.data)))
+            }
+            (_, what) => what,
+        };
         let call = Call {
             client: number,
             what,
             begun,
             ended,
-            answered,
+            answered: matches!(judged, Outcome::Answered(_)),
         };
-        if let Some(status) = failed {
-            assert!(gone.load(Ordering::SeqCst), "{status}");
-            if matches!(what, What::Write(_)) {
-                unknown.push((key, call));
-            }
-            return unknown;
+        if call.answered {
+            histories.add(&key, call);
+            continue;
         }
-        histories.add(&key, call);
+        let is_gone = life.gone.load(Ordering::SeqCst);
+        assert!(is_gone || life.may_fail, "{told}");
+        if matches!((&judged, what), (Outcome::Unknown, What::Write(_))) {
+            return Some((key, call));
+        }
+        if is_gone {
+            return None;
+        }
+        life.refused.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-async fn run(cycles: u64, random: &mut Random) -> Histories {
+/// An operator who never rests, until the server is gone: GC, and backups, of which none is kept.
+async fn operate(mut client: BadgerClient<Channel>, life: Arc<Life>) {
+    while !life.gone.load(Ordering::SeqCst) {
+        let order = command_of("backup", r#"{"path":"registers","since":"0"}"#);
+        for command in [command_of("gc", ""), order] {
+            let done = client.admin(command).await.map(tonic::Response::into_inner);
+            // Refused while another runs, or a shard is opened.
+            let Ok(done) = done else { continue };
+            if let Ok(made) = serde_json::from_slice::<BTreeMap<String, String>>(&done.data) {
+                made.get("target").map(std::fs::remove_file);
+            }
+        }
+    }
+}
+
+/// What is done to the server beside kills, in the words of the `fail` crate; nothing where empty.
+async fn run(cycles: u64, random: &mut Random, faults: &str) -> Histories {
     let dir = TempDir::new().unwrap();
     let histories = Arc::new(Histories::default());
+    let mut refused = 0;
     for _ in 0..cycles {
-        let mut server = builder(dir.path()).start().await;
-        let gone = Arc::new(AtomicBool::new(false));
+        let builder = builder(dir.path()).set("supervise.restart_budget", "1000000");
+        let mut server = builder.fail_points(faults).start().await;
+        let life = Arc::new(Life {
+            may_fail: !faults.is_empty(),
+            ..Life::default()
+        });
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {
             clients.push(server.client().await);
         }
+        let operator = tokio::spawn(operate(server.client().await, life.clone()));
         let mut tasks = JoinSet::new();
         for number in 0..CLIENTS {
             let client = clients[number as usize % CONNECTIONS].clone();
-            let shared = (histories.clone(), gone.clone());
+            let shared = (histories.clone(), life.clone());
             tasks.spawn(call_on(shared, number, client, random.fork()));
         }
-        let moment = Duration::from_millis(random.within(5..500));
-        tokio::select! {
-            () = tokio::time::sleep(moment) => {}
-            // A client never ends by itself: this one has failed.
-            Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
-        }
-        gone.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(random.within(5..500))).await;
+        life.gone.store(true, Ordering::SeqCst);
         server.kill();
+        // A client that has failed ends the test here.
         for (key, call) in tasks.join_all().await.into_iter().flatten() {
             // The process is gone: from here on it takes no effect that it has not taken.
             let ended = histories.now();
             histories.add(&key, Call { ended, ..call });
         }
+        operator.await.unwrap();
+        refused += life.refused.load(Ordering::SeqCst);
     }
+    eprintln!("{refused} calls were refused without effect");
     Arc::into_inner(histories).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_one_register_through_kills() {
-    let mut random = Random::seeded(seed("registers"));
-    let cycles = cases(4);
-    let histories = run(cycles, &mut random).await;
+/// So many kills of a server with these faults, and what the checker says of its history.
+async fn linearized(test: &str, cycles: u64, faults: &str) {
+    let mut random = Random::seeded(seed(test));
+    let histories = run(cycles, &mut random, faults).await;
     let calls = histories.check().unwrap();
     let unknown = histories.calls.into_inner().unwrap();
     let unknown = unknown.values().flatten().filter(|call| !call.answered);
@@ -286,10 +336,23 @@ async fn a_key_is_one_register_through_kills() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_register_through_kills() {
+    linearized("registers", cases(4), "").await;
+}
+
+/// Beside the kills, one step of a commit in some hundreds fails, or panics, and its shard is opened
+/// again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_register_through_faults() {
+    const FAULTS: &str = "log::write=0.2%return;log::sync=0.2%return;index::commit=0.2%return;shard::commit=0.1%panic;put::stored=0.1%panic";
+    linearized("registers with faults", cases(4), FAULTS).await;
+}
+
 /// Planted in a real history: one read that answers what was overwritten before it began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_read_is_found() {
-    let histories = run(1, &mut Random::seeded(5)).await;
+    let histories = run(1, &mut Random::seeded(5), "").await;
     histories.check().unwrap();
     let mut planted = false;
     for calls in histories.calls.lock().unwrap().values_mut() {
