@@ -33,6 +33,19 @@ async fn idle(server: &Server, count: usize) -> Vec<TcpStream> {
     idle
 }
 
+/// A connection on which a call has been answered: the server knows that its peer is in earnest.
+async fn called(server: &Server) -> TcpStream {
+    let mut stream = http2::connect(server.address(), &[]).await;
+    let message = http2::frame(http2::DATA, http2::END_STREAM, 1, &[0; 5]);
+    let call = [http2::call_headers(1, "Ping", &[]), message].concat();
+    stream.write_all(&call).await.unwrap();
+    // The headers of the reply, and those behind it.
+    for _ in 0..2 {
+        read_until(&mut stream, http2::HEADERS).await;
+    }
+    stream
+}
+
 /// Reads frames until one of a kind comes.
 async fn read_until(stream: &mut TcpStream, kind: u8) -> Vec<u8> {
     let reading = async {
@@ -51,11 +64,7 @@ async fn read_until(stream: &mut TcpStream, kind: u8) -> Vec<u8> {
 async fn idle_connections_are_told_to_leave_and_those_that_do_not_are_cut() {
     let server = server().await;
     let before = sockets(&server);
-    let mut first = http2::connect(server.address(), &[]).await;
-    let message = http2::frame(http2::DATA, http2::END_STREAM, 1, &[0; 5]);
-    let call = [http2::call_headers(1, "Ping", &[]), message].concat();
-    first.write_all(&call).await.unwrap();
-    read_until(&mut first, http2::HEADERS).await;
+    let mut first = called(&server).await;
     let _idle = idle(&server, 300).await;
     let goaway = read_until(&mut first, http2::GOAWAY).await;
     // Every call that it may have begun meanwhile is answered: the last stream is the greatest.
@@ -72,10 +81,10 @@ async fn a_call_that_is_open_keeps_its_connection() {
     let watch = watches.watch(v1::WatchRequest::default()).await.unwrap();
     let mut watch = watch.into_inner();
     watch.message().await.unwrap();
-    let mut slow = http2::connect(server.address(), &[]).await;
+    let mut slow = called(&server).await;
     let message = http2::grpc_message(&set_of("slow", vec![7; 1000]));
-    let headers = http2::call_headers(1, "Set", &[]);
-    let begun = http2::frame(http2::DATA, 0, 1, &message[..500]);
+    let headers = http2::call_headers(3, "Set", &[]);
+    let begun = http2::frame(http2::DATA, 0, 3, &message[..500]);
     slow.write_all(&[headers, begun].concat()).await.unwrap();
 
     let before = sockets(&server);
@@ -83,7 +92,7 @@ async fn a_call_that_is_open_keeps_its_connection() {
     let few = || (sockets(&server) <= before + KEPT + BESIDE).then_some(());
     eventually("few connections", few).await;
 
-    let rest = http2::frame(http2::DATA, http2::END_STREAM, 1, &message[500..]);
+    let rest = http2::frame(http2::DATA, http2::END_STREAM, 3, &message[500..]);
     slow.write_all(&rest).await.unwrap();
     read_until(&mut slow, http2::HEADERS).await;
     let mut client = client(&server).await;
