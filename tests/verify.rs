@@ -357,20 +357,18 @@ fn a_payload_that_was_half_written_is_a_torn_tail_and_a_synced_one_is_damage() {
     assert!(store.known(&key("second")).unwrap().is_none());
 }
 
-#[test]
-fn a_list_without_one_of_its_chunks_is_a_problem_and_its_references_are_not_stale() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
+/// A shard with a large value whose list says this of the chunks `1` and `2`.
+fn with_list(options: &ShardOptions, order: [usize; 2]) -> (Digest, ChunkList) {
     let raws = [vec![1; 3000], vec![2; 4000]];
     let whole = raws.concat();
     let digest = codec::digest_of(&whole);
     let list = ChunkList {
         ref_id: RefId(77),
-        chunks: raws.iter().map(|raw| chunk_of(raw)).collect(),
+        chunks: order.iter().map(|at| chunk_of(&raws[*at])).collect(),
     };
-    let mut store = open(&options);
-    for (raw, blob) in raws.iter().zip(&list.chunks) {
-        let (digest, value) = (blob.digest, seal(raw));
+    let mut store = open(options);
+    for raw in &raws {
+        let (digest, value) = (chunk_of(raw).digest, seal(raw));
         run(&mut store, Command::KeepBlob { digest, value });
     }
     for blob in list.references() {
@@ -393,13 +391,36 @@ fn a_list_without_one_of_its_chunks_is_a_problem_and_its_references_are_not_stal
     };
     run(&mut store, put);
     store.close().unwrap();
-    let check = || {
-        let verdict = verify_store(std::slice::from_ref(&options), false, &mut |_, _| {});
-        assert!(verdict.references_checked);
-        let found: Vec<String> = verdict.problems().map(ToString::to_string).collect();
-        (found, verdict.stale_references)
-    };
-    assert_eq!(check(), (Vec::new(), 0));
+    (digest, list)
+}
+
+/// What is wrong with a store of one shard, and how many references are stale.
+fn found(options: &ShardOptions) -> (Vec<String>, u64) {
+    let verdict = verify_store(std::slice::from_ref(options), false, &mut |_, _| {});
+    assert!(verdict.references_checked);
+    let found = verdict.problems().map(ToString::to_string).collect();
+    (found, verdict.stale_references)
+}
+
+#[test]
+fn a_list_of_sound_chunks_that_are_another_value_together_is_a_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let (digest, _) = with_list(&options, [1, 0]);
+    let (found, stale) = found(&options);
+    assert_eq!((found.len(), stale), (1, 0), "{found:?}");
+    assert!(
+        found[0].contains(&digest.to_string()) && found[0].contains("together"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_list_without_one_of_its_chunks_is_a_problem_and_its_references_are_not_stale() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let (digest, list) = with_list(&options, [0, 1]);
+    assert_eq!(found(&options), (Vec::new(), 0));
     let [lost, _] = list.references()[..] else {
         panic!("two chunks");
     };
@@ -415,7 +436,7 @@ fn a_list_without_one_of_its_chunks_is_a_problem_and_its_references_are_not_stal
         let mut store = open(&options);
         run(&mut store, command);
         store.close().unwrap();
-        let (found, stale) = check();
+        let (found, stale) = found(&options);
         assert_eq!((found.len(), stale), (1, 0), "{found:?}");
         assert!(
             found[0].contains(&digest.to_string()) && found[0].contains(named),

@@ -3,7 +3,9 @@
 use super::log::CheckedLog;
 use super::record::{check_known, check_row, entity_name};
 use super::{Problems, ShardVerdict};
-use crate::codec::{Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space, decode_chunks};
+use crate::codec::{
+    Dictionaries, Kind, Membership, Role, SEGMENT_HEADER_SIZE, Space, decode_chunks,
+};
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
 use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, SegmentMap, Step};
 use crate::model::{ChunkList, Codec, Problem, SegmentId};
@@ -14,6 +16,7 @@ use crate::shard::void::is_void;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An index and what the next start will replay into it.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct CheckedIndex {
     path: PathBuf,
     index: Index,
     segments: SegmentMap,
+    /// Those of the log.
+    dictionaries: Arc<Dictionaries>,
     state: IndexState,
     /// The winners among the records behind `applied`.
     pending: HashMap<EntityId, Row>,
@@ -45,13 +50,25 @@ impl CheckedIndex {
         if row.kind != Kind::Blob || row.codec != Codec::Chunks {
             return None;
         }
-        let (place, inline) = (&row.place, row.inline.clone());
+        decode_chunks(&self.payload(row)?, row.info.raw_len).ok()
+    }
+
+    /// The raw value of a row; `None` for one that cannot be read, which the check of the log has told.
+    pub fn raw(&self, row: &Row) -> Option<Bytes> {
+        let (codec, raw_len) = (row.codec, row.info.raw_len);
+        self.dictionaries
+            .open(codec, self.payload(row)?, raw_len)
+            .ok()
+    }
+
+    fn payload(&self, row: &Row) -> Option<Bytes> {
+        let place = &row.place;
         let read = || {
             let segment = self.segments.get(&place.record.segment)?;
             let payload = segment.read(place.payload_offset, place.payload_len as usize);
             Some(Bytes::from(payload.ok()?))
         };
-        decode_chunks(&inline.or_else(read)?, row.info.raw_len).ok()
+        row.inline.clone().or_else(read)
     }
 
     /// All rows of a space as the next start will have them.
@@ -117,6 +134,7 @@ pub(super) fn check(
             path,
             index,
             segments: log.segments.clone(),
+            dictionaries: log.dictionaries.clone().unwrap_or_default(),
             state,
             pending: HashMap::new(),
         },

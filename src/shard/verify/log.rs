@@ -29,6 +29,8 @@ pub(super) struct CheckedLog {
     pub undecided: Option<u64>,
     /// Whether a rebuild of the index would stop at damage.
     pub blocks_rebuild: bool,
+    /// What its values are opened with; gathered when the first asks for it.
+    pub dictionaries: Option<Arc<Dictionaries>>,
 }
 
 /// A check in progress.
@@ -39,8 +41,6 @@ struct LogCheck<'a, 'p> {
     log: CheckedLog,
     /// Where the segments end that there are.
     found: (SegmentMap, BTreeMap<SegmentId, u64>),
-    /// The log's own, gathered when the first is needed.
-    dictionaries: Option<Dictionaries>,
     done: u64,
     total: u64,
 }
@@ -72,7 +72,6 @@ pub(super) fn check(
             ..CheckedLog::default()
         },
         found: (found.segments.clone(), found.ends.clone()),
-        dictionaries: None,
         done: 0,
         total: found.ends.values().sum(),
     };
@@ -213,7 +212,7 @@ impl LogCheck<'_, '_> {
         segment: &Segment,
         scanned: &ScannedRecord,
     ) -> Result<Result<(), Problem>, LogError> {
-        if let Some(dictionaries) = &self.dictionaries {
+        if let Some(dictionaries) = &self.log.dictionaries {
             return check_payload(segment, scanned, dictionaries);
         }
         let checked = check_payload(segment, scanned, &Dictionaries::default())?;
@@ -221,7 +220,8 @@ impl LogCheck<'_, '_> {
             return Ok(checked);
         }
         let (segments, ends) = &self.found;
-        let dictionaries = self.dictionaries.insert(gather(segments, ends)?);
+        let gathered = gather(segments, ends)?;
+        let dictionaries = self.log.dictionaries.insert(Arc::new(gathered));
         check_payload(segment, scanned, dictionaries)
     }
 

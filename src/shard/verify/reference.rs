@@ -1,12 +1,13 @@
 //! The third part, across shards: every link has its reference and its blob, and every list its
-//! chunks. A reference that no
-//! link or list names is what a crash between two steps of a put leaves behind, and no damage.
+//! chunks, which together are the value that it is named after. They are read one after the other, again
+//! for each list, so this takes as long as reading all large values. A reference that no link or list
+//! names is what a crash between two steps of a put leaves behind, and no damage.
 
 use super::StoreVerdict;
 use super::index::{CheckedIndex, inline};
-use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref};
+use crate::codec::{Kind, Space, StreamDigest, StreamSum, decode_blob_ref, encode_blob_ref};
 use crate::index::{IndexError, Row};
-use crate::model::{BlobRef, Chunk, Problem, ShardId};
+use crate::model::{BlobRef, Chunk, ChunkList, Problem, ShardId};
 use crate::shard::Homes;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -91,12 +92,34 @@ impl Store<'_> {
             };
             Some(format!("is made of chunk {digest}, {lacks}"))
         };
-        let what = list.chunks.iter().find_map(fault)?;
+        let lacking = list.chunks.iter().find_map(fault);
+        let what = lacking.or_else(|| self.whole_fault(id, row, &list))?;
         Some(Problem {
             file: index.path().to_owned(),
             offset: None,
             what: format!("{} {what}", super::record::entity_name(Space::Blob, id)),
             remedy: REMEDY.to_owned(),
+        })
+    }
+
+    /// What is wrong with the value that the chunks of a list make, in their order. A chunk that cannot be
+    /// read was told of where it stands.
+    fn whole_fault(&self, id: &Bytes, row: &Row, list: &ChunkList) -> Option<String> {
+        let (mut digest, mut sum64) = (StreamDigest::default(), StreamSum::default());
+        for chunk in &list.chunks {
+            let index = self.shards.get(&self.homes.shard_of(chunk.digest.slot()))?;
+            let name = Bytes::copy_from_slice(&chunk.digest.0);
+            let raw = index.raw(&index.get(Space::Blob, &name).ok()??)?;
+            digest.update(&raw);
+            sum64.update(&raw);
+        }
+        let (digest, sum64) = (digest.finish(), sum64.finish());
+        if digest.0[..] != id[..] {
+            return Some(format!("is made of chunks that are {digest} together"));
+        }
+        (sum64 != row.info.sum64).then(|| {
+            let told = row.info.sum64;
+            format!("is made of chunks of xxh64 {sum64:016x} together, and not {told:016x}")
         })
     }
 
