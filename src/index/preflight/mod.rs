@@ -202,11 +202,14 @@ mod tests {
     fn no_part_of_an_index_may_be_missing() {
         let root = TempDir::new().unwrap();
         let dir = index_in(root.path());
-        // What is left over goes with an opening.
-        drop(open(&dir).unwrap());
+        // What is left over goes with an opening, or with the next.
+        let mut parts = Vec::new();
+        while parts != walk(&dir) {
+            parts = walk(&dir);
+            drop(open(&dir).unwrap());
+        }
         let kept = root.path().join("kept");
         copy(&dir, &kept);
-        let parts = walk(&dir);
         assert!(parts.len() > 10, "{parts:?}");
         for part in parts {
             if part.is_dir() {
