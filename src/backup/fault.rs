@@ -86,7 +86,11 @@ impl From<Fault> for Error {
             Fault::Gap(_) => (ErrorKind::Conflict, "BACKUP_CHAIN_GAP"),
             Fault::Horizon(_) => (ErrorKind::Conflict, "BACKUP_HORIZON"),
         };
-        Self::new(kind, reason, fault.to_string())
+        let mut message = fault.to_string();
+        if kind == ErrorKind::DiskFull {
+            message += ": make room there, and try again; nothing of this try is left";
+        }
+        Self::new(kind, reason, message)
     }
 }
 

@@ -3,7 +3,9 @@
 //! what was there or refuses. (Every flipped bit and every cut of an archive: `tests/backup_format.rs`.)
 
 use crate::run::{cases, quick_dir, seed};
-use crate::support::{Builder, Random, Server, Trace, command_of, key_of, noise, set_of};
+use crate::support::{
+    Builder, Random, Server, SmallDisk, Trace, command_of, key_of, noise, set_of,
+};
 use shardkeep::backup::{ArchiveReader, BackupFile};
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use shardkeep::proto::zstdb::{ItemReply, ListFilter};
@@ -248,6 +250,47 @@ async fn a_half_archive_under_a_final_name_is_found() {
     let half = base.data().join("backups/chain_[1-9].zstdb.bak");
     std::fs::write(half, &whole[..whole.len() / 2]).unwrap();
     base.check().await.unwrap_err();
+}
+
+/// The names in a folder.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_fills_its_disk_is_refused_and_leaves_nothing() {
+    const LARGE: u64 = 24;
+    let Some(disk) = SmallDisk::mount(16) else {
+        return;
+    };
+    let dir = quick_dir();
+    let builder = builder(dir.path()).set("backup.dir", disk.path().to_str().unwrap());
+    let server = builder.start().await;
+    let mut client = server.client().await;
+    let mut contents = Contents::new();
+    change(&mut client, &mut contents, 0).await;
+    let (full, since) = back_up(&mut client, 0).await.unwrap();
+    let before = names_in(disk.path());
+    for number in 0..LARGE {
+        let large = set_of(format!("large/{number}"), noise(100 + number, 1 << 20));
+        assert_eq!(client.set(large).await.unwrap().into_inner().errcode, 0);
+    }
+    // What a try leaves would be in the way of the next.
+    for _ in 0..3 {
+        let refused = back_up(&mut client, since).await.unwrap_err();
+        assert!(refused.contains("make room there"), "{refused}");
+        assert_eq!(names_in(disk.path()), before);
+    }
+    for number in 0..LARGE {
+        let gone = client.delete(key_of(format!("large/{number}"))).await;
+        assert_eq!(gone.unwrap().into_inner().errcode, 0);
+    }
+    let (next, _) = back_up(&mut client, since).await.unwrap();
+    assert_eq!(names_in(disk.path()).len(), before.len() + 1);
+    assert!(restored(vec![full, next]).await.unwrap() == contents);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
