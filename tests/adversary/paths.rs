@@ -167,19 +167,30 @@ async fn put_the_secret_outside(sandbox: &Sandbox) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_of_backup_and_restore_stay_in_their_folder() {
-    let mut random = Random::seeded(seed("paths"));
-    let sandbox = Sandbox::new();
-    put_the_secret_outside(&sandbox).await;
+/// A server in the sandbox, traps in the folder of its backups, and the places that are its own.
+async fn serve_among_traps(sandbox: &Sandbox) -> (Server, [PathBuf; 3]) {
     let builder = Server::builder().flag("--allow-user-key");
-    let mut server = builder.data_dir(sandbox.data()).start().await;
+    let server = builder.data_dir(sandbox.data()).start().await;
     sandbox.set_traps(&sandbox.root());
     let mine = [
         sandbox.root(),
         sandbox.data().join("shards"),
         sandbox.data().join("MANIFEST"),
     ];
+    (server, mine)
+}
+
+async fn assert_the_secret_is_outside(client: &mut Client) {
+    let secret = client.get(key_of("secret")).await.unwrap().into_inner();
+    assert_ne!(secret.errcode, 0, "an archive from outside was restored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_backup_and_restore_stay_in_their_folder() {
+    let mut random = Random::seeded(seed("paths"));
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let (mut server, mine) = serve_among_traps(&sandbox).await;
     let before = sandbox.around(&mine);
     let mut client = server.client().await;
     let cases = cases(300);
@@ -196,8 +207,7 @@ async fn orders_of_backup_and_restore_stay_in_their_folder() {
             assert_same(&before, &sandbox.around(&mine), &trick);
         }
     }
-    let secret = client.get(key_of("secret")).await.unwrap().into_inner();
-    assert_ne!(secret.errcode, 0, "an archive from outside was restored");
+    assert_the_secret_is_outside(&mut client).await;
     assert!(made > 0 && server.is_running());
     eprintln!("{cases} orders, {made} backups made, {restored} restored, 0 files outside");
     server.stop().await;
@@ -272,14 +282,7 @@ async fn calls_of_the_native_protocol_stay_in_their_folder() {
     let mut random = Random::seeded(seed("native paths"));
     let sandbox = Sandbox::new();
     put_the_secret_outside(&sandbox).await;
-    let builder = Server::builder().flag("--allow-user-key");
-    let mut server = builder.data_dir(sandbox.data()).start().await;
-    sandbox.set_traps(&sandbox.root());
-    let mine = [
-        sandbox.root(),
-        sandbox.data().join("shards"),
-        sandbox.data().join("MANIFEST"),
-    ];
+    let (mut server, mine) = serve_among_traps(&sandbox).await;
     let before = sandbox.around(&mine);
     let channel = server.channel().await;
     let mut native = (Backups::new(channel.clone()), Namespaces::new(channel));
@@ -296,8 +299,7 @@ async fn calls_of_the_native_protocol_stay_in_their_folder() {
         }
     }
     let mut client = server.client().await;
-    let secret = client.get(key_of("secret")).await.unwrap().into_inner();
-    assert_ne!(secret.errcode, 0, "an archive from outside was restored");
+    assert_the_secret_is_outside(&mut client).await;
     assert!(done["created"] > 0 && server.is_running());
     eprintln!("{cases} calls, of which {done:?}, 0 files outside");
     server.stop().await;

@@ -5,7 +5,7 @@
 //! what it may have done pending, until somebody reads what it did.
 
 use crate::call::{Answer, Call, Failure};
-use crate::large::{ANSWER_MAX, LARGE};
+use crate::large::ANSWER_MAX;
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
@@ -347,18 +347,13 @@ impl Model {
                 self.check_put(&at, &put.value, done)?;
                 self.happened(effects, done.version)
             }
-            (Call::Upload(header, value), Answer::Upload(done)) => {
-                let at = (header.namespace.clone(), header.key.clone());
-                check_sums(value, (done.size, done.sum64))?;
-                self.check_put(&at, value, done.put.as_ref().ok_or("no put")?)?;
-                self.happened(effects, done.put.as_ref().map_or(0, |put| put.version))
+            (Call::Upload(..), Answer::Upload(done)) => {
+                let version = self.check_large_put(call, &done.put, (done.size, done.sum64))?;
+                self.happened(effects, version)
             }
-            (Call::PutContent(request, which), Answer::PutContent(done)) => {
-                let at = (request.namespace.clone(), request.key.clone());
-                let value = &LARGE[*which].value;
-                check_sums(value, (done.size, done.sum64))?;
-                self.check_put(&at, value, done.put.as_ref().ok_or("no put")?)?;
-                self.happened(effects, done.put.as_ref().map_or(0, |put| put.version))
+            (Call::PutContent(..), Answer::PutContent(done)) => {
+                let version = self.check_large_put(call, &done.put, (done.size, done.sum64))?;
+                self.happened(effects, version)
             }
             (Call::UploadInPart(..), Answer::WentAway) => Ok(()),
             (Call::Delete(delete), Answer::Delete(done)) => {
@@ -444,6 +439,20 @@ impl Model {
             "another digest"
         );
         Ok(())
+    }
+
+    /// What a put answers that does not carry its value in one message; its version.
+    fn check_large_put(
+        &self,
+        call: &Call,
+        done: &Option<v1::PutResponse>,
+        told: (u64, u64),
+    ) -> Result<u64, String> {
+        let put = call.as_put().expect("it is one");
+        check_sums(&put.value, told)?;
+        let done = done.as_ref().ok_or("no put")?;
+        self.check_put(&(put.namespace, put.key), &put.value, done)?;
+        Ok(done.version)
     }
 
     fn check_delete(&self, at: &At, done: &v1::DeleteResponse) -> Result<(), String> {
