@@ -8,7 +8,8 @@ mod store;
 use shardkeep::actor::ActorRuntime;
 use shardkeep::config::Scrub;
 use shardkeep::model::{ScrubReport, ShardId};
-use shardkeep::shard::{ShardHandle, ShardStore};
+use shardkeep::router::Router;
+use shardkeep::shard::{Homes, ShardHandle, ShardStore};
 use shardkeep::supervise::scrub;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ async fn after_two_rounds(dir: &Path) -> ScrubReport {
         rate: 1 << 30,
         interval: Duration::ZERO,
     };
-    let task = tokio::spawn(scrub(vec![shard.clone()], config, report, stopped));
+    let task = tokio::spawn(scrub(router_of(&shard), config, report, stopped));
     let waiting = tokio::time::timeout(
         Duration::from_secs(60),
         seen.wait_for(|report| report.rounds >= 2),
@@ -39,6 +40,11 @@ async fn after_two_rounds(dir: &Path) -> ScrubReport {
     task.await.unwrap();
     shard.close().await.0.unwrap();
     report
+}
+
+fn router_of(shard: &Arc<ShardHandle>) -> Router {
+    let homes = Arc::new(Homes::even(1));
+    Router::new(vec![shard.clone()], homes, Arc::default(), Arc::default())
 }
 
 fn admission() -> shardkeep::config::Admission {
@@ -83,7 +89,7 @@ async fn a_round_reads_no_more_than_its_rate_and_a_chunk_ahead() {
         interval: Duration::from_secs(3600),
     };
     let began = tokio::time::Instant::now();
-    let task = tokio::spawn(scrub(vec![shard.clone()], config, report, stopped));
+    let task = tokio::spawn(scrub(router_of(&shard), config, report, stopped));
     let mut chunks = 0;
     loop {
         seen.changed().await.unwrap();

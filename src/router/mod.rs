@@ -13,10 +13,12 @@ mod moment;
 mod namespace;
 mod scan;
 mod watch;
+mod whole;
 
 pub use cut::Cut;
 pub use moment::{Moment, Walk};
 pub use watch::Watch;
+pub use whole::{LargePlace, LargeStep};
 
 use crate::model::{
     BlobRef, Clock, Command, Digest, Error, Key, Reply, Result, ShardId, Timestamp, VersionCounter,

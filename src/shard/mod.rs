@@ -90,6 +90,6 @@ pub use snapshot::ShardSnapshot;
 pub use store::{OpenReport, ShardOptions, ShardStats, ShardStore};
 pub use transactions::Transactions;
 pub use verify::{
-    Chunk, Counts, PROBLEMS_MAX, Place, Problems, Progress, ShardVerdict, StoreVerdict,
-    check_chunk, verify_shard, verify_store,
+    Chunk, Counts, PROBLEMS_MAX, Place, Problems, Progress, ROW_BYTES, ShardVerdict, StoreVerdict,
+    Together, check_chunk, index_path, large_problem, verify_shard, verify_store, wrong_length,
 };

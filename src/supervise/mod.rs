@@ -72,9 +72,8 @@ pub fn start(watched: &Watched, config: &Config, stopping: &watch::Receiver<bool
     tasks.spawn(watchdog.run(config.disk.check_interval, stopping.clone()));
     start_chores(&mut tasks, watched, config, stopping);
     start_backups(&mut tasks, watched, config, stopping);
-    let shards = watched.router.shards().to_vec();
     tasks.spawn(scrub(
-        shards,
+        watched.router.clone(),
         config.scrub.clone(),
         watched.scrubbed.clone(),
         stopping.clone(),

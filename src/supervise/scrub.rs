@@ -1,12 +1,13 @@
-//! The scrubber: reads closed segments at a bounded rate and compares log and index in both
-//! directions, so that damage to cold data is found while a backup still has it.
+//! The scrubber: reads closed segments at a bounded rate, compares log and index in both directions,
+//! and puts the chunks of large values together, so that damage to cold data is found while a backup
+//! still has it.
 
 use crate::config::Scrub;
-use crate::model::{Problem, ScrubReport, ShardId};
+use crate::model::{Problem, ScrubReport};
+use crate::router::{LargePlace, Router};
 use crate::shard::{Place, ShardHandle, check_chunk};
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -16,10 +17,10 @@ const CHUNK_MAX: u64 = 4 * 1024 * 1024;
 /// Problems that are remembered: enough to know that something is badly wrong.
 const PROBLEMS_MAX: usize = 1000;
 
-/// Scrubs the shards, round after round, until `stop` becomes true or its sender is gone. What it
+/// Scrubs a store, round after round, until `stop` becomes true or its sender is gone. What it
 /// finds is in `report` and, once for each place, in the program's log.
 pub async fn scrub(
-    shards: Vec<Arc<ShardHandle>>,
+    router: Router,
     config: Scrub,
     report: watch::Sender<ScrubReport>,
     stop: watch::Receiver<bool>,
@@ -34,13 +35,8 @@ pub async fn scrub(
         known: HashSet::new(),
     };
     loop {
-        for shard in &shards {
-            if scrubber.shard(shard).await.is_none() {
-                return;
-            }
-        }
-        scrubber.end_round();
-        if scrubber.rest(config.interval).await.is_none() {
+        if scrubber.round(&router).await.is_none() || scrubber.rest(config.interval).await.is_none()
+        {
             return;
         }
     }
@@ -55,9 +51,24 @@ struct Scrubber {
 }
 
 impl Scrubber {
+    /// One round through all shards; `None` when told to stop.
+    async fn round(&mut self, router: &Router) -> Option<()> {
+        for shard in router.shards() {
+            self.shard(shard).await?;
+        }
+        self.large_values(router).await?;
+        self.end_round();
+        Some(())
+    }
+
+    /// Bytes that are read at once.
+    fn size(&self) -> u64 {
+        (self.rate / 4).clamp(CHUNK_MIN, CHUNK_MAX)
+    }
+
     /// One round through a shard; `None` when told to stop.
     async fn shard(&mut self, shard: &ShardHandle) -> Option<()> {
-        let size = (self.rate / 4).clamp(CHUNK_MIN, CHUNK_MAX);
+        let size = self.size();
         let mut next = Some(Place::first());
         while let Some(place) = next {
             // A shard that is being reopened is left out of this round.
@@ -69,11 +80,32 @@ impl Scrubber {
                 return Some(()); // The panic was reported by its hook.
             };
             next = chunk.next;
-            self.note(shard.id(), chunk.bytes, chunk.problems);
-            let pause = chunk.bytes as f64 / self.rate as f64;
-            self.rest(Duration::from_secs_f64(pause)).await?;
+            self.note_and_rest(chunk.bytes, chunk.problems).await?;
         }
         Some(())
+    }
+
+    /// One round through the large values; `None` when told to stop.
+    async fn large_values(&mut self, router: &Router) -> Option<()> {
+        let size = self.size();
+        let mut next = Some(LargePlace::default());
+        while let Some(place) = next {
+            let router = router.clone();
+            let read = tokio::task::spawn_blocking(move || router.check_large(place, size));
+            let Ok(step) = read.await else {
+                return Some(()); // The panic was reported by its hook.
+            };
+            next = step.next;
+            self.note_and_rest(step.bytes, step.problems).await?;
+        }
+        Some(())
+    }
+
+    /// Pays for what was read; `None` when told to stop.
+    async fn note_and_rest(&mut self, bytes: u64, problems: Vec<Problem>) -> Option<()> {
+        self.note(bytes, problems);
+        let pause = bytes as f64 / self.rate as f64;
+        self.rest(Duration::from_secs_f64(pause)).await
     }
 
     /// Sleeps; `None` when told to stop.
@@ -82,14 +114,14 @@ impl Scrubber {
         tokio::time::timeout(pause, told).await.err().map(|_| ())
     }
 
-    fn note(&mut self, shard: ShardId, bytes: u64, problems: Vec<Problem>) {
+    fn note(&mut self, bytes: u64, problems: Vec<Problem>) {
         let mut new = Vec::new();
         for problem in problems {
             let place = (problem.file.clone(), problem.offset, problem.what.clone());
             if self.known.len() < PROBLEMS_MAX && self.known.insert(place) {
                 let (file, offset) = (problem.file.display(), problem.offset);
                 let (what, remedy) = (&problem.what, &problem.remedy);
-                tracing::error!(%shard, %file, offset, what, remedy, "scrub found damage");
+                tracing::error!(%file, offset, what, remedy, "scrub found damage");
                 new.push(problem);
             }
         }

@@ -24,3 +24,4 @@ mod request_ids;
 mod scans;
 mod snapshots;
 mod watch;
+mod wholes;

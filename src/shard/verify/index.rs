@@ -8,7 +8,7 @@ use crate::codec::{
 };
 use crate::index::{Index, IndexError, IndexState, Place, Row, SegmentUsage, contained};
 use crate::log::{FrameWalk, Payloads, Position, ScannedRecord, SegmentMap, Step};
-use crate::model::{ChunkList, Codec, Problem, SegmentId};
+use crate::model::{ChunkList, Codec, Digest, Key, Problem, SegmentId};
 use crate::shard::ShardOptions;
 use crate::shard::ledger::Ledger;
 use crate::shard::store::{EntityId, inline_payload};
@@ -59,6 +59,19 @@ impl CheckedIndex {
         self.dictionaries
             .open(codec, self.payload(row)?, raw_len)
             .ok()
+    }
+
+    /// Keys that name a content, but what the next start will replay.
+    pub fn owners(&self, digest: Digest) -> Vec<Key> {
+        let references = self
+            .index
+            .snapshot()
+            .scan(Space::Reference, &digest.0, None);
+        let owner = |(id, row): (Bytes, Row)| match self.pending.get(&(Space::Reference, id)) {
+            Some(newer) => newer.owner(),
+            None => row.owner(),
+        };
+        references.filter_map(|found| owner(found.ok()?)).collect()
     }
 
     fn payload(&self, row: &Row) -> Option<Bytes> {

@@ -1,5 +1,6 @@
 //! The check of a running shard, chunk by chunk: closed segments, and log and index in both
-//! directions. It asks the same questions as the offline check.
+//! directions. It asks the same questions as the offline check; what large values are together, the
+//! router asks of all shards.
 //!
 //! Each chunk pins the segments for as long as it lasts and no longer, so neither GC nor a reopening
 //! of the shard waits for more than one chunk. Where a round stands is a segment and an offset, or a
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What looking at one row is counted as.
-const ROW_BYTES: u64 = 256;
+pub const ROW_BYTES: u64 = 256;
 
 /// Where a round stands in a shard.
 #[derive(Debug, Clone)]
@@ -189,8 +190,9 @@ fn problem_of(segments: &SegmentMap, error: &ShardError) -> Problem {
     }
 }
 
-/// The index lies beside the log.
-fn index_path(segments: &SegmentMap) -> PathBuf {
+/// Where the index of these segments is: it lies beside the log.
+#[must_use]
+pub fn index_path(segments: &SegmentMap) -> PathBuf {
     let segment = segments.values().next();
     let shard = segment.and_then(|segment| segment.path().parent()?.parent());
     shard.unwrap_or(Path::new("")).join("index")

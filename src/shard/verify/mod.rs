@@ -19,8 +19,10 @@ mod live;
 mod log;
 mod record;
 mod reference;
+mod whole;
 
-pub use live::{Chunk, Place, check_chunk};
+pub use live::{Chunk, Place, ROW_BYTES, check_chunk, index_path};
+pub use whole::{Together, large_problem, wrong_length};
 
 use super::{ShardOptions, ShardStore};
 use crate::log::LogError;

@@ -5,9 +5,10 @@
 
 use super::StoreVerdict;
 use super::index::{CheckedIndex, inline};
-use crate::codec::{Kind, Space, StreamDigest, StreamSum, decode_blob_ref, encode_blob_ref};
+use super::whole::{Together, large_problem, wrong_length};
+use crate::codec::{Kind, Space, decode_blob_ref, encode_blob_ref};
 use crate::index::{IndexError, Row};
-use crate::model::{BlobRef, Chunk, ChunkList, Problem, ShardId};
+use crate::model::{BlobRef, Chunk, ChunkList, Digest, Problem, ShardId};
 use crate::shard::Homes;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -93,43 +94,29 @@ impl Store<'_> {
             Some(format!("is made of chunk {digest}, {lacks}"))
         };
         let lacking = list.chunks.iter().find_map(fault);
-        let what = lacking.or_else(|| self.whole_fault(id, row, &list))?;
-        Some(Problem {
-            file: index.path().to_owned(),
-            offset: None,
-            what: format!("{} {what}", super::record::entity_name(Space::Blob, id)),
-            remedy: REMEDY.to_owned(),
-        })
+        let digest = Digest(<[u8; Digest::SIZE]>::try_from(&id[..]).ok()?);
+        let what = lacking.or_else(|| self.whole_fault(digest, row, &list))?;
+        let owners = index.owners(digest).into_iter();
+        Some(large_problem(index.path(), digest, owners, &what))
     }
 
     /// What is wrong with the value that the chunks of a list make, in their order. A chunk that cannot be
     /// read was told of where it stands.
-    fn whole_fault(&self, id: &Bytes, row: &Row, list: &ChunkList) -> Option<String> {
-        let (mut digest, mut sum64) = (StreamDigest::default(), StreamSum::default());
+    fn whole_fault(&self, digest: Digest, row: &Row, list: &ChunkList) -> Option<String> {
+        let mut together = Together::default();
         for chunk in &list.chunks {
             let index = self.shards.get(&self.homes.shard_of(chunk.digest.slot()))?;
             let name = Bytes::copy_from_slice(&chunk.digest.0);
-            let raw = index.raw(&index.get(Space::Blob, &name).ok()??)?;
-            digest.update(&raw);
-            sum64.update(&raw);
+            together.take(&index.raw(&index.get(Space::Blob, &name).ok()??)?);
         }
-        let (digest, sum64) = (digest.finish(), sum64.finish());
-        if digest.0[..] != id[..] {
-            return Some(format!("is made of chunks that are {digest} together"));
-        }
-        (sum64 != row.info.sum64).then(|| {
-            let told = row.info.sum64;
-            format!("is made of chunks of xxh64 {sum64:016x} together, and not {told:016x}")
-        })
+        together.fault(digest, row.info)
     }
 
     fn wrong_length(&self, chunk: &Chunk) -> Option<String> {
         let home = self.homes.shard_of(chunk.digest.slot());
         let digest = Bytes::copy_from_slice(&chunk.digest.0);
         let row = self.shards.get(&home)?.get(Space::Blob, &digest).ok()??;
-        let (listed, stored) = (chunk.raw_len, row.info.raw_len);
-        (u64::from(listed) != stored)
-            .then(|| format!("which has {stored} bytes and not {listed} as the list says"))
+        wrong_length(chunk, row.info.raw_len)
     }
 
     /// What a link's target is missing.
