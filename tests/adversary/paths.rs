@@ -5,6 +5,7 @@
 use crate::disk;
 use crate::run::{cases, quick_dir, seed};
 use crate::support::{Random, Server, admin, command_of, key_of, set_of};
+use shardkeep::client::{Database, Query};
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::backup_service_client::BackupServiceClient;
 use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
@@ -119,6 +120,39 @@ impl Sandbox {
         image
     }
 
+    /// A backup that is there, under a name that is its own, or nearly: bare, decorated, or by a way that
+    /// leads there and may not be gone.
+    fn trick_on_a_backup(&self, random: &mut Random) -> Option<String> {
+        let found = walkdir::WalkDir::new(self.root()).into_iter().flatten();
+        let is_backup = |it: &walkdir::DirEntry| {
+            it.file_type().is_file() && it.path().to_string_lossy().ends_with(".zstdb.bak")
+        };
+        let backups: Vec<_> = found.filter(is_backup).collect();
+        let chosen = backups.get(random.within(0..backups.len().max(1) as u64) as usize)?;
+        let name = chosen.path().strip_prefix(self.root()).ok()?.to_str()?;
+        let root = self.root().display().to_string();
+        Some(match random.within(0..12) {
+            0..=2 => name.to_owned(),
+            3 => format!("./{name}"),
+            4 => format!("{root}/{name}"),
+            5 => format!("in/../{name}"),
+            6 => format!("inside/../{name}"),
+            7 => format!("{root}/../backups/{name}"),
+            8 => format!("{name}/"),
+            9 => format!("{name}/."),
+            10 => format!("out/../data/backups/{name}"),
+            _ => format!("{root}//{name}"),
+        })
+    }
+
+    /// A trick, now and then on a backup that is there.
+    fn any_trick(&self, random: &mut Random) -> String {
+        let known = random.percent(30).then(|| self.trick_on_a_backup(random));
+        known
+            .flatten()
+            .unwrap_or_else(|| self.trick(random, &self.root()))
+    }
+
     fn trick(&self, random: &mut Random, root: &Path) -> String {
         let mut path = match random.within(0..8) {
             0 => "/".to_owned(),
@@ -196,7 +230,7 @@ async fn orders_of_backup_and_restore_stay_in_their_folder() {
     let cases = cases(300);
     let (mut made, mut restored) = (0, 0);
     for number in 0..cases {
-        let trick = sandbox.trick(&mut random, &sandbox.root());
+        let trick = sandbox.any_trick(&mut random);
         if random.percent(50) {
             made += u64::from(order(&mut client, "backup", &trick).await);
         } else {
@@ -208,7 +242,7 @@ async fn orders_of_backup_and_restore_stay_in_their_folder() {
         }
     }
     assert_the_secret_is_outside(&mut client).await;
-    assert!(made > 0 && server.is_running());
+    assert!(made > 0 && restored > 0 && server.is_running());
     eprintln!("{cases} orders, {made} backups made, {restored} restored, 0 files outside");
     server.stop().await;
 }
@@ -289,7 +323,7 @@ async fn calls_of_the_native_protocol_stay_in_their_folder() {
     let cases = cases(400);
     let mut done = BTreeMap::new();
     for number in 0..cases {
-        let trick = sandbox.trick(&mut random, &sandbox.root());
+        let trick = sandbox.any_trick(&mut random);
         let call = native_order(&mut native, random.within(0..100), &trick);
         let called = tokio::time::timeout(crate::support::PATIENCE, call).await;
         let (what, is_done) = called.unwrap_or_else(|_| panic!("no answer to {trick:?}"));
@@ -300,7 +334,10 @@ async fn calls_of_the_native_protocol_stay_in_their_folder() {
     }
     let mut client = server.client().await;
     assert_the_secret_is_outside(&mut client).await;
-    assert!(done["created"] > 0 && server.is_running());
+    for what in ["created", "verified", "restored", "deleted"] {
+        assert!(done[what] > 0, "nothing was {what}: {done:?}");
+    }
+    assert!(server.is_running());
     eprintln!("{cases} calls, of which {done:?}, 0 files outside");
     server.stop().await;
 }
@@ -314,47 +351,87 @@ fn assert_same(before: &disk::Image, after: &disk::Image, last: &str) {
     );
 }
 
+/// A server that holds keys full of tricks behind `p/`, and how many of them.
+async fn serve_tricks(sandbox: &Sandbox, folder: &Path) -> (Server, u64) {
+    let mut random = Random::seeded(seed("paths"));
+    let builder = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
+    let server = builder.start().await;
+    let mut client = server.client().await;
+    let mut stored = 0;
+    for _ in 0..cases(600) {
+        let trick = sandbox.trick(&mut random, folder);
+        let set = client.set(set_of(format!("p/{trick}"), "fetched")).await;
+        stored += u64::from(set.unwrap().into_inner().errcode == 0);
+    }
+    (server, stored)
+}
+
+/// What the command line says when it works in a folder.
+async fn work_in(folder: &Path, server: &Server, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
+    command.args(["--server", &server.address().to_string()]);
+    command.args(words).current_dir(folder);
+    let ran = tokio::task::spawn_blocking(move || command.output().unwrap()).await;
+    String::from_utf8_lossy(&ran.unwrap().stderr).into_owned()
+}
+
 /// Keys are the client's paths when it fetches many: none leads out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_are_fetched_stay_in_their_folder() {
-    let mut random = Random::seeded(seed("paths"));
     let sandbox = Sandbox::new();
     put_the_secret_outside(&sandbox).await;
     let folder = sandbox.dir.path().join("fetched");
     sandbox.set_traps(&folder);
-    let builder = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
-    let server = builder.start().await;
-    let mut client = server.client().await;
-    let before = sandbox.around(std::slice::from_ref(&folder));
-    let mut stored = 0;
-    for _ in 0..cases(600) {
-        let trick = sandbox.trick(&mut random, &folder);
-        let reply = client
-            .set(set_of(format!("p/{trick}"), "fetched"))
-            .await
-            .unwrap();
-        stored += u64::from(reply.into_inner().errcode == 0);
-    }
-    let folder_given = folder.clone();
-    let address = server.address().to_string();
-    let fetch = move || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shardkeep"));
-        command
-            .args(["--server", &address, "get", "-r", "--prefix", "p/"])
-            .arg(folder_given);
-        command.output().unwrap()
-    };
-    let ran = tokio::task::spawn_blocking(fetch).await.unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-    assert_same(
-        &before,
-        &sandbox.around(std::slice::from_ref(&folder)),
-        &said,
-    );
+    let mine = std::slice::from_ref(&folder);
+    let before = sandbox.around(mine);
+    let (server, stored) = serve_tricks(&sandbox, &folder).await;
+    let said = work_in(&folder, &server, &["get", "-r", "--prefix", "p/", "."]).await;
+    assert_same(&before, &sandbox.around(mine), &said);
     let fetched = walkdir::WalkDir::new(&folder).into_iter().flatten();
     let fetched = fetched.filter(|entry| entry.file_type().is_file()).count();
     assert!(fetched > 0, "nothing was fetched: {said}");
     eprintln!("{stored} keys stored, {fetched} fetched, 0 files outside");
+}
+
+/// Nothing in a file of an export is a place: neither its keys nor the name of its namespace make a
+/// file, and the export itself is the only one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_exported_and_imported_make_no_file() {
+    let sandbox = Sandbox::new();
+    put_the_secret_outside(&sandbox).await;
+    let folder = sandbox.dir.path().join("work");
+    sandbox.set_traps(&folder);
+    let export = folder.join("keys.export");
+    let mine = std::slice::from_ref(&export);
+    let before = sandbox.around(mine);
+    let (source, stored) = serve_tricks(&sandbox, &folder).await;
+    let said = work_in(&folder, &source, &["export", "--out", "keys.export"]).await;
+    assert!(export.is_file(), "{said}");
+    let target = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
+    let target = target.start().await;
+    let said = work_in(&folder, &target, &["import", "keys.export"]).await;
+    assert_same(&before, &sandbox.around(mine), &said);
+    let (exported, imported) = (keys_of(&source).await, keys_of(&target).await);
+    assert!(!exported.is_empty() && exported == imported, "{said}");
+    eprintln!(
+        "{stored} keys stored, {} imported, 0 files outside",
+        imported.len()
+    );
+}
+
+async fn keys_of(server: &Server) -> Vec<Vec<u8>> {
+    let database = Database::connect(&server.address().to_string()).await;
+    let mut rows = database
+        .unwrap()
+        .keyspace("")
+        .scan(Query::all())
+        .await
+        .unwrap();
+    let mut keys = Vec::new();
+    while let Some(page) = rows.next_page().await.unwrap() {
+        keys.extend(page.into_iter().map(|row| row.entry.key.to_vec()));
+    }
+    keys
 }
 
 /// Planted: one who joins paths as they come.
