@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// A room may name the rooms of lower layers only. A room that is not here may not exist.
 const LAYERS: &[(&str, u8)] = &[
+    ("allocator", 0),
     ("model", 0),
     ("config", 0),
     ("telemetry", 0),
@@ -107,6 +108,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
     ("console", &["cli"]),
+    ("libmimalloc_sys", &["allocator"]),
 ];
 
 /// Names that say nothing about what is inside.
