@@ -3,6 +3,9 @@
 mod support;
 
 use bytes::{Bytes, BytesMut};
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
+use shardkeep::proto::v1::upload_request::Part;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use std::time::Instant;
 use support::{PATIENCE, Server, eventually, http2, key_of, noise, process, set_of};
@@ -100,6 +103,58 @@ async fn set_when_there_is_room(client: &mut BadgerClient<Channel>, value: &Byte
             }
             Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
         }
+    }
+}
+
+/// Messages of an upload of so many MiB, none of which is in another.
+fn upload_of(number: u64, mibs: u64, base: Bytes) -> impl Iterator<Item = v1::UploadRequest> {
+    const STRETCH: usize = 32 << 10;
+    let header = v1::UploadHeader {
+        key: format!("upload-{number}").into(),
+        ..v1::UploadHeader::default()
+    };
+    let data = (0..mibs).map(move |mib| {
+        let mut piece = BytesMut::from(&base[..]);
+        for (place, stretch) in piece.chunks_mut(STRETCH).enumerate() {
+            let stamp = (number << 32 | mib << 8) + place as u64;
+            stretch[..8].copy_from_slice(&stamp.to_le_bytes());
+        }
+        Part::Data(piece.freeze())
+    });
+    let parts = [Part::Header(header)].into_iter().chain(data);
+    parts.map(|part| v1::UploadRequest { part: Some(part) })
+}
+
+/// An upload's memory is that of its blocks, used again and again, however long it is and however
+/// many there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_takes_the_memory_of_its_blocks_however_long_it_is() {
+    const MIBS: u64 = 256;
+    let base = Bytes::from(noise(9, MIB));
+    for uploads in [1_u64, 4] {
+        // What is freed is given back at once: what is counted is what is held.
+        let builder = Server::builder().env("MIMALLOC_PURGE_DELAY", "0");
+        let server = builder.flag("--allow-user-key").start().await;
+        server.assert_answers().await;
+        let idle = process::resident(server.pid());
+        let mut calls = JoinSet::new();
+        for number in 0..uploads {
+            let mut blobs = BlobServiceClient::new(server.channel().await);
+            let messages = upload_of(number, MIBS / uploads, base.clone());
+            calls.spawn(async move {
+                let done = blobs.upload(tokio_stream::iter(messages)).await;
+                done.unwrap().into_inner()
+            });
+        }
+        let done = tokio::time::timeout(4 * PATIENCE, calls.join_all()).await;
+        let new_bytes: u64 = done.unwrap().iter().map(|it| it.new_bytes).sum();
+        assert_eq!(new_bytes, MIBS << 20);
+        let above = process::resident_peak(server.pid()) - idle;
+        eprintln!("{uploads} uploads: {} MiB above idle", above / MIB);
+        // What each is let in for, and what the first requests of a server take.
+        let most = 32 * uploads as usize + 14;
+        assert!(above < most * MIB, "{} MiB, at most {most}", above / MIB);
+        server.stop().await;
     }
 }
 

@@ -4,7 +4,7 @@
 //! The cuts are part of the native contract: a client that cuts in the same places sends only chunks
 //! that are not there. Nothing at rest depends on them.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use fastcdc::v2020::FastCDC;
 
 /// A value up to this many bytes is not cut.
@@ -25,24 +25,47 @@ pub fn cut_of(bytes: &[u8]) -> usize {
     cdc.cut(0, known.len()).1
 }
 
-/// Cuts a value that comes in pieces. It holds less than [`CHUNK_SIZE_MAX`] and the last piece.
+/// Cuts a value that comes in pieces. Chunks are parts of the block that the pieces were copied
+/// into: it is free again when all of them are gone. It holds less than [`CHUNK_SIZE_MAX`] and the
+/// last piece, beside them.
 #[derive(Debug, Default)]
 pub struct Cutter {
     rest: BytesMut,
 }
 
 impl Cutter {
-    /// Takes in the next piece.
+    /// Bytes that it takes in without a new block.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.rest.capacity() - self.rest.len()
+    }
+
+    /// Takes in the next piece; makes a larger block if it must.
     pub fn push(&mut self, piece: &[u8]) {
         self.rest.extend_from_slice(piece);
     }
 
-    /// The next chunk that does not depend on what is still to come.
+    /// Goes on in another block, with what is not cut yet. Gives the old one, for use when no chunk
+    /// of it is left.
+    pub fn move_to(&mut self, mut block: BytesMut) -> BytesMut {
+        block.extend_from_slice(&self.rest);
+        self.rest.clear();
+        std::mem::replace(&mut self.rest, block)
+    }
+
+    /// The next chunk that does not depend on what is still to come, once that is seen at a glance.
     pub fn next_chunk(&mut self) -> Option<Bytes> {
         if self.rest.len() < CHUNK_SIZE_MAX {
             return None;
         }
-        Some(self.take())
+        Some(self.take(cut_of(&self.rest)))
+    }
+
+    /// As [`Cutter::next_chunk`], once it is so: the last bytes are looked at again next time.
+    pub fn certain_chunk(&mut self) -> Option<Bytes> {
+        let len = cut_of(&self.rest);
+        // A cut before the end of what is known is where its content says.
+        (len < self.rest.len() || len == CHUNK_SIZE_MAX).then(|| self.take(len))
     }
 
     /// What was taken in and not cut.
@@ -56,15 +79,11 @@ impl Cutter {
         if self.rest.is_empty() {
             return None;
         }
-        Some(self.take())
+        Some(self.take(cut_of(&self.rest)))
     }
 
-    fn take(&mut self) -> Bytes {
-        let len = cut_of(&self.rest);
-        // Copied, so that one chunk that is still on its way does not keep all others in memory.
-        let chunk = Bytes::copy_from_slice(&self.rest[..len]);
-        self.rest.advance(len);
-        chunk
+    fn take(&mut self, len: usize) -> Bytes {
+        self.rest.split_to(len).freeze()
     }
 }
 
@@ -108,6 +127,30 @@ mod tests {
         for chunk in others {
             assert!((CHUNK_SIZE_MIN..=CHUNK_SIZE_MAX).contains(&chunk.len()));
         }
+    }
+
+    /// What is certain before all is known stands where it does when all is.
+    #[test]
+    fn the_cuts_do_not_depend_on_the_blocks() {
+        let value = noise(5, 9 << 20);
+        let whole = chunks(&value, value.len());
+        for piece in [30_001, 1 << 20] {
+            let (mut cutter, mut cut) = (Cutter::default(), Vec::new());
+            for piece in value.chunks(piece) {
+                cutter.push(piece);
+                cut.extend(std::iter::from_fn(|| cutter.certain_chunk()));
+                let filled = cutter.move_to(BytesMut::with_capacity(2 << 20));
+                assert!(filled.is_empty());
+            }
+            cut.extend(std::iter::from_fn(|| cutter.last_chunk()));
+            assert_eq!(cut, whole);
+        }
+        let mut zeros = Cutter::default();
+        zeros.push(&vec![0; CHUNK_SIZE_MAX - 1]);
+        assert_eq!(zeros.certain_chunk(), None);
+        zeros.push(&[0]);
+        assert_eq!(zeros.certain_chunk().map(|it| it.len()), Some(1 << 20));
+        assert_eq!(zeros.certain_chunk(), None);
     }
 
     /// The cuts are a contract: clients make them too.

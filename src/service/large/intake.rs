@@ -110,6 +110,15 @@ impl Intake {
             .collect())
     }
 
+    /// Waits until one more of them is stored; false when all are.
+    pub(super) async fn stored_one(&mut self) -> Result<bool> {
+        let Some(stored) = self.storing.join_next().await else {
+            return Ok(false);
+        };
+        self.note(stored)?;
+        Ok(true)
+    }
+
     fn note(&mut self, stored: Result<Result<(usize, Kept)>, JoinError>) -> Result<()> {
         let (number, kept) = stored.map_err(lost)??;
         self.kept[number] = Some(kept);

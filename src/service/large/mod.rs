@@ -26,6 +26,7 @@
 //! whose old list is on its way out has references by another name, which the old one's end leaves
 //! alone.
 
+mod blocks;
 mod content;
 mod download;
 mod intake;

@@ -1,16 +1,17 @@
 //! A large value on its way in: hashed and cut on the CPU pool while the next piece arrives, its
-//! chunks stored as they come. It holds a few MiB, however large the value is.
+//! chunks stored as they come. It holds its blocks, however large the value is.
 
 use super::super::Service;
 use super::super::checked::{Checked, check_size, check_sums, size_max};
 use super::super::put::{Form, Put, PutDone};
 use super::Whole;
+use super::blocks::{BLOCK_SIZE, Blocks};
 use super::content::check_length;
 use super::intake::{Intake, Kept, lost, taken};
 use super::whole::Sums;
 use crate::codec::{CUT_MIN, Cutter};
 use crate::model::{Namespace, Result, ValueInfo};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
 /// A value that comes in pieces. If it is dropped before its end nothing of it is visible; its chunks
@@ -20,7 +21,8 @@ pub struct Upload {
     service: Service,
     size: u64,
     size_max: (u64, String),
-    cutting: JoinHandle<Result<(Cutting, Vec<Bytes>)>>,
+    cutting: JoinHandle<Result<Cut>>,
+    blocks: Blocks,
     intake: Intake,
 }
 
@@ -45,16 +47,49 @@ struct Cutting {
     size: u64,
 }
 
+/// What came of a piece.
+#[derive(Debug, Default)]
+struct Cut {
+    cutting: Cutting,
+    chunks: Vec<Bytes>,
+    /// A block that was filled.
+    filled: Option<BytesMut>,
+    /// The piece, for the thread that made it: memory that another gives back lies idle for a while.
+    _taken: Bytes,
+}
+
+impl Cut {
+    /// Before the first piece.
+    fn begin() -> Self {
+        let mut begun = Self::default();
+        begun.cutting.cutter.move_to(Blocks::first());
+        begun
+    }
+}
+
 impl Cutting {
-    fn take(mut self, piece: &[u8]) -> (Self, Vec<Bytes>) {
+    /// Takes in a piece; what has no room goes to the next block.
+    fn take(mut self, piece: Bytes, next: Option<BytesMut>) -> Cut {
         self.size += piece.len() as u64;
-        self.sums.update(piece);
-        self.cutter.push(piece);
+        self.sums.update(&piece);
+        let fits = self.cutter.room().min(piece.len());
+        let (here, there) = piece.split_at(fits);
+        self.cutter.push(here);
         let mut chunks = Vec::new();
         if self.size > CUT_MIN {
             chunks.extend(std::iter::from_fn(|| self.cutter.next_chunk()));
         }
-        (self, chunks)
+        let filled = next.map(|next| {
+            chunks.extend(std::iter::from_fn(|| self.cutter.certain_chunk()));
+            self.cutter.move_to(next)
+        });
+        self.cutter.push(there);
+        Cut {
+            cutting: self,
+            chunks,
+            filled,
+            _taken: piece,
+        }
     }
 }
 
@@ -70,7 +105,8 @@ impl Service {
             service: self.clone(),
             size: 0,
             size_max: size_max(namespace, server),
-            cutting: tokio::spawn(async { Ok(Default::default()) }),
+            cutting: tokio::spawn(async { Ok(Cut::begin()) }),
+            blocks: Blocks::default(),
             intake: Intake::new(self, namespace.options.compress),
         })
     }
@@ -86,10 +122,27 @@ impl Upload {
         self.size += piece.len() as u64;
         check_size(self.size, self.size_max.clone())?;
         self.service.check_set_allowed()?;
-        let (cutting, chunks) = self.cut().await?;
+        let cutting = self.cut().await?;
+        let next = match cutting.cutter.room() < piece.len() {
+            true => Some(self.next_block().await?),
+            false => None,
+        };
         let cpu = self.service.0.cpu.clone();
-        self.cutting = tokio::spawn(async move { cpu.run(move || cutting.take(&piece)).await });
-        self.store(chunks).await
+        let take = move || cutting.take(piece, next);
+        self.cutting = tokio::spawn(async move { cpu.run(take).await });
+        Ok(())
+    }
+
+    /// Waits for a block that is free.
+    async fn next_block(&mut self) -> Result<BytesMut> {
+        loop {
+            if let Some(block) = self.blocks.take() {
+                return Ok(block);
+            }
+            if !self.intake.stored_one().await? {
+                return Ok(self.blocks.replace());
+            }
+        }
     }
 
     /// Stores the value under its key, if it is what the put says of it and has the length that is
@@ -99,11 +152,11 @@ impl Upload {
     /// `Invalid` (`SIZE_MISMATCH`, `SUM64_MISMATCH`, `DIGEST_MISMATCH`), and as [`Service::put`].
     pub async fn finish(mut self, put: Put<'_>, expected: Option<u64>) -> Result<UploadDone> {
         check_length(expected, self.size)?;
-        let (mut cutting, chunks) = self.cut().await?;
+        let mut cutting = self.cut().await?;
         let size = self.size;
         let sum64 = cutting.sums.sum64.finish();
         if size <= CUT_MIN {
-            let data = cutting.cutter.into_rest();
+            let data = alone(cutting.cutter.into_rest());
             let put = self.service.put(Put { data, ..put }).await?;
             let new_bytes = if put.stored { size } else { 0 };
             return Ok(UploadDone {
@@ -113,7 +166,6 @@ impl Upload {
                 new_bytes,
             });
         }
-        self.store(chunks).await?;
         let last: Vec<Bytes> = std::iter::from_fn(|| cutting.cutter.last_chunk()).collect();
         self.store(last).await?;
         // Held until the list refers to them.
@@ -138,9 +190,12 @@ impl Upload {
         })
     }
 
-    /// What became of the last piece.
-    async fn cut(&mut self) -> Result<(Cutting, Vec<Bytes>)> {
-        (&mut self.cutting).await.map_err(lost)?
+    /// What became of the last piece; its chunks are being stored.
+    async fn cut(&mut self) -> Result<Cutting> {
+        let cut = (&mut self.cutting).await.map_err(lost)??;
+        self.blocks.extend(cut.filled);
+        self.store(cut.chunks).await?;
+        Ok(cut.cutting)
     }
 
     async fn store(&mut self, chunks: Vec<Bytes>) -> Result<()> {
@@ -148,6 +203,14 @@ impl Upload {
             self.intake.push(raw, None).await?;
         }
         Ok(())
+    }
+}
+
+/// The data of a value that is not cut, which does not keep a whole block if it is small.
+fn alone(data: Bytes) -> Bytes {
+    match data.len() < BLOCK_SIZE {
+        true => Bytes::copy_from_slice(&data),
+        false => data,
     }
 }
 

@@ -79,8 +79,8 @@ pub(super) const COMMIT_MESSAGE_SIZE_MAX: usize = 66 * 1024 * 1024;
 /// A message of a stream carries up to 1 MiB of data, a list of 65,536 chunks has 3 MiB.
 pub(super) const BLOB_MESSAGE_SIZE_MAX: usize = 4 << 20;
 
-/// What an upload holds in memory at most: pieces of the value that are cut, hashed, compressed and
-/// stored (see `service::large`).
+/// What an upload holds in memory at most: the blocks of which the value's chunks are cut, hashed,
+/// compressed and stored (25 MiB, see `service::large`), and the messages before them.
 pub(super) const UPLOAD_HELD: usize = 32 << 20;
 
 /// All services of the protocol: each has a file of its own.
