@@ -253,6 +253,71 @@ async fn a_commit_on_conditions_is_not_done_again_by_a_server_that_has_forgotten
     assert_eq!(keys.get("overtaken").await.unwrap(), None);
 }
 
+/// Writes that would not do the same twice, cut off from their answers, each by its number.
+#[tokio::test]
+async fn counts_and_writes_on_conditions_whose_answers_are_lost_are_done_once() {
+    let server = user_keys()
+        .fail_points("shard::commit=sleep(40)")
+        .start()
+        .await;
+    let proxy = Proxy::to(server.address()).await;
+    let db = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    let mut seen = keys.put("k", "0").await.unwrap().version;
+    for number in 1..=10u64 {
+        let cut = async || {
+            // The write may be on its way, at work or done: each is met once in a while.
+            tokio::time::sleep(Duration::from_millis(number * 8)).await;
+            proxy.cut();
+        };
+        let (counted, ()) = tokio::join!(keys.increment("n", 1), cut());
+        assert_eq!(counted.unwrap(), i64::try_from(number).unwrap());
+        let put = keys.put_if("k", number.to_string(), Expect::Version(seen));
+        let (stored, ()) = tokio::join!(put, cut());
+        seen = stored.unwrap().version;
+        let (deleted, ()) = tokio::join!(keys.delete_if("k", Expect::Version(seen)), cut());
+        assert_eq!(deleted.unwrap(), Some(seen));
+        let put = keys.put_if("k", "again", Expect::Absent);
+        let (stored, ()) = tokio::join!(put, cut());
+        seen = stored.unwrap().version;
+    }
+}
+
+#[tokio::test]
+async fn a_count_is_not_done_again_by_a_server_that_has_forgotten_it() {
+    let place = tempfile::TempDir::new().unwrap();
+    let start = |actions: &'static str| {
+        let builder = user_keys().data_dir(place.path().join("data"));
+        builder.fail_points(actions).start()
+    };
+    let mut server = start("shard::indexed=5*off->pause").await;
+    let proxy = Proxy::to(server.address()).await;
+    let db = Database::connect(&proxy.address().to_string())
+        .await
+        .unwrap();
+    let keys = db.keyspace("");
+    keys.put("other", "x").await.unwrap();
+    let mut counted = 0;
+    // Counts until one does not come back: it is on the disk, and its answer is held.
+    let hung = loop {
+        counted += 1;
+        let keys = keys.clone();
+        let mut counting = tokio::spawn(async move { keys.increment("n", 1).await });
+        match tokio::time::timeout(Duration::from_secs(1), &mut counting).await {
+            Ok(done) => assert_eq!(done.unwrap().unwrap(), counted),
+            Err(_) => break counting,
+        }
+    };
+    server.kill();
+    let server = start("").await;
+    proxy.lead_to(server.address());
+    let told = hung.await.unwrap().unwrap_err();
+    assert!(told.to_string().contains("started anew"), "{told}");
+    assert_eq!(keys.increment("n", 0).await.unwrap(), counted);
+}
+
 #[tokio::test]
 async fn a_watch_goes_on_over_cuts_and_a_killed_server_and_tells_each_change_once() {
     let place = tempfile::TempDir::new().unwrap();

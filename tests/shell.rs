@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use support::program::{code, output, piped, said};
+use std::process::Stdio;
+use support::program::{code, command, output, piped, said};
+use support::proxy::Proxy;
 use support::{Builder, Server};
 
 fn user_keys() -> Builder {
@@ -99,4 +102,40 @@ async fn a_command_that_reads_its_input_takes_the_rest_of_the_script() {
     let (_, code, said) = shell(server.address(), &[], "put --user-keys --key k\nthe value");
     assert_eq!(code, 0, "{said}");
     assert_eq!(output(server.address(), &["get", "k"]), "the value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_serves_all_lines_and_is_made_again_when_the_server_was() {
+    let place = tempfile::TempDir::new().unwrap();
+    let start = || user_keys().data_dir(place.path().join("data")).start();
+    let server = start().await;
+    let proxy = Proxy::to(server.address()).await;
+    let mut shell = command(proxy.address(), &["shell"]);
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    let mut script = shell.stdin.take().unwrap();
+    let mut told = BufReader::new(shell.stdout.take().unwrap());
+    let mut line = |command: &str| {
+        writeln!(script, "{command}").unwrap();
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    };
+    let mut version = line("cas leader --if-absent --value 0");
+    for number in 1..=10 {
+        version = line(&format!(
+            "cas leader --if-version {version} --value {number}"
+        ));
+        assert_eq!(line("scan"), "leader");
+    }
+    assert_eq!(proxy.accepted(), 1, "connections of 21 commands");
+    server.stop().await;
+    let server = start().await;
+    proxy.lead_to(server.address());
+    line(&format!("cas leader --if-version {version} --value anew"));
+    assert_eq!(line("scan"), "leader");
+    assert_eq!(proxy.accepted(), 2);
+    drop(script);
+    assert!(shell.wait().unwrap().success());
+    assert_eq!(output(server.address(), &["get", "leader"]), "anew");
 }

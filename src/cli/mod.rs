@@ -28,6 +28,7 @@ mod chunked;
 pub mod config_command;
 mod confine;
 mod confirm;
+mod connections;
 mod download;
 mod du;
 mod emerging;
@@ -77,6 +78,7 @@ pub use terminal::Terminal;
 use args::{ClientFlags, Command};
 use backup::RestoreArgs;
 use config_command::ConfigCommand;
+use connections::Connections;
 use interrupt::Interrupt;
 use serve_flags::ServeFlags;
 use session::Session;
@@ -103,7 +105,12 @@ pub fn run() -> ExitCode {
         format: cli.client.output,
         quiet: cli.client.quiet,
     };
-    let outcome = dispatch(terminal, cli.client, cli.command);
+    let calling = Calling {
+        terminal,
+        flags: cli.client,
+        connections: Connections::default(),
+    };
+    let outcome = dispatch(calling, cli.command);
     let exit = outcome.unwrap_or_else(|error| {
         terminal.fail(&error);
         error.exit()
@@ -111,29 +118,38 @@ pub fn run() -> ExitCode {
     exit.into()
 }
 
-fn dispatch(terminal: Terminal, flags: ClientFlags, command: Command) -> Result<Exit, CliError> {
+/// How a command is called.
+struct Calling {
+    terminal: Terminal,
+    flags: ClientFlags,
+    connections: Connections,
+}
+
+fn dispatch(calling: Calling, command: Command) -> Result<Exit, CliError> {
+    let terminal = calling.terminal;
     match command {
         Command::Serve(flags) => serve(&flags),
         Command::Noop(args) => noop::run(*args),
         Command::Config(command) => config(terminal, &command),
         Command::Completions { shell } => completions(terminal, shell),
         Command::Verify(args) => offline::verify(terminal, &args),
-        Command::Restore(args) => restore(terminal, flags, args),
+        Command::Restore(args) => restore(calling, args),
         Command::Import(args) => match args.of_exports() {
-            Some(import) => with_server(terminal, flags, async |session| {
+            Some(import) => with_server(calling, async |session| {
                 let import = import::run(session, import);
                 session.interrupt.or_stop(import).await
             }),
-            None => restore(terminal, flags, args.into()),
+            None => restore(calling, args.into()),
         },
-        Command::Shell(args) => shell::run(terminal, flags, args, dispatch),
+        Command::Shell(args) => shell::run(terminal, calling.flags, args),
         Command::Bench(args) => {
+            let flags = &calling.flags;
             let server = flags.server_named.then(|| flags.server.clone());
-            with_server(terminal, flags, async |session| {
+            with_server(calling, async |session| {
                 bench::run(session, *args, server).await
             })
         }
-        command => with_server(terminal, flags, async |session| match command {
+        command => with_server(calling, async |session| match command {
             // These finish what they have in flight on Ctrl-C, and tell how far they came.
             Command::Put(args) => put::run(session, args).await,
             Command::Get(args) => get::run(session, args).await,
@@ -172,11 +188,11 @@ async fn brief(session: &Session, command: Command) -> Result<Exit, CliError> {
     }
 }
 
-fn restore(terminal: Terminal, flags: ClientFlags, args: RestoreArgs) -> Result<Exit, CliError> {
+fn restore(calling: Calling, args: RestoreArgs) -> Result<Exit, CliError> {
     if let Some((dir, files)) = args.offline() {
-        return offline::restore(terminal, &dir, &files);
+        return offline::restore(calling.terminal, &dir, &files);
     }
-    with_server(terminal, flags, async |session| {
+    with_server(calling, async |session| {
         let restore = backup::restore(session, args);
         session.interrupt.or_stop(restore).await
     })
@@ -184,8 +200,7 @@ fn restore(terminal: Terminal, flags: ClientFlags, args: RestoreArgs) -> Result<
 
 /// Runs a client's command in a runtime of its own.
 fn with_server(
-    terminal: Terminal,
-    flags: ClientFlags,
+    calling: Calling,
     command: impl AsyncFnOnce(&Session) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
     /// Threads that walk, read, hash and write files. Each keeps some memory for itself.
@@ -197,9 +212,10 @@ fn with_server(
         .map_err(|error| CliError::Failed(format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         let session = Session {
-            terminal,
-            server: flags.server,
+            terminal: calling.terminal,
+            server: calling.flags.server,
             interrupt: Interrupt::listen(),
+            connections: calling.connections,
         };
         command(&session).await
     });

@@ -1,5 +1,6 @@
 //! What every command that talks to a server is given.
 
+use super::connections::Connections;
 use super::exit::CliError;
 use super::interrupt::Interrupt;
 use super::selection::NamespaceFlag;
@@ -19,6 +20,8 @@ pub struct Session {
     pub server: String,
     /// Ctrl-C.
     pub interrupt: Interrupt,
+    /// Where its connections come from.
+    pub connections: Connections,
 }
 
 impl Session {
@@ -27,7 +30,7 @@ impl Session {
     /// # Errors
     /// The server cannot be reached.
     pub async fn connect(&self) -> Result<Client, CliError> {
-        Ok(Client::connect(&self.server, 1).await?)
+        self.connections.to(&self.server, 1).await
     }
 
     /// A connection for the native protocol.
@@ -35,7 +38,7 @@ impl Session {
     /// # Errors
     /// The server cannot be reached.
     pub async fn database(&self) -> Result<Database, CliError> {
-        Ok(Database::connect(&self.server).await?)
+        Ok(self.connect().await?.database())
     }
 
     /// The keys of a namespace.
@@ -51,8 +54,8 @@ impl Session {
     /// # Errors
     /// The server cannot be reached.
     pub async fn connect_bulk(&self) -> Result<Client, CliError> {
-        let connect = Client::connect(&self.server, BULK_CONNECTIONS);
-        self.interrupt.or_stop(async { Ok(connect.await?) }).await
+        let connect = self.connections.to(&self.server, BULK_CONNECTIONS);
+        self.interrupt.or_stop(connect).await
     }
 
     /// Runs an administration command with a JSON argument and reads its JSON answer.

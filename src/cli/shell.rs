@@ -1,14 +1,17 @@
 //! `shell`: the commands of this program, line by line, on one server.
 //!
-//! Each line is a command as it is typed behind `shardkeep`, and runs as if it were. On a terminal
+//! Each line is a command as it is typed behind `shardkeep`, and runs as if it were, over connections
+//! that the lines share. On a terminal
 //! there are a history and completions; lines that come through a pipe are run one after the other.
 
 use super::args::{self, ClientFlags, Command};
+use super::connections::Connections;
 use super::exit::{CliError, Exit};
 use super::line_reader::LineReader;
 use super::selection::NamespaceFlag;
 use super::terminal::Terminal;
 use super::words::split;
+use super::{Calling, dispatch};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
@@ -41,23 +44,18 @@ enum Then {
     End,
 }
 
-struct Shell<R> {
+struct Shell {
     terminal: Terminal,
     flags: ClientFlags,
     namespace: String,
-    run: R,
+    connections: Connections,
 }
 
-/// Runs the shell; `run` runs one command.
+/// Runs the shell.
 ///
 /// # Errors
 /// Standard input cannot be read.
-pub fn run(
-    terminal: Terminal,
-    flags: ClientFlags,
-    args: ShellArgs,
-    run: impl Fn(Terminal, ClientFlags, Command) -> Result<Exit, CliError>,
-) -> Result<Exit, CliError> {
+pub fn run(terminal: Terminal, flags: ClientFlags, args: ShellArgs) -> Result<Exit, CliError> {
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let mut lines = match is_interactive {
         true => LineReader::terminal(),
@@ -73,7 +71,7 @@ pub fn run(
         terminal,
         flags,
         namespace: args.namespace.namespace,
-        run,
+        connections: Connections::kept()?,
     };
     let mut first_failure = Exit::Ok;
     while let Some(line) = lines.next(&shell.prompt())? {
@@ -96,7 +94,7 @@ pub fn run(
     })
 }
 
-impl<R: Fn(Terminal, ClientFlags, Command) -> Result<Exit, CliError>> Shell<R> {
+impl Shell {
     fn prompt(&self) -> String {
         match self.namespace.as_str() {
             "" => "shardkeep> ".to_owned(),
@@ -163,7 +161,12 @@ impl<R: Fn(Terminal, ClientFlags, Command) -> Result<Exit, CliError>> Shell<R> {
             format: cli.client.output,
             quiet: cli.client.quiet || self.terminal.quiet,
         };
-        let outcome = (self.run)(terminal, cli.client, cli.command);
+        let calling = Calling {
+            terminal,
+            flags: cli.client,
+            connections: self.connections.clone(),
+        };
+        let outcome = dispatch(calling, cli.command);
         outcome.unwrap_or_else(|error| {
             terminal.fail(&error);
             error.exit()

@@ -1,9 +1,9 @@
 //! Changes that belong together: all of them or none.
 
+use super::again::{Tries, Twice};
 use super::connect::MESSAGE_SIZE_MAX;
 use super::entry::{Expect, PutOptions, Stored, version_of, wire_type};
 use super::keyspace::request_id;
-use super::retry::Repeat;
 use super::{Keyspace, Result, sum64};
 use crate::model::Version;
 use crate::proto::v1;
@@ -11,8 +11,6 @@ use crate::proto::v1::operation::Change;
 use crate::proto::v1::operation_result::Result as Done;
 use crate::proto::v1::transaction_service_client::TransactionServiceClient;
 use bytes::Bytes;
-use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Puts and deletes of any keys of one namespace, and what must be so for them to be done. Up to
 /// 10,000 of each and 64 MiB together; each key stands in it once.
@@ -127,7 +125,7 @@ impl Keyspace {
     ///
     /// When the connection breaks it is sent again under its name, and not done twice. One with
     /// conditions goes only to the same run of the server, which remembers it: which run that is, the
-    /// answer of an earlier commit tells, so the first one of a client is not sent again.
+    /// answer of an earlier write tells, so the first one of a client is not sent again.
     ///
     /// # Errors
     /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value, and those of
@@ -142,13 +140,11 @@ impl Keyspace {
             request_id: request_id(),
             only_run: 0,
         };
-        let (repeat, run) = again(&request, self.pool.run());
-        let was_sent = AtomicBool::new(false);
-        let done = self.pool.call(repeat, |channel| {
+        let twice = Twice::on_condition(!request.conditions.is_empty());
+        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let done = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
-            if was_sent.swap(true, Ordering::Relaxed) {
-                request.only_run = run;
-            }
+            request.only_run = tries.only_run();
             let wire = TransactionServiceClient::new(channel);
             let mut wire = wire.max_encoding_message_size(MESSAGE_SIZE_MAX);
             async move { wire.commit(request).await }
@@ -161,16 +157,6 @@ impl Keyspace {
             version: version_of(done.version),
             results: done.results.into_iter().filter_map(result_of).collect(),
         })
-    }
-}
-
-/// How a commit is sent again, and to which run of the server only; 0 for any.
-fn again(request: &v1::CommitRequest, run: Option<NonZeroU64>) -> (Repeat, u64) {
-    match (request.conditions.is_empty(), run) {
-        _ if request.request_id.is_empty() => (Repeat::IfNotStarted, 0),
-        (true, _) => (Repeat::Always, 0),
-        (false, None) => (Repeat::IfNotStarted, 0),
-        (false, Some(run)) => (Repeat::Named, run.get()),
     }
 }
 

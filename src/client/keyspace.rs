@@ -2,10 +2,11 @@
 //!
 //! Reads are made again when the connection breaks. So are writes without a condition, under a
 //! `request_id` that the server does once; a server that was started anew meanwhile does them again,
-//! which leaves what they say. Commits with conditions are made again by the run of the server that knows
-//! them. Other writes with a condition and counts are made again only when the server says that they
-//! were not begun.
+//! which leaves what they say. Writes on conditions and counts are made again by the run of the server
+//! that knows them: which one that is, the answer of an earlier write tells. The first of a client is
+//! made again only when the server says that it was not begun.
 
+use super::again::{Tries, Twice};
 use super::connect::{MESSAGE_SIZE_MAX, Pool};
 use super::entry::{Entry, Expect, PutOptions, Stay, Stored, Value, version_of, wire_type};
 use super::error::reason_of;
@@ -194,14 +195,17 @@ impl Keyspace {
             request_id: request_id(),
             ..v1::PutRequest::default()
         };
-        let stored = self.pool.call(repeat_of(options.only_if), |channel| {
-            let request = request.clone();
+        let twice = Twice::on_condition(options.only_if.is_some());
+        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let stored = self.pool.call(tries.repeat, |channel| {
+            let mut request = request.clone();
+            request.only_run = tries.only_run();
             async move { wire(channel).put(request).await }
         });
         let stored = stored.await;
-        stored
-            .map(Stored::of)
-            .map_err(|status| self.failed_on("put", &key, &status))
+        let stored = stored.map_err(|status| self.failed_on("put", &key, &status))?;
+        self.pool.heard_of(stored.run);
+        Ok(Stored::of(stored))
     }
 
     /// Removes a key, and tells whether it was there.
@@ -231,13 +235,18 @@ impl Keyspace {
             key: key.clone(),
             condition: only_if.map(Into::into),
             request_id: request_id(),
+            ..v1::DeleteRequest::default()
         };
-        let deleted = self.pool.call(repeat_of(only_if), |channel| {
-            let request = request.clone();
+        let twice = Twice::on_condition(only_if.is_some());
+        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let deleted = self.pool.call(tries.repeat, |channel| {
+            let mut request = request.clone();
+            request.only_run = tries.only_run();
             async move { wire(channel).delete(request).await }
         });
         let deleted = deleted.await;
         let deleted = deleted.map_err(|status| self.failed_on("delete", &key, &status))?;
+        self.pool.heard_of(deleted.run);
         Ok(version_of(deleted.previous_version).filter(|_| deleted.deleted))
     }
 
@@ -253,6 +262,7 @@ impl Keyspace {
             expiry: stay.wire(),
             condition: None,
             request_id: request_id(),
+            ..v1::TouchRequest::default()
         };
         let touched = self.pool.call(Repeat::Always, |channel| {
             let request = request.clone();
@@ -260,6 +270,7 @@ impl Keyspace {
         });
         let touched = touched.await;
         let touched = touched.map_err(|status| self.failed_on("touch", &key, &status))?;
+        self.pool.heard_of(touched.run);
         Ok(Entry::of(touched.entry.unwrap_or_default()))
     }
 
@@ -276,12 +287,15 @@ impl Keyspace {
             request_id: request_id(),
             ..v1::IncrementRequest::default()
         };
-        let counted = self.pool.call(Repeat::IfNotStarted, |channel| {
-            let request = request.clone();
+        let tries = Tries::of(&self.pool, &request.request_id, Twice::Differs);
+        let counted = self.pool.call(tries.repeat, |channel| {
+            let mut request = request.clone();
+            request.only_run = tries.only_run();
             async move { wire(channel).increment(request).await }
         });
         let counted = counted.await;
         let counted = counted.map_err(|status| self.failed_on("increment", &key, &status))?;
+        self.pool.heard_of(counted.run);
         Ok(counted.value)
     }
 

@@ -9,6 +9,7 @@
 //! time. [`Client::set`] and [`Client::delete`] are repeated only when the server said that it did
 //! not start them (overloaded): a late repetition could undo what somebody else did in between.
 
+mod again;
 mod batch;
 mod changes;
 mod connect;

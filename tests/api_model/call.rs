@@ -106,7 +106,7 @@ impl Connection {
     /// Asks, and asks again under the same request id if there is one: the answer must be the same.
     pub async fn ask(&mut self, call: &Call) -> Result<Answer, String> {
         let first = self.answer(call).await;
-        if call.request_id().is_none_or(str::is_empty) || matches!(first, Answer::Failed(_)) {
+        if !call.is_named() || matches!(first, Answer::Failed(_)) {
             return Ok(first);
         }
         match self.answer(call).await {
@@ -116,7 +116,7 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, call: &Call) -> Answer {
+    pub async fn answer(&mut self, call: &Call) -> Answer {
         self.try_answer(call)
             .await
             .unwrap_or_else(|status| Answer::Failed(failure(&status)))
@@ -255,6 +255,39 @@ impl Call {
             Self::Delete(it) => Some(&it.request_id),
             Self::Touch(it) => Some(&it.request_id),
             Self::Increment(it) => Some(&it.request_id),
+            Self::Commit(it) => Some(&it.request_id),
+            _ => None,
+        }
+    }
+
+    /// Whether it is done once however often it is sent, as long as the server runs.
+    pub fn is_named(&self) -> bool {
+        self.request_id().is_some_and(|id| !id.is_empty())
+    }
+
+    /// The same, for one run of the server only; `None` where that cannot be asked for.
+    pub fn only(&self, run: u64) -> Option<Self> {
+        let mut call = self.clone();
+        match &mut call {
+            Self::Put(it) => it.only_run = run,
+            Self::Delete(it) => it.only_run = run,
+            Self::Touch(it) => it.only_run = run,
+            Self::Increment(it) => it.only_run = run,
+            Self::Commit(it) => it.only_run = run,
+            _ => return None,
+        }
+        Some(call)
+    }
+}
+
+impl Answer {
+    /// The run of the server that gave it, where it tells.
+    pub fn run(&self) -> Option<u64> {
+        match self {
+            Self::Put(it) => Some(it.run),
+            Self::Delete(it) => Some(it.run),
+            Self::Increment(it) => Some(it.run),
+            Self::Commit(it) => Some(it.run),
             _ => None,
         }
     }

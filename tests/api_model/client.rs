@@ -2,7 +2,7 @@
 
 use crate::call::{Answer, Call, Connection, Failure};
 use crate::draw::{Draw, NAMESPACES};
-use crate::fault::distort;
+use crate::fault::{AGAIN, DELETED, distort};
 use crate::model::{At, Model, ensure};
 use crate::support::{PATIENCE, Random, Server};
 use bytes::Bytes;
@@ -44,6 +44,15 @@ pub struct Client {
     /// Those of them that were done with a value in a stream, or in chunks.
     pub streamed: u64,
     pub settled: u64,
+    /// Named calls that this run of the server has answered, the latest last.
+    answered: Vec<(Call, Answer)>,
+    /// Which run that is.
+    run: Option<u64>,
+    /// The named call that a run before left without an answer.
+    lost: Option<Call>,
+    /// How often a call was sent again long after its answer, and to a run that does not know it.
+    pub again: u64,
+    pub left_alone: u64,
     /// How often a watch began anew, because its past was gone.
     pub anew: u64,
     /// Whether the server may go away.
@@ -67,6 +76,11 @@ impl Client {
             calls: 0,
             streamed: 0,
             settled: 0,
+            answered: Vec::new(),
+            run: None,
+            lost: None,
+            again: 0,
+            left_alone: 0,
             anew: 0,
             may_lose: false,
             fault: None,
@@ -78,6 +92,8 @@ impl Client {
     pub async fn arrive(&mut self, server: &Server) -> Result<Vec<JoinHandle<()>>, String> {
         let mut connection = Connection::to(server).await;
         self.model.snapshots.clear();
+        self.answered.clear();
+        self.send_to_old_run(&mut connection).await?;
         self.settled += u64::from(self.model.pending.is_some());
         self.settle(&mut connection, false).await?;
         self.check_all(&mut connection).await?;
@@ -96,6 +112,42 @@ impl Client {
             watching.push(tokio::spawn(follow(stream, told)));
         }
         Ok(watching)
+    }
+
+    /// Sends the lost call to the run of the server that may have done it: this one leaves it alone.
+    async fn send_to_old_run(&mut self, connection: &mut Connection) -> Result<(), String> {
+        let (Some(lost), Some(run)) = (&self.lost, self.run.take()) else {
+            return Ok(());
+        };
+        let Some(only) = lost.only(run) else {
+            return Ok(());
+        };
+        let answer = connection.answer(&only).await;
+        let is_left = matches!(&answer, Answer::Failed(Failure::Unknown(why)) if why.contains("started anew"));
+        self.left_alone += 1;
+        ensure!(is_left, "{only:?} was for another run, and got {answer:?}");
+        Ok(())
+    }
+
+    /// Sends a call once more that was answered a while ago: whatever has happened since, its answer
+    /// is the first one's, and nothing is done.
+    async fn ask_again(&mut self, connection: &mut Connection) -> Result<(), String> {
+        if self.answered.is_empty() || !self.random.percent(15) {
+            return Ok(());
+        }
+        let which = self.random.within(0..self.answered.len() as u64) as usize;
+        let (call, first) = &self.answered[which];
+        let mut answer = connection.answer(call).await;
+        if self.fault == Some(AGAIN) {
+            self.distorted = distort(DELETED, call, &mut answer);
+        }
+        self.again += 1;
+        let is_lost = matches!(answer, Answer::Failed(Failure::Unknown(_))) && self.may_lose;
+        ensure!(
+            answer == *first || is_lost,
+            "{call:?} was answered with {first:?}, and later with {answer:?}"
+        );
+        Ok(())
     }
 
     /// Goes on behind what was told.
@@ -131,12 +183,16 @@ impl Client {
     pub async fn work(&mut self, mut connection: Connection, calls: u64) -> Result<(), String> {
         for _ in 0..calls {
             self.wait_for_expiries().await;
-            let call = Draw {
-                random: &mut self.random,
-                model: &self.model,
-                now: now(),
-            }
-            .call();
+            self.ask_again(&mut connection).await?;
+            // One that was lost is a new one to a server that has forgotten it.
+            let call = self.lost.take().unwrap_or_else(|| {
+                let draw = Draw {
+                    random: &mut self.random,
+                    model: &self.model,
+                    now: now(),
+                };
+                { draw }.call()
+            });
             let begun = now();
             let mut answer = connection.ask(&call).await?;
             if let Some(kind) = self.fault
@@ -153,7 +209,12 @@ impl Client {
             judged.map_err(|what| described(what, &call, &answer))?;
             if let Answer::Failed(Failure::Unknown(why)) = answer {
                 ensure!(self.may_lose, "{call:?} was not answered: {why}");
+                self.lost = Some(call).filter(Call::is_named);
                 return Ok(());
+            }
+            self.run = answer.run().or(self.run);
+            if call.is_named() && !matches!(answer, Answer::Failed(_)) {
+                self.answered.push((call.clone(), answer.clone()));
             }
             match self.settle(&mut connection, true).await {
                 Err(gone) if gone == GONE => return Ok(()),

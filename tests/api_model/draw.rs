@@ -263,6 +263,7 @@ impl Draw<'_> {
             request_id: self.request_id(),
             namespace: at.0,
             key: at.1,
+            ..v1::DeleteRequest::default()
         }
     }
 
@@ -296,6 +297,7 @@ impl Draw<'_> {
             request_id: self.request_id(),
             namespace: at.0,
             key: at.1,
+            ..v1::TouchRequest::default()
         }
     }
 
@@ -314,6 +316,7 @@ impl Draw<'_> {
             request_id: self.request_id(),
             namespace: at.0,
             key: at.1,
+            only_run: 0,
         }
     }
 
@@ -355,6 +358,7 @@ impl Draw<'_> {
             conditions,
             operations: self.operations(),
             else_operations: self.operations(),
+            request_id: self.request_id(),
             namespace,
             ..v1::CommitRequest::default()
         }

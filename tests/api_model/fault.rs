@@ -4,7 +4,12 @@ use crate::call::{Answer, Call, Failure};
 use bytes::Bytes;
 
 /// How many kinds there are.
-pub const KINDS: usize = 19;
+pub const KINDS: usize = 20;
+
+/// That a delete tells the wrong thing.
+pub const DELETED: usize = 4;
+/// The same, when it is asked again later.
+pub const AGAIN: usize = 19;
 
 /// Makes an answer wrong, if it is of a kind; whether it did.
 pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
@@ -13,7 +18,7 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
         (1, _, Answer::Get(it)) => return flip(&mut it.value),
         (2, _, Answer::Head(it)) => it.entry.get_or_insert_default().value_type += 1,
         (3, _, Answer::BatchGet(it)) => drop(it.results.pop()),
-        (4, _, Answer::Delete(it)) => it.deleted = !it.deleted,
+        (DELETED, _, Answer::Delete(it)) => it.deleted = !it.deleted,
         (5, _, Answer::DeleteRange(it)) => it.deleted_count += 1,
         (6, _, Answer::Touch(it)) => it.expire_time = Some(prost_types::Timestamp::default()),
         (7, _, Answer::Increment(it)) => it.value += 1,

@@ -159,8 +159,9 @@ async fn every_answer_is_what_the_model_says_through_kills_and_restarts() {
     let sum = |of: fn(&Client) -> u64| crowd.clients.iter().map(of).sum::<u64>();
     let (settled, anew) = (sum(|client| client.settled), sum(|client| client.anew));
     let streamed = sum(|client| client.streamed);
+    let (again, left_alone) = (sum(|client| client.again), sum(|client| client.left_alone));
     eprintln!(
-        "{lives} lives, {} calls, {streamed} with streams or chunks, {settled} of unknown outcome, {anew} watches begun anew",
+        "{lives} lives, {} calls, {streamed} with streams or chunks, {settled} of unknown outcome, {again} sent again long after, {left_alone} left alone by another run, {anew} watches begun anew",
         crowd.calls()
     );
 }

@@ -1,6 +1,7 @@
 //! A way to a server that can be cut, and led to another server.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ pub struct Proxy {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
     cuts: watch::Sender<u64>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -20,9 +22,12 @@ impl Proxy {
         let target = Arc::new(Mutex::new(target));
         let cuts = watch::Sender::new(0);
         let (to, cut) = (Arc::clone(&target), cuts.clone());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
                 let (far, mut cut) = (*to.lock().unwrap(), cut.subscribe());
                 tokio::spawn(async move {
                     tokio::select! {
@@ -36,12 +41,19 @@ impl Proxy {
             address,
             target,
             cuts,
+            accepted,
         }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections that came so far.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Cuts all connections; new ones are passed on.

@@ -54,6 +54,23 @@ async def test_a_commit_is_sent_again_but_with_conditions_only_to_the_run_that_k
             batch.put("lock", "mine", expires=None)
 
 
+async def test_a_count_and_a_write_on_a_condition_go_only_to_the_run_that_knows_them(server):
+    async with shardkeep.connect(server.target, retry=Retry(attempts=100)) as db:
+        version = (await db.default.put("k", 1)).version
+        server.end(signal.SIGKILL)
+        counting = asyncio.create_task(db.default.increment("n"))
+        writing = asyncio.create_task(db.default.put("k", 2, when=shardkeep.if_version(version)))
+        await asyncio.sleep(0.1)
+        assert not counting.done() and not writing.done()
+        server.start()
+        for waiting in (counting, writing):
+            with pytest.raises(shardkeep.Unavailable, match="started anew") as refused:
+                await waiting
+            assert refused.value.outcome_unknown
+        assert await db.default.get("k") == 1
+        assert await db.default.increment("n") == 1
+
+
 async def test_a_commit_under_a_name_is_done_once(ns):
     def taken():
         batch = ns.batch()

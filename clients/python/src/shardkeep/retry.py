@@ -1,8 +1,8 @@
 """When a call is worth another try.
 
 A call is tried again when the server says that it changed nothing and when to come back, and when
-the connection broke while the call was one that may happen twice: a read, or a write without a
-condition that says all of what it leaves. Pauses grow, with jitter, and all calls of a connection
+the connection broke while the call was one that may happen twice: a read, a write without a
+condition that says all of what it leaves, or one that the server knows by its name. Pauses grow, with jitter, and all calls of a connection
 share a budget, so that a server in trouble does not get more load from those who wait for it.
 """
 

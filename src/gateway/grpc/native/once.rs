@@ -17,7 +17,12 @@ pub(super) trait Identified {
     /// Its name; empty for none.
     fn id(&self) -> &str;
 
-    /// A fingerprint of all that it says of what is to be done.
+    /// The run of the server that may do it; 0 for any.
+    fn only_run(&self) -> u64 {
+        0
+    }
+
+    /// A fingerprint of all that it says of what is to be done; which run may do it is no part of that.
     fn print(&self) -> u64;
 }
 
@@ -26,10 +31,15 @@ impl Identified for v1::PutRequest {
         &self.request_id
     }
 
+    fn only_run(&self) -> u64 {
+        self.only_run
+    }
+
     /// The value is not copied for it.
     fn print(&self) -> u64 {
         let rest = Self {
             value: Bytes::new(),
+            only_run: 0,
             ..self.clone()
         };
         xxh3_64_with_seed(&self.value, print_of("Put", &rest))
@@ -41,8 +51,19 @@ impl Identified for v1::DeleteRequest {
         &self.request_id
     }
 
+    fn only_run(&self) -> u64 {
+        self.only_run
+    }
+
     fn print(&self) -> u64 {
-        print_of("Delete", self)
+        let only_run = 0;
+        print_of(
+            "Delete",
+            &Self {
+                only_run,
+                ..self.clone()
+            },
+        )
     }
 }
 
@@ -51,8 +72,19 @@ impl Identified for v1::TouchRequest {
         &self.request_id
     }
 
+    fn only_run(&self) -> u64 {
+        self.only_run
+    }
+
     fn print(&self) -> u64 {
-        print_of("Touch", self)
+        let only_run = 0;
+        print_of(
+            "Touch",
+            &Self {
+                only_run,
+                ..self.clone()
+            },
+        )
     }
 }
 
@@ -61,8 +93,19 @@ impl Identified for v1::IncrementRequest {
         &self.request_id
     }
 
+    fn only_run(&self) -> u64 {
+        self.only_run
+    }
+
     fn print(&self) -> u64 {
-        print_of("Increment", self)
+        let only_run = 0;
+        print_of(
+            "Increment",
+            &Self {
+                only_run,
+                ..self.clone()
+            },
+        )
     }
 }
 
@@ -87,7 +130,11 @@ impl Identified for v1::CommitRequest {
         &self.request_id
     }
 
-    /// The values are not copied for it. Sent again, it may ask for a run of the server.
+    fn only_run(&self) -> u64 {
+        self.only_run
+    }
+
+    /// The values are not copied for it.
     fn print(&self) -> u64 {
         let mut rest = self.clone();
         rest.only_run = 0;
@@ -112,8 +159,14 @@ fn print_of(method: &str, request: &impl Message) -> u64 {
 /// The name of a request, if it has one.
 ///
 /// # Errors
-/// `Invalid` (`REQUEST_ID_SIZE`).
-pub(super) fn name_of(request: &impl Identified) -> Result<Option<Named>> {
+/// `Invalid` (`REQUEST_ID_SIZE`); `Unavailable` (`OUTCOME_UNKNOWN`) when another run of the server is
+/// asked to do it.
+pub(super) fn name_of(service: &Service, request: &impl Identified) -> Result<Option<Named>> {
+    let only_run = request.only_run();
+    if only_run != 0 && only_run != service.run_id() {
+        let message = "the server was started anew since the request was sent first, and does not know whether it was done; read its keys before you retry";
+        return Err(Error::unavailable("OUTCOME_UNKNOWN", message).at("only_run"));
+    }
     let id = request.id();
     if id.is_empty() {
         return Ok(None);

@@ -9,11 +9,7 @@ use crate::service::{Commit, CommitDone, KeyRequirement, NewEntry, Service, Step
 use tonic::{Request, Response, Status};
 
 async fn commit(service: &Service, request: v1::CommitRequest) -> Result<v1::CommitResponse> {
-    if request.only_run != 0 && request.only_run != service.run_id() {
-        let message = "the server was started anew since the commit was sent first, and does not know whether it was done; read its keys before you retry";
-        return Err(Error::unavailable("OUTCOME_UNKNOWN", message).at("only_run"));
-    }
-    let Some(named) = name_of(&request)? else {
+    let Some(named) = name_of(service, &request)? else {
         return commit_now(service, request).await;
     };
     let own = service.clone();
@@ -96,8 +92,8 @@ fn step(operation: v1::Operation, namespace: &Namespace, now: Timestamp) -> Resu
 fn result(done: StepDone) -> v1::OperationResult {
     use v1::operation_result::Result as Of;
     let of = match done {
-        StepDone::Put(done) => Of::Put(write::put_response(done)),
-        StepDone::Delete(done) => Of::Delete(write::delete_response(done)),
+        StepDone::Put(done) => Of::Put(write::put_response(done, 0)),
+        StepDone::Delete(done) => Of::Delete(write::delete_response(done, 0)),
     };
     v1::OperationResult { result: Some(of) }
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 
 /// Stores a value.
 pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
-    let Some(named) = name_of(&request)? else {
+    let Some(named) = name_of(service, &request)? else {
         return put_now(service, request).await;
     };
     let own = service.clone();
@@ -32,10 +32,12 @@ async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutRe
         lifetime,
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
-    service.put(put).await.map(put_response)
+    let done = service.put(put).await?;
+    Ok(put_response(done, service.run_id()))
 }
 
-pub(super) fn put_response(done: PutDone) -> v1::PutResponse {
+/// `run` is 0 within the answer of another call.
+pub(super) fn put_response(done: PutDone, run: u64) -> v1::PutResponse {
     v1::PutResponse {
         key: done.key.to_bytes(),
         version: done.version.0,
@@ -43,6 +45,7 @@ pub(super) fn put_response(done: PutDone) -> v1::PutResponse {
         created: done.changed && done.previous.is_none(),
         deduplicated: !done.stored,
         previous_version: done.previous.unwrap_or_default().0,
+        run,
     }
 }
 
@@ -51,7 +54,7 @@ pub(super) async fn delete(
     service: &Service,
     request: v1::DeleteRequest,
 ) -> Result<v1::DeleteResponse> {
-    let Some(named) = name_of(&request)? else {
+    let Some(named) = name_of(service, &request)? else {
         return delete_now(service, request).await;
     };
     let own = service.clone();
@@ -70,14 +73,16 @@ async fn delete_now(service: &Service, request: v1::DeleteRequest) -> Result<v1:
     let done = service
         .delete_if(&namespace, &request.key, requirement)
         .await?;
-    Ok(delete_response(done))
+    Ok(delete_response(done, service.run_id()))
 }
 
-pub(super) fn delete_response(done: Option<DeleteDone>) -> v1::DeleteResponse {
+/// `run` is 0 within the answer of another call.
+pub(super) fn delete_response(done: Option<DeleteDone>, run: u64) -> v1::DeleteResponse {
     v1::DeleteResponse {
         deleted: done.is_some(),
         version: done.map_or(0, |done| done.version.0),
         previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
+        run,
     }
 }
 
@@ -130,7 +135,7 @@ pub(super) async fn touch(
     service: &Service,
     request: v1::TouchRequest,
 ) -> Result<v1::TouchResponse> {
-    let Some(named) = name_of(&request)? else {
+    let Some(named) = name_of(service, &request)? else {
         return touch_now(service, request).await;
     };
     let own = service.clone();
@@ -152,6 +157,7 @@ async fn touch_now(service: &Service, request: v1::TouchRequest) -> Result<v1::T
         .await?;
     Ok(v1::TouchResponse {
         entry: Some(entry::entry(request.key, &head)?),
+        run: service.run_id(),
     })
 }
 
@@ -160,7 +166,7 @@ pub(super) async fn increment(
     service: &Service,
     request: v1::IncrementRequest,
 ) -> Result<v1::IncrementResponse> {
-    let Some(named) = name_of(&request)? else {
+    let Some(named) = name_of(service, &request)? else {
         return increment_now(service, request).await;
     };
     let own = service.clone();
@@ -188,5 +194,6 @@ async fn increment_now(
     Ok(v1::IncrementResponse {
         value: done.value,
         version: done.version.0,
+        run: service.run_id(),
     })
 }

@@ -117,7 +117,7 @@ class Batch(Changes):
 
         When the connection breaks it is sent again under its name, and not done twice. With conditions
         it goes only to the same run of the server, which remembers it: which run that is, an earlier
-        commit's answer tells, so the first one is not sent again. ``request_id``: a name of your own.
+        write's answer tells, so the first one is not sent again. ``request_id``: a name of your own.
         """
         self._check_open()
         self._was_sent = True
@@ -144,19 +144,8 @@ class Batch(Changes):
     async def _send(
         self, request: transaction_pb2.CommitRequest, timeout: float | None
     ) -> transaction_pb2.CommitResponse:
-        connection, again = self._connection, None
-        if request.conditions and connection.run:
-            again = transaction_pb2.CommitRequest(only_run=connection.run)
-            again.MergeFrom(request)
-        response = await connection.call(
-            methods.COMMIT,
-            request,
-            timeout=timeout,
-            idempotent=not request.conditions or again is not None,
-            again=again,
-        )
-        connection.run = response.run
-        return response
+        same = not request.conditions
+        return await self._connection.write(methods.COMMIT, request, timeout=timeout, same=same)
 
     def rollback(self) -> None:
         """Drops all changes; there is nothing to commit any more."""

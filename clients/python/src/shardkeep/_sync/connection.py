@@ -54,7 +54,7 @@ class Connection:
         self.target = target
         self._timeout = timeout
         self._retries = Retries(retry)
-        #: Which run of the server answered the last commit; 0 before.
+        #: Which run of the server answered the last write; 0 before.
         self.run = 0
         self._wire = Wire(target, credentials, _options(keepalive))
 
@@ -88,6 +88,35 @@ class Connection:
             return response
 
         return self._tried(once, timeout, idempotent=idempotent)
+
+    def write(
+        self,
+        method: Method[Any, Response],
+        request: Any,
+        *,
+        timeout: float | None,
+        same: bool,
+        named: bool = False,
+    ) -> Response:
+        """As ``call``, of a write under a name.
+
+        ``same``: whether a second one leaves what the first has left. Else it is sent again only to the
+        run of the server that knows it, as far as an earlier answer told which that is. ``named``: the
+        name is the caller's own, and whichever run gets it does it.
+        """
+        again = None
+        if not same and self.run:
+            again = type(request)(only_run=self.run)
+            again.MergeFrom(request)
+        response = self.call(
+            method,
+            request,
+            timeout=timeout,
+            idempotent=same or named or again is not None,
+            again=again,
+        )
+        self.run = getattr(response, "run", 0) or self.run
+        return response
 
     def send(
         self,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from os import PathLike
@@ -41,6 +42,11 @@ from .watch import Watch
 Result = TypeVar("Result")
 
 
+def _name(*, same: bool) -> str:
+    """What the server tells a write by when it is sent again. One that leaves the same needs none."""
+    return "" if same else uuid.uuid4().hex
+
+
 class Namespace(View):
     """Keys and values. Making one asks nothing of the server."""
 
@@ -58,10 +64,10 @@ class Namespace(View):
         """Stores a value.
 
         ``when``: only if this is so. ``expires``: how long the key stays; without it, for ever.
-        ``metadata``: texts under names of your own, 4 KiB together. Without a condition it may be
-        sent twice when the connection breaks. ``request_id``: a name of this write, such as a UUID,
-        under which it may be sent again and is done once (by one run of the server, within 10
-        minutes); it is, when the connection breaks.
+        ``metadata``: texts under names of your own, 4 KiB together. When the connection breaks it is
+        sent again; on a condition only to the run of the server that knows it, so the first write of a
+        connection is not. ``request_id``: a name of this write, such as a UUID, under which you may
+        send it again, and it is done once (by one run of the server, within 10 minutes).
         """
         key = key_bytes(key)
         data, value_type = self._codecs.of(key).encode(value)
@@ -74,10 +80,10 @@ class Namespace(View):
             sum64=xxhash.xxh64_intdigest(data),
             value_type=pb.ValueType.Name(value_type),
             metadata=metadata,
-            request_id=request_id,
+            request_id=request_id or _name(same=not when),
         )
-        response = self._connection.call(
-            methods.PUT, request, timeout=timeout, idempotent=not when or bool(request_id)
+        response = self._connection.write(
+            methods.PUT, request, timeout=timeout, same=not when, named=bool(request_id)
         )
         return put_result(response)
 
@@ -184,10 +190,10 @@ class Namespace(View):
             namespace=self.name,
             key=key_bytes(key),
             condition=condition_message(when),
-            request_id=request_id,
+            request_id=request_id or _name(same=not when),
         )
-        response = self._connection.call(
-            methods.DELETE, request, timeout=timeout, idempotent=not when or bool(request_id)
+        response = self._connection.write(
+            methods.DELETE, request, timeout=timeout, same=not when, named=bool(request_id)
         )
         return delete_result(response)
 
@@ -206,10 +212,10 @@ class Namespace(View):
             key=key_bytes(key),
             expiry=expiry_message(expires),
             condition=condition_message(when),
-            request_id=request_id,
+            request_id=request_id or _name(same=not when),
         )
-        response = self._connection.call(
-            methods.TOUCH, request, timeout=timeout, idempotent=not when or bool(request_id)
+        response = self._connection.write(
+            methods.TOUCH, request, timeout=timeout, same=not when, named=bool(request_id)
         )
         return entry_of(response.entry)
 
@@ -223,8 +229,9 @@ class Namespace(View):
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Adds to a counter and gives what it is then. Without a ``request_id`` it is sent once.
+        """Adds to a counter and gives what it is then.
 
+        When the connection breaks it is sent again as a ``put`` on a condition is, and counted once.
         ``initial``: where a counter that is not there begins, before the addition.
         """
         request = pb.IncrementRequest(
@@ -233,10 +240,10 @@ class Namespace(View):
             delta=delta,
             initial_value=initial,
             condition=condition_message(when),
-            request_id=request_id,
+            request_id=request_id or _name(same=False),
         )
-        response = self._connection.call(
-            methods.INCREMENT, request, timeout=timeout, idempotent=bool(request_id)
+        response = self._connection.write(
+            methods.INCREMENT, request, timeout=timeout, same=False, named=bool(request_id)
         )
         return response.value
 

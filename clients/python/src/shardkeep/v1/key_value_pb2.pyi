@@ -78,7 +78,7 @@ class Entry(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., version: _Optional[int] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PutRequest(_message.Message):
-    __slots__ = ("namespace", "key", "value", "condition", "expiry", "sum64", "digest", "value_type", "metadata", "request_id")
+    __slots__ = ("namespace", "key", "value", "condition", "expiry", "sum64", "digest", "value_type", "metadata", "request_id", "only_run")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class PutRequest(_message.Message):
     VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     value: bytes
@@ -106,23 +107,26 @@ class PutRequest(_message.Message):
     value_type: ValueType
     metadata: _containers.ScalarMap[str, str]
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class PutResponse(_message.Message):
-    __slots__ = ("key", "version", "digest", "created", "deduplicated", "previous_version")
+    __slots__ = ("key", "version", "digest", "created", "deduplicated", "previous_version", "run")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     key: bytes
     version: int
     digest: bytes
     created: bool
     deduplicated: bool
     previous_version: int
-    def __init__(self, key: _Optional[bytes] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ..., created: bool = ..., deduplicated: bool = ..., previous_version: _Optional[int] = ...) -> None: ...
+    run: int
+    def __init__(self, key: _Optional[bytes] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ..., created: bool = ..., deduplicated: bool = ..., previous_version: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("namespace", "key", "range", "snapshot")
@@ -195,26 +199,30 @@ class BatchGetResult(_message.Message):
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("namespace", "key", "condition", "request_id")
+    __slots__ = ("namespace", "key", "condition", "request_id", "only_run")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     condition: Condition
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
-    __slots__ = ("deleted", "version", "previous_version")
+    __slots__ = ("deleted", "version", "previous_version", "run")
     DELETED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     deleted: bool
     version: int
     previous_version: int
-    def __init__(self, deleted: bool = ..., version: _Optional[int] = ..., previous_version: _Optional[int] = ...) -> None: ...
+    run: int
+    def __init__(self, deleted: bool = ..., version: _Optional[int] = ..., previous_version: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
 
 class DeleteRangeRequest(_message.Message):
     __slots__ = ("namespace", "selection", "limit", "page_token")
@@ -237,48 +245,56 @@ class DeleteRangeResponse(_message.Message):
     def __init__(self, deleted_count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class TouchRequest(_message.Message):
-    __slots__ = ("namespace", "key", "expiry", "condition", "request_id")
+    __slots__ = ("namespace", "key", "expiry", "condition", "request_id", "only_run")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     expiry: Expiry
     condition: Condition
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., expiry: _Optional[_Union[Expiry, _Mapping]] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class TouchResponse(_message.Message):
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "run")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     entry: Entry
-    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
+    run: int
+    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class IncrementRequest(_message.Message):
-    __slots__ = ("namespace", "key", "delta", "initial_value", "condition", "request_id")
+    __slots__ = ("namespace", "key", "delta", "initial_value", "condition", "request_id", "only_run")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     INITIAL_VALUE_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     delta: int
     initial_value: int
     condition: Condition
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., delta: _Optional[int] = ..., initial_value: _Optional[int] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., delta: _Optional[int] = ..., initial_value: _Optional[int] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class IncrementResponse(_message.Message):
-    __slots__ = ("value", "version")
+    __slots__ = ("value", "version", "run")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     value: int
     version: int
-    def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    run: int
+    def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
 
 class KeySelection(_message.Message):
     __slots__ = ("start_key", "end_key", "prefix")
