@@ -21,7 +21,7 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
         (DELETED, _, Answer::Delete(it)) => it.deleted = !it.deleted,
         (5, _, Answer::DeleteRange(it)) => it.deleted_count += 1,
         (6, _, Answer::Touch(it)) => it.expire_time = Some(prost_types::Timestamp::default()),
-        (7, _, Answer::Increment(it)) => it.value += 1,
+        (7, _, Answer::Increment(it)) => it.value ^= 1,
         (8, Call::Scan(_), Answer::Scan(it)) => return it.pop().is_some(),
         (9, Call::StreamScan(_), Answer::Scan(it)) if it.len() > 1 => it.swap(0, 1),
         (10, _, Answer::Commit(it)) => it.succeeded = !it.succeeded,
