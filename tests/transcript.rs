@@ -1,19 +1,35 @@
 //! The README's console examples, typed into a real shell against a real server: what they print is
 //! what the README shows, numbers, sizes and times aside.
 //!
-//! A block is named by its first command. What it rests on is made before it, and what the README
-//! calls otherwise than here (a server's folder, a version) is given by name.
+//! A block is named by its first command, and by its number where several begin so. What it rests on
+//! is made before it, and what the README calls otherwise than here (a server's folder, a version) is
+//! given by name. Blocks that are not typed are listed with the reason.
 
 mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use support::{Builder, Server};
+use std::time::Instant;
+use support::{Builder, PATIENCE, Server};
 use tempfile::TempDir;
 
 const README: &str = include_str!("../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// How a call of [`Desk::check`] is written, in this file.
+const CHECK: &str = ".check(\"";
+
+/// Blocks that no test types, by their first lines, and why.
+const NOT_TYPED: [(&str, &str); 2] = [
+    (
+        "cargo run --release -- serve\nshardkeep ready",
+        "it builds the program; the tests start it, and wait for the line that it shows",
+    ),
+    (
+        "cargo run --release -- serve\n$ cargo test",
+        "it builds the program and runs these tests",
+    ),
+];
 
 /// A command, and the lines that it shows.
 #[derive(Debug)]
@@ -22,17 +38,19 @@ struct Step {
     shown: Vec<String>,
 }
 
-/// The steps of the console block that begins with this command.
-fn block(first: &str) -> Vec<Step> {
+/// All console blocks, without their first prompt.
+fn blocks() -> impl Iterator<Item = &'static str> {
     let blocks = README.split("```console\n").skip(1);
-    let mut blocks = blocks.filter_map(|rest| rest.split("\n```").next());
-    let begins = |block: &&str| {
-        block
-            .strip_prefix("$ ")
-            .is_some_and(|it| it.starts_with(first))
-    };
-    let block = blocks.find(begins);
-    let block = block.unwrap_or_else(|| panic!("no block of the README begins with {first:?}"));
+    let blocks = blocks.filter_map(|rest| rest.split("\n```").next());
+    blocks.map(|block| block.strip_prefix("$ ").expect("it begins with a command"))
+}
+
+/// The steps of the console block of this number, of those that begin with this command.
+fn block(first: &str, number: usize) -> Vec<Step> {
+    let mut such = blocks().filter(|block| block.starts_with(first));
+    let block = such.nth(number);
+    let block = block.unwrap_or_else(|| panic!("no block {number} of the README: {first:?}"));
+    let block = format!("$ {block}");
     let mut steps = Vec::new();
     for line in block.lines() {
         match line.strip_prefix("$ ") {
@@ -70,9 +88,11 @@ fn shape(line: &str) -> String {
         };
         rest = &rest[len..];
     }
-    let unit = |word: &str| match word {
-        "B" | "KiB" | "MiB" | "GiB" | "us" | "ms" | "s" => "U".to_owned(),
-        word => word
+    let unit = |word: &str| match word.trim_end_matches([',', ')']) {
+        bare @ ("B" | "KiB" | "MiB" | "GiB" | "us" | "ms" | "s") => {
+            format!("U{}", &word[bare.len()..])
+        }
+        _ => word
             .replace("KiB/s", "U")
             .replace("MiB/s", "U")
             .replace("GiB/s", "U"),
@@ -149,8 +169,8 @@ impl Desk {
 
     /// Types the commands of a block, but those that begin so, and compares. One of which nothing is
     /// shown must succeed.
-    fn check(&mut self, first: &str, left_out: &[&str]) {
-        for step in block(first) {
+    fn check(&mut self, first: &str, number: usize, left_out: &[&str]) {
+        for step in block(first, number) {
             if left_out.iter().any(|it| step.command.starts_with(it)) {
                 continue;
             }
@@ -212,25 +232,28 @@ async fn quick_start_and_the_command_line() {
         desk.folder.path().join("LICENSE-MIT"),
     )
     .unwrap();
-    desk.check("PATH=", &["PATH="]);
-    desk.check("shardkeep put -r src > src.list", &[]);
-    desk.check("shardkeep get -r src.list", &[]);
-    desk.check("echo \"one more\"", &[]);
+    desk.check("PATH=", 0, &["PATH="]);
+    desk.check("shardkeep put -r src > src.list", 0, &[]);
+    desk.check("shardkeep get -r src.list", 0, &[]);
+    desk.check("shardkeep put -r src > src.list", 1, &[]);
+    desk.check("shardkeep status", 0, &[]);
+    desk.check("shardkeep status", 1, &[]);
+    desk.check("echo \"one more\"", 0, &[]);
 }
 
 #[tokio::test]
 async fn changes_moments_and_what_keys_hold() {
     let mut desk = Desk::new(Some(user_keys())).await;
-    desk.check("shardkeep cas leader", &[]);
+    desk.check("shardkeep cas leader", 0, &[]);
     let version = desk.typed("shardkeep cas before --if-absent --value x");
     for value in ["open", "paid"] {
         desk.typed(&format!("shardkeep put --key orders/1001 --value {value}"));
     }
     let mut desk = desk.call("--after 209", format!("--after {}", version.trim()));
-    desk.check("shardkeep watch orders/", &[]);
-    desk.check("shardkeep snapshot create", &[]);
+    desk.check("shardkeep watch orders/", 0, &[]);
+    desk.check("shardkeep snapshot create", 0, &[]);
     desk.typed("shardkeep put --key photos/1 --value one");
-    desk.check("shardkeep du photos/", &[]);
+    desk.check("shardkeep du photos/", 0, &[]);
 }
 
 #[tokio::test]
@@ -240,7 +263,7 @@ async fn keys_of_ones_own() {
         &Path::new(ROOT).join("src"),
         &desk.folder.path().join("src"),
     );
-    desk.check("shardkeep serve --allow-user-key", &["shardkeep serve"]);
+    desk.check("shardkeep serve --allow-user-key", 0, &["shardkeep serve"]);
 }
 
 #[tokio::test]
@@ -255,11 +278,11 @@ async fn namespaces_and_exports() {
         ));
         desk.typed(&format!("shardkeep put --key photos/{key} --value photo"));
     }
-    desk.check("shardkeep export --namespace orders", &[]);
+    desk.check("shardkeep export --namespace orders", 0, &[]);
     let there = "shardkeep scan --server other:8282";
     assert_eq!(desk.typed(&desk.here(there)), "photos/1001\nphotos/1002\n");
     desk.typed("shardkeep ns drop orders --yes");
-    desk.check("shardkeep ns create orders", &[]);
+    desk.check("shardkeep ns create orders", 0, &[]);
 }
 
 #[tokio::test]
@@ -270,8 +293,119 @@ async fn settings_and_backups() {
         "[keys]\nmode = \"user\"\n",
     )
     .unwrap();
-    desk.check("cat my.toml", &[]);
-    desk.check("SHARDKEEP__COMPRESSION__LEVEL=60", &[]);
+    desk.check("cat my.toml", 0, &[]);
+    desk.check("SHARDKEEP__COMPRESSION__LEVEL=60", 0, &[]);
     desk.typed("shardkeep put --key k --value v");
-    desk.check("shardkeep backup monday", &[]);
+    desk.check("shardkeep backup monday", 0, &[]);
+    let made = desk.server.as_ref().unwrap().data_dir().join("backups");
+    fs::create_dir(desk.folder.path().join("data")).unwrap();
+    copy(&made, &desk.folder.path().join("data/backups"));
+    desk.check("shardkeep restore", 0, &["shardkeep serve"]);
+    let restored = user_keys().data_dir(desk.folder.path().join("restored"));
+    let restored = restored.start().await;
+    let get = format!("shardkeep get k --server {}", restored.address());
+    assert_eq!(desk.typed(&get), "v");
+}
+
+#[tokio::test]
+async fn small_values_and_their_dictionary() {
+    let mut desk = Desk::new(Some(user_keys())).await;
+    let folder = desk.folder.path().join("many");
+    fs::create_dir(&folder).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // It is trained behind the scenes, and kept with the first values that need it.
+    for round in 0.. {
+        for number in 0..600 {
+            let id = round * 600 + number;
+            let value = format!(
+                r#"{{"id":{id},"name":"customer {id}","state":"open","country":"Norway","total":{}}}"#,
+                id * 7919 % 1000
+            );
+            fs::write(folder.join(id.to_string()), value).unwrap();
+        }
+        desk.typed("shardkeep put -r many --user-keys --quiet");
+        let status = desk.typed("shardkeep status");
+        if !status.contains("0 (0 B)") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no dictionary comes: {status}");
+    }
+    desk.check("shardkeep status", 2, &[]);
+}
+
+#[tokio::test]
+async fn backups_of_zstdb_and_a_check_of_what_came() {
+    let mut desk = Desk::new(None).await;
+    let samples = Path::new(ROOT).join("tests/data/zstdb");
+    for sample in ["sample_[0_24].zstdb.bak", "sample_[24_27].zstdb.bak"] {
+        fs::copy(samples.join(sample), desk.folder.path().join(sample)).unwrap();
+    }
+    desk.check("shardkeep import --data-dir data", 0, &[]);
+    desk.check("shardkeep verify data", 0, &[]);
+}
+
+/// Behind a pipe it shows neither its prompts nor what it says at the beginning.
+#[tokio::test]
+async fn the_shell_line_by_line() {
+    let desk = Desk::new(Some(user_keys())).await;
+    desk.typed("shardkeep ns create orders");
+    let [session, script] = &block("shardkeep shell", 0)[..] else {
+        panic!("the shell is shown twice");
+    };
+    let [said, shown @ ..] = &session.shown[..] else {
+        panic!("nothing is shown");
+    };
+    let source = fs::read_to_string(Path::new(ROOT).join("src/cli/shell.rs")).unwrap();
+    let said = said.split_once("; ").unwrap().1;
+    assert!(source.contains(said), "the shell does not say {said:?}");
+    let (mut lines, mut expected) = (String::new(), String::new());
+    for line in shown {
+        match line
+            .split_once("> ")
+            .filter(|_| line.starts_with("shardkeep"))
+        {
+            Some((_, typed)) => lines += &format!("{typed}\n"),
+            None => expected += &format!("{line}\n"),
+        }
+    }
+    fs::write(desk.folder.path().join("script.txt"), lines).unwrap();
+    let printed = desk.typed(&format!("{} < script.txt", session.command));
+    assert_eq!(printed.trim(), expected.trim());
+    desk.typed("shardkeep rm 1001 --namespace orders");
+    assert_eq!(desk.typed(&script.command).trim(), expected.trim());
+}
+
+#[test]
+fn every_block_is_typed_or_there_is_a_reason_why_not() {
+    let source = include_str!("transcript.rs");
+    // The shell's needs a way of its own.
+    let typed = source.split(CHECK).skip(1).filter_map(|it| {
+        let (first, rest) = it.split_once("\", ")?;
+        let number: usize = rest.split(',').next()?.parse().ok()?;
+        Some((first.replace("\\\"", "\""), number))
+    });
+    let typed: Vec<_> = typed.chain([("shardkeep shell".to_owned(), 0)]).collect();
+    let mut of_each = vec![0; typed.len()];
+    let mut not_typed = 0;
+    for block in blocks() {
+        if NOT_TYPED.iter().any(|(first, _)| block.starts_with(first)) {
+            not_typed += 1;
+            continue;
+        }
+        // Counted before it is compared: of blocks that begin alike, each has its number.
+        let mut is_typed = false;
+        for ((first, number), seen) in typed.iter().zip(&mut of_each) {
+            if block.starts_with(first) {
+                is_typed |= *seen == *number;
+                *seen += 1;
+            }
+        }
+        assert!(is_typed, "nobody types the block that begins with {block}");
+    }
+    assert_eq!(not_typed, NOT_TYPED.len());
+    assert_eq!(
+        blocks().count(),
+        typed.len() + not_typed,
+        "one is typed twice"
+    );
 }
