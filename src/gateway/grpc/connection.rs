@@ -7,6 +7,7 @@
 use super::accept::{Dealt, Seat};
 use super::budget::Lane;
 use super::calls::{Call, Calls, Use};
+use super::turn::Turns;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ struct Wire {
     leave: Notify,
     cut: Notify,
     owed: Lane,
+    turns: Turns,
 }
 
 /// What every connection gets.
@@ -58,6 +60,7 @@ impl Peer {
                 leave: Notify::new(),
                 cut: Notify::new(),
                 owed: Lane::new(reply_share),
+                turns: Turns::default(),
             }),
         }
     }
@@ -65,6 +68,11 @@ impl Peer {
     /// This connection's share of the large replies that are on their way.
     pub(super) fn owed(&self) -> &Lane {
         &self.wire.owed
+    }
+
+    /// When the connection and its calls are run.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.wire.turns
     }
 
     /// Whether the peer is on this machine.
@@ -246,9 +254,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.peer.turns().may_read(cx) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer)?;
-        self.check_preface(cx, buffer.filled().len() - before)?;
+        let received = buffer.filled().len() - before;
+        self.peer.turns().note_read(received);
+        self.check_preface(cx, received)?;
         read.map(Ok)
     }
 }

@@ -21,6 +21,7 @@ pub mod noop;
 mod opening;
 mod server;
 mod serving;
+mod turn;
 pub mod zstdb;
 
 pub use server::{Gateway, GatewayHandle};

@@ -93,22 +93,32 @@ impl Core {
         async move {
             let _open = open;
             let peer = front.peer.clone();
+            let _turns = EndOfTurns(&peer);
             // Made where it stays: a future that is moved into another takes its room twice.
             let mut served = pin!(http.serve_connection(TokioIo::new(connection), front));
             let is_asked = tokio::select! {
-                outcome = served.as_mut() => return told(outcome),
+                outcome = peer.turns().run(served.as_mut()) => return told(outcome),
                 () = peer.is_cut() => return,
                 () = peer.is_leaving() => true,
                 () = reached(&mut phase, Phase::Draining) => false,
             };
             served.as_mut().graceful_shutdown();
             tokio::select! {
-                outcome = served => told(outcome),
+                outcome = peer.turns().run(served) => told(outcome),
                 () = peer.is_cut() => {}
                 () = stands_still(&peer), if is_asked => {}
                 () = reached(&mut phase, Phase::Cut) => {}
             }
         }
+    }
+}
+
+/// A connection that has ended, however that came, has no turns that its calls could wait for.
+struct EndOfTurns<'a>(&'a Peer);
+
+impl Drop for EndOfTurns<'_> {
+    fn drop(&mut self) {
+        self.0.turns().end();
     }
 }
 
@@ -152,9 +162,10 @@ impl hyper::service::Service<Request<Received>> for Front {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         // Routes are always ready, and never fail.
+        let peer = self.peer.clone();
         let answer = self.routes.clone().call(request);
         Box::pin(async move {
-            let Ok(answer) = answer.await;
+            let Ok(answer) = peer.turns().call(answer).await;
             Ok(answer.map(|body| Answer { body, _call: call }))
         })
     }
