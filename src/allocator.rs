@@ -13,7 +13,7 @@ const PURGE_DELAY: mi_option_t = 15;
 /// What it is when nobody has set it, in milliseconds.
 const UNSET: c_long = 1000;
 /// Milliseconds. Long enough that a value's buffers are often used again before they are given back.
-const SOON: c_long = 20;
+const SOON: c_long = 30;
 
 /// Has freed memory given back after [`SOON`], unless the environment says otherwise
 /// (`MIMALLOC_PURGE_DELAY`). An option that does not hold what that one holds is left alone, so that
