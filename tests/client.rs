@@ -3,14 +3,16 @@
 mod support;
 
 use shardkeep::client::{
-    Batch, ChangeKind, Changes, ClientError, Database, Expect, OperationDone, PutOptions, Query,
-    Stay,
+    Batch, ChangeKind, Changes, ClientError, Database, Expect, Keyspace, OperationDone, PutOptions,
+    Query, Stay,
 };
 use shardkeep::model::{Digest, ValueType, Version};
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 use support::proxy::Proxy;
 use support::{Builder, PATIENCE, Server, noise};
+use tokio::task::JoinHandle;
 
 fn user_keys() -> Builder {
     Server::builder().flags(["--allow-user-key", "--allow-overwrite"])
@@ -213,19 +215,50 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
     assert_eq!(keys.get("overtaken").await.unwrap(), None);
 }
 
+/// A server behind a proxy that does a few commits and holds the answer of the next one; a client of it.
+struct Held {
+    place: tempfile::TempDir,
+    server: Server,
+    proxy: Proxy,
+    keys: Keyspace,
+}
+
+impl Held {
+    async fn start() -> Self {
+        let place = tempfile::TempDir::new().unwrap();
+        let server = Self::server_in(&place, "shard::indexed=5*off->pause").await;
+        let proxy = Proxy::to(server.address()).await;
+        let db = Database::connect(&proxy.address().to_string()).await;
+        Self {
+            keys: db.unwrap().keyspace(""),
+            place,
+            server,
+            proxy,
+        }
+    }
+
+    async fn server_in(place: &tempfile::TempDir, actions: &'static str) -> Server {
+        let builder = user_keys().data_dir(place.path().join("data"));
+        builder.fail_points(actions).start().await
+    }
+
+    /// The server is killed and started anew, and does not do again what waited for its answer.
+    async fn is_left_alone_by_a_new_run<T: Debug>(
+        &mut self,
+        hung: JoinHandle<Result<T, ClientError>>,
+    ) {
+        self.server.kill();
+        self.server = Self::server_in(&self.place, "").await;
+        self.proxy.lead_to(self.server.address());
+        let told = hung.await.unwrap().unwrap_err();
+        assert!(told.to_string().contains("started anew"), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn a_commit_on_conditions_is_not_done_again_by_a_server_that_has_forgotten_it() {
-    let place = tempfile::TempDir::new().unwrap();
-    let start = |actions: &'static str| {
-        let builder = user_keys().data_dir(place.path().join("data"));
-        builder.fail_points(actions).start()
-    };
-    let mut server = start("shard::indexed=5*off->pause").await;
-    let proxy = Proxy::to(server.address()).await;
-    let db = Database::connect(&proxy.address().to_string())
-        .await
-        .unwrap();
-    let keys = db.keyspace("");
+    let mut held = Held::start().await;
+    let keys = held.keys.clone();
     keys.commit(Batch::new().put("other", "x")).await.unwrap();
     let mut lock = 0;
     // Commits until one does not come back: it is on the disk, and its answer is held.
@@ -243,11 +276,7 @@ async fn a_commit_on_conditions_is_not_done_again_by_a_server_that_has_forgotten
             Err(_) => break committing,
         }
     };
-    server.kill();
-    let server = start("").await;
-    proxy.lead_to(server.address());
-    let told = hung.await.unwrap().unwrap_err();
-    assert!(told.to_string().contains("started anew"), "{told}");
+    held.is_left_alone_by_a_new_run(hung).await;
     let there = keys.get(format!("lock {lock}")).await.unwrap();
     assert_eq!(there.unwrap().data, "mine");
     assert_eq!(keys.get("overtaken").await.unwrap(), None);
@@ -287,17 +316,8 @@ async fn counts_and_writes_on_conditions_whose_answers_are_lost_are_done_once() 
 
 #[tokio::test]
 async fn a_count_is_not_done_again_by_a_server_that_has_forgotten_it() {
-    let place = tempfile::TempDir::new().unwrap();
-    let start = |actions: &'static str| {
-        let builder = user_keys().data_dir(place.path().join("data"));
-        builder.fail_points(actions).start()
-    };
-    let mut server = start("shard::indexed=5*off->pause").await;
-    let proxy = Proxy::to(server.address()).await;
-    let db = Database::connect(&proxy.address().to_string())
-        .await
-        .unwrap();
-    let keys = db.keyspace("");
+    let mut held = Held::start().await;
+    let keys = held.keys.clone();
     keys.put("other", "x").await.unwrap();
     let mut counted = 0;
     // Counts until one does not come back: it is on the disk, and its answer is held.
@@ -310,11 +330,7 @@ async fn a_count_is_not_done_again_by_a_server_that_has_forgotten_it() {
             Err(_) => break counting,
         }
     };
-    server.kill();
-    let server = start("").await;
-    proxy.lead_to(server.address());
-    let told = hung.await.unwrap().unwrap_err();
-    assert!(told.to_string().contains("started anew"), "{told}");
+    held.is_left_alone_by_a_new_run(hung).await;
     assert_eq!(keys.increment("n", 0).await.unwrap(), counted);
 }
 

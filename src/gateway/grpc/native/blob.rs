@@ -119,7 +119,7 @@ async fn upload(
 
 fn upload_response(done: UploadDone) -> v1::UploadResponse {
     v1::UploadResponse {
-        put: Some(write::put_response(done.put, 0)),
+        put: Some(write::put_response(done.put)),
         size: done.size,
         sum64: done.sum64,
         new_bytes: done.new_bytes,

@@ -61,9 +61,9 @@ pub(super) async fn upload_chunks(
 /// Stores a value without its bytes.
 pub(super) async fn put(
     service: &Service,
-    request: v1::PutContentRequest,
+    mut request: v1::PutContentRequest,
 ) -> Result<v1::PutContentResponse> {
-    let Some(named) = name_of(service, &request)? else {
+    let Some(named) = name_of(service, &mut request)? else {
         return put_now(service, request).await;
     };
     let own = service.clone();
@@ -99,7 +99,7 @@ async fn put_now(
     let done = service.put_by_digest(put, (digest, request.size), chunks?);
     let done = done.await?;
     Ok(v1::PutContentResponse {
-        put: Some(write::put_response(done.put, 0)),
+        put: Some(write::put_response(done.put)),
         size: done.info.raw_len,
         sum64: done.info.sum64,
     })

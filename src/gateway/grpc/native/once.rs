@@ -17,12 +17,13 @@ pub(super) trait Identified {
     /// Its name; empty for none.
     fn id(&self) -> &str;
 
-    /// The run of the server that may do it; 0 for any.
-    fn only_run(&self) -> u64 {
+    /// The run of the server that may do it, 0 for any. It is taken out, since it says nothing of what is
+    /// to be done, and may be another when the request is sent again.
+    fn take_only_run(&mut self) -> u64 {
         0
     }
 
-    /// A fingerprint of all that it says of what is to be done; which run may do it is no part of that.
+    /// A fingerprint of all that it says of what is to be done.
     fn print(&self) -> u64;
 }
 
@@ -31,15 +32,14 @@ impl Identified for v1::PutRequest {
         &self.request_id
     }
 
-    fn only_run(&self) -> u64 {
-        self.only_run
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     /// The value is not copied for it.
     fn print(&self) -> u64 {
         let rest = Self {
             value: Bytes::new(),
-            only_run: 0,
             ..self.clone()
         };
         xxh3_64_with_seed(&self.value, print_of("Put", &rest))
@@ -51,19 +51,12 @@ impl Identified for v1::DeleteRequest {
         &self.request_id
     }
 
-    fn only_run(&self) -> u64 {
-        self.only_run
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     fn print(&self) -> u64 {
-        let only_run = 0;
-        print_of(
-            "Delete",
-            &Self {
-                only_run,
-                ..self.clone()
-            },
-        )
+        print_of("Delete", self)
     }
 }
 
@@ -72,19 +65,12 @@ impl Identified for v1::TouchRequest {
         &self.request_id
     }
 
-    fn only_run(&self) -> u64 {
-        self.only_run
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     fn print(&self) -> u64 {
-        let only_run = 0;
-        print_of(
-            "Touch",
-            &Self {
-                only_run,
-                ..self.clone()
-            },
-        )
+        print_of("Touch", self)
     }
 }
 
@@ -93,19 +79,12 @@ impl Identified for v1::IncrementRequest {
         &self.request_id
     }
 
-    fn only_run(&self) -> u64 {
-        self.only_run
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     fn print(&self) -> u64 {
-        let only_run = 0;
-        print_of(
-            "Increment",
-            &Self {
-                only_run,
-                ..self.clone()
-            },
-        )
+        print_of("Increment", self)
     }
 }
 
@@ -130,14 +109,13 @@ impl Identified for v1::CommitRequest {
         &self.request_id
     }
 
-    fn only_run(&self) -> u64 {
-        self.only_run
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     /// The values are not copied for it.
     fn print(&self) -> u64 {
         let mut rest = self.clone();
-        rest.only_run = 0;
         let steps = rest.operations.iter_mut().chain(&mut rest.else_operations);
         let values: Vec<Bytes> = steps
             .filter_map(|step| match &mut step.change {
@@ -156,13 +134,13 @@ fn print_of(method: &str, request: &impl Message) -> u64 {
     xxh3_64_with_seed(&request.encode_to_vec(), xxh3_64(method.as_bytes()))
 }
 
-/// The name of a request, if it has one.
+/// The name of a request, if it has one; which run of the server may do it is taken out.
 ///
 /// # Errors
 /// `Invalid` (`REQUEST_ID_SIZE`); `Unavailable` (`OUTCOME_UNKNOWN`) when another run of the server is
 /// asked to do it.
-pub(super) fn name_of(service: &Service, request: &impl Identified) -> Result<Option<Named>> {
-    let only_run = request.only_run();
+pub(super) fn name_of(service: &Service, request: &mut impl Identified) -> Result<Option<Named>> {
+    let only_run = request.take_only_run();
     if only_run != 0 && only_run != service.run_id() {
         let message = "the server was started anew since the request was sent first, and does not know whether it was done; read its keys before you retry";
         return Err(Error::unavailable("OUTCOME_UNKNOWN", message).at("only_run"));

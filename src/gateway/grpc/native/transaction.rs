@@ -8,8 +8,8 @@ use crate::proto::v1::transaction_service_server::TransactionService;
 use crate::service::{Commit, CommitDone, KeyRequirement, NewEntry, Service, Step, StepDone};
 use tonic::{Request, Response, Status};
 
-async fn commit(service: &Service, request: v1::CommitRequest) -> Result<v1::CommitResponse> {
-    let Some(named) = name_of(service, &request)? else {
+async fn commit(service: &Service, mut request: v1::CommitRequest) -> Result<v1::CommitResponse> {
+    let Some(named) = name_of(service, &mut request)? else {
         return commit_now(service, request).await;
     };
     let own = service.clone();
@@ -92,8 +92,8 @@ fn step(operation: v1::Operation, namespace: &Namespace, now: Timestamp) -> Resu
 fn result(done: StepDone) -> v1::OperationResult {
     use v1::operation_result::Result as Of;
     let of = match done {
-        StepDone::Put(done) => Of::Put(write::put_response(done, 0)),
-        StepDone::Delete(done) => Of::Delete(write::delete_response(done, 0)),
+        StepDone::Put(done) => Of::Put(write::put_response(done)),
+        StepDone::Delete(done) => Of::Delete(write::delete_response(done)),
     };
     v1::OperationResult { result: Some(of) }
 }

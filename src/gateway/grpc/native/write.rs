@@ -9,8 +9,8 @@ use crate::service::{Addition, DeleteDone, Put, PutDone, Service};
 use prost::Message as _;
 
 /// Stores a value.
-pub(super) async fn put(service: &Service, request: v1::PutRequest) -> Result<v1::PutResponse> {
-    let Some(named) = name_of(service, &request)? else {
+pub(super) async fn put(service: &Service, mut request: v1::PutRequest) -> Result<v1::PutResponse> {
+    let Some(named) = name_of(service, &mut request)? else {
         return put_now(service, request).await;
     };
     let own = service.clone();
@@ -33,11 +33,14 @@ async fn put_now(service: &Service, request: v1::PutRequest) -> Result<v1::PutRe
         attributes: door::attributes(request.value_type, request.metadata)?,
     };
     let done = service.put(put).await?;
-    Ok(put_response(done, service.run_id()))
+    Ok(v1::PutResponse {
+        run: service.run_id(),
+        ..put_response(done)
+    })
 }
 
-/// `run` is 0 within the answer of another call.
-pub(super) fn put_response(done: PutDone, run: u64) -> v1::PutResponse {
+/// As it stands in the answer of another call, too: that one tells the run.
+pub(super) fn put_response(done: PutDone) -> v1::PutResponse {
     v1::PutResponse {
         key: done.key.to_bytes(),
         version: done.version.0,
@@ -45,16 +48,16 @@ pub(super) fn put_response(done: PutDone, run: u64) -> v1::PutResponse {
         created: done.changed && done.previous.is_none(),
         deduplicated: !done.stored,
         previous_version: done.previous.unwrap_or_default().0,
-        run,
+        run: 0,
     }
 }
 
 /// Removes a key.
 pub(super) async fn delete(
     service: &Service,
-    request: v1::DeleteRequest,
+    mut request: v1::DeleteRequest,
 ) -> Result<v1::DeleteResponse> {
-    let Some(named) = name_of(service, &request)? else {
+    let Some(named) = name_of(service, &mut request)? else {
         return delete_now(service, request).await;
     };
     let own = service.clone();
@@ -73,16 +76,19 @@ async fn delete_now(service: &Service, request: v1::DeleteRequest) -> Result<v1:
     let done = service
         .delete_if(&namespace, &request.key, requirement)
         .await?;
-    Ok(delete_response(done, service.run_id()))
+    Ok(v1::DeleteResponse {
+        run: service.run_id(),
+        ..delete_response(done)
+    })
 }
 
-/// `run` is 0 within the answer of another call.
-pub(super) fn delete_response(done: Option<DeleteDone>, run: u64) -> v1::DeleteResponse {
+/// As [`put_response`].
+pub(super) fn delete_response(done: Option<DeleteDone>) -> v1::DeleteResponse {
     v1::DeleteResponse {
         deleted: done.is_some(),
         version: done.map_or(0, |done| done.version.0),
         previous_version: done.and_then(|done| done.previous).unwrap_or_default().0,
-        run,
+        run: 0,
     }
 }
 
@@ -133,9 +139,9 @@ fn query_of(request: &v1::DeleteRangeRequest) -> Query {
 /// Sets when a key expires.
 pub(super) async fn touch(
     service: &Service,
-    request: v1::TouchRequest,
+    mut request: v1::TouchRequest,
 ) -> Result<v1::TouchResponse> {
-    let Some(named) = name_of(service, &request)? else {
+    let Some(named) = name_of(service, &mut request)? else {
         return touch_now(service, request).await;
     };
     let own = service.clone();
@@ -164,9 +170,9 @@ async fn touch_now(service: &Service, request: v1::TouchRequest) -> Result<v1::T
 /// Adds to a counter.
 pub(super) async fn increment(
     service: &Service,
-    request: v1::IncrementRequest,
+    mut request: v1::IncrementRequest,
 ) -> Result<v1::IncrementResponse> {
-    let Some(named) = name_of(service, &request)? else {
+    let Some(named) = name_of(service, &mut request)? else {
         return increment_now(service, request).await;
     };
     let own = service.clone();
