@@ -186,12 +186,12 @@ impl Client {
             self.ask_again(&mut connection).await?;
             // One that was lost is a new one to a server that has forgotten it.
             let call = self.lost.take().unwrap_or_else(|| {
-                let draw = Draw {
+                let mut draw = Draw {
                     random: &mut self.random,
                     model: &self.model,
                     now: now(),
                 };
-                { draw }.call()
+                draw.call()
             });
             let begun = now();
             let mut answer = connection.ask(&call).await?;

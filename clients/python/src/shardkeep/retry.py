@@ -2,8 +2,9 @@
 
 A call is tried again when the server says that it changed nothing and when to come back, and when
 the connection broke while the call was one that may happen twice: a read, a write without a
-condition that says all of what it leaves, or one that the server knows by its name. Pauses grow, with jitter, and all calls of a connection
-share a budget, so that a server in trouble does not get more load from those who wait for it.
+condition that says all of what it leaves, or one that the server knows by its name. Pauses grow, with
+jitter, and all calls of a connection share a budget, so that a server in trouble does not get more
+load from those who wait for it.
 """
 
 from __future__ import annotations
