@@ -6,6 +6,10 @@
 //! used since it was last looked at goes to the end of it instead, which is the CLOCK of page caches
 //! and costs a call nothing but its count.
 //!
+//! A connection that was just opened stands in a row of its own for a while: its peer has come for a
+//! call that is not here yet, and is not sent away while the others are busy. So nobody makes that row
+//! long enough to matter: in a crowd, the first of it are taken for idle earlier.
+//!
 //! A client that is asked takes its next call to a new connection, and loses none. One that does not
 //! go is cut after a while; when too many are on their way out, those that have never called are cut
 //! at once.
@@ -15,7 +19,16 @@ use super::connection::{Absent, Peer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
 
+/// How long a new connection may take for its first call: a peer far away sends it behind the
+/// handshake, and once more after a second when it was lost.
+const GRACE: Duration = Duration::from_secs(2);
+/// So many of the connections that may stay may be new, one in this many, ...
+const NEW_SHARE: usize = 8;
+/// ... and so many in any case: these take 1 MiB.
+const NEW_MIN: usize = 64;
 /// So many of the connections that may stay may be on their way out beside them: one in this many.
 const LEAVING_SHARE: usize = 8;
 
@@ -26,6 +39,8 @@ pub(super) struct Row {
     max: usize,
     /// How many are open, whether they are here or not.
     open: Arc<AtomicUsize>,
+    /// Those that were just opened, and when, first to last.
+    new: VecDeque<(Absent, Instant)>,
     /// Those that may stay, with the calls that each had begun when it came to the end of the row.
     staying: VecDeque<(Absent, u64)>,
     /// Those that were asked to leave, first to last.
@@ -38,19 +53,21 @@ impl Row {
         Self {
             max,
             open,
+            new: VecDeque::new(),
             staying: VecDeque::new(),
             leaving: VecDeque::new(),
         }
     }
 
-    /// A connection that was just opened, at the end of the row.
+    /// A connection that was just opened.
     pub(super) fn add(&mut self, peer: &Peer) {
-        self.staying.push_back((peer.downgrade(), 0));
+        self.new.push_back((peer.downgrade(), Instant::now()));
         self.trim();
     }
 
     /// Asks idle connections to leave while there are too many.
     pub(super) fn trim(&mut self) {
+        self.settle();
         // Those that have ended are forgotten when they are half of the row.
         if self.staying.len() > 2 * self.open().max(1) {
             self.staying.retain(|(absent, _)| !absent.has_ended());
@@ -78,6 +95,21 @@ impl Row {
 
     fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Puts those that are not new any more, or too many, at the end of the row.
+    fn settle(&mut self) {
+        let new_max = (self.max / NEW_SHARE).max(NEW_MIN);
+        if self.new.len() > new_max {
+            self.new.retain(|(absent, _)| !absent.has_ended());
+        }
+        while let Some((absent, since)) = self.new.pop_front() {
+            if self.new.len() < new_max && since.elapsed() < GRACE {
+                self.new.push_front((absent, since));
+                break;
+            }
+            self.staying.push_back((absent, 0));
+        }
     }
 
     fn leaving_max(&self) -> usize {
@@ -108,12 +140,13 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    /// A row of so many, the peers, and the count of those that are open.
-    fn row(max: usize, peers: usize) -> (Row, Vec<Peer>, Arc<AtomicUsize>) {
+    /// A row of so many, the peers, which are not new any more, and the count of those that are open.
+    async fn row(max: usize, peers: usize) -> (Row, Vec<Peer>, Arc<AtomicUsize>) {
         let open = Arc::new(AtomicUsize::new(0));
         let mut row = Row::new(max, Arc::clone(&open));
-        let peers = (0..peers).map(|_| add(&mut row, &open));
-        let peers = peers.collect();
+        let peers = (0..peers).map(|_| add(&mut row, &open)).collect();
+        tokio::time::advance(GRACE).await;
+        row.trim();
         (row, peers, open)
     }
 
@@ -136,15 +169,15 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn nobody_leaves_while_there_is_room() {
-        let (_, peers, _) = row(4, 4);
+    #[tokio::test(start_paused = true)]
+    async fn nobody_leaves_while_there_is_room() {
+        let (_, peers, _) = row(4, 4).await;
         assert_eq!(leaving(&peers), [0_usize; 0]);
     }
 
-    #[test]
-    fn the_first_that_was_not_used_leaves() {
-        let (mut row, peers, open) = row(4, 4);
+    #[tokio::test(start_paused = true)]
+    async fn the_first_that_was_not_used_leaves() {
+        let (mut row, peers, open) = row(4, 4).await;
         drop(peers[0].begin_call());
         let _open_call = peers[1].begin_call();
         let _newest = add(&mut row, &open);
@@ -153,12 +186,13 @@ mod tests {
         assert_eq!(leaving(&peers), [3]);
     }
 
-    #[test]
-    fn who_has_an_open_call_never_leaves() {
-        let (mut row, peers, open) = row(2, 2);
+    #[tokio::test(start_paused = true)]
+    async fn who_has_an_open_call_never_leaves() {
+        let (mut row, peers, open) = row(2, 2).await;
         let _calls: Vec<_> = peers.iter().map(Peer::begin_call).collect();
         let newest = add(&mut row, &open);
         let call = newest.begin_call();
+        tokio::time::advance(GRACE).await;
         row.trim();
         assert_eq!(leaving(&peers), [0_usize; 0]);
         drop(call);
@@ -167,9 +201,30 @@ mod tests {
         assert!(is_ready(newest.is_leaving()));
     }
 
-    #[test]
-    fn when_too_many_are_leaving_those_that_never_called_are_cut() {
-        let (mut row, peers, open) = row(8, 8);
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_has_time_for_its_first_call_while_the_others_are_busy() {
+        let (mut row, peers, open) = row(2, 2).await;
+        let _calls: Vec<_> = peers.iter().map(Peer::begin_call).collect();
+        let newest = add(&mut row, &open);
+        tokio::time::advance(GRACE - Duration::from_millis(1)).await;
+        row.trim();
+        assert!(!is_ready(newest.is_leaving()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        row.trim();
+        assert!(is_ready(newest.is_leaving()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_new_connections_has_no_time() {
+        let (mut row, peers, open) = row(2, 2).await;
+        let _calls: Vec<_> = peers.iter().map(Peer::begin_call).collect();
+        let crowd: Vec<_> = (0..NEW_MIN + 3).map(|_| add(&mut row, &open)).collect();
+        assert_eq!(leaving(&crowd), [0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_too_many_are_leaving_those_that_never_called_are_cut() {
+        let (mut row, peers, open) = row(8, 8).await;
         drop(peers[0].begin_call());
         let newer: Vec<_> = (0..9).map(|_| add(&mut row, &open)).collect();
         assert_eq!(leaving(&peers), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -179,15 +234,18 @@ mod tests {
         drop(newer);
     }
 
-    #[test]
-    fn those_that_have_ended_take_no_place() {
-        let (mut row, mut peers, open) = row(4, 4);
+    #[tokio::test(start_paused = true)]
+    async fn those_that_have_ended_take_no_place() {
+        let (mut row, mut peers, open) = row(4, 4).await;
         for _ in 0..1_000 {
             peers.remove(0);
             open.fetch_sub(1, Ordering::Relaxed);
             peers.push(add(&mut row, &open));
         }
+        tokio::time::advance(GRACE).await;
+        row.trim();
         assert_eq!(leaving(&peers), [0_usize; 0]);
+        assert!(row.new.is_empty());
         assert!(row.staying.len() <= 2 * 4 + 1, "{}", row.staying.len());
     }
 }
