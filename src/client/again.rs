@@ -2,11 +2,16 @@
 //!
 //! A write that leaves the same the second time may go to any run of the server. One on a condition,
 //! or a count, goes only to the run that it went to first, which remembers it: another one would judge it
-//! by what it has changed itself. Which run that is, an earlier answer told.
+//! by what it has changed itself. Which run that is, an earlier answer told, or the server is asked.
 
+use super::Result;
 use super::connect::Pool;
 use super::retry::Repeat;
+use crate::proto::v1;
+use crate::proto::v1::transaction_service_client::TransactionServiceClient;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tonic::Status;
 
 /// What a second write of the same leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +43,33 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Those of a write with this name.
-    pub(super) fn of(pool: &Pool, request_id: &str, twice: Twice) -> Self {
-        let (repeat, run) = match (twice, pool.run()) {
+    /// Those of a write with this name. Which run answers is asked before the first write that has to
+    /// know it.
+    ///
+    /// # Errors
+    /// That the server does not say; nothing was written then.
+    pub(super) async fn of(
+        pool: &Pool,
+        call: &'static str,
+        request_id: &str,
+        twice: Twice,
+    ) -> Result<Self> {
+        let (repeat, run) = match twice {
             _ if request_id.is_empty() => (Repeat::IfNotStarted, 0),
-            (Twice::Same, _) => (Repeat::Always, 0),
-            (Twice::Differs, None) => (Repeat::IfNotStarted, 0),
-            (Twice::Differs, Some(run)) => (Repeat::Named, run.get()),
+            Twice::Same => (Repeat::Always, 0),
+            Twice::Differs => {
+                let run = run_of(pool).await;
+                match run.map_err(|status| pool.failed(call, &status))? {
+                    Some(run) => (Repeat::Named, run.get()),
+                    None => (Repeat::IfNotStarted, 0),
+                }
+            }
         };
-        Self {
+        Ok(Self {
             repeat,
             run,
             was_sent: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The only run that may do the next try; 0 for any, as the first one's.
@@ -60,4 +79,18 @@ impl Tries {
             false => 0,
         }
     }
+}
+
+/// Which run of the server answers, unless it keeps that to itself.
+async fn run_of(pool: &Pool) -> Result<Option<NonZeroU64>, Status> {
+    if let Some(run) = pool.run() {
+        return Ok(Some(run));
+    }
+    // A commit of nothing tells, and does nothing.
+    let told = pool.call(Repeat::Always, |channel| async move {
+        let nothing = v1::CommitRequest::default();
+        TransactionServiceClient::new(channel).commit(nothing).await
+    });
+    pool.heard_of(told.await?.run);
+    Ok(pool.run())
 }

@@ -124,8 +124,7 @@ impl Keyspace {
     /// Does a batch: all of it or nothing, seen by nobody in halves.
     ///
     /// When the connection breaks it is sent again under its name, and not done twice. One with
-    /// conditions goes only to the same run of the server, which remembers it: which run that is, the
-    /// answer of an earlier write tells, so the first one of a client is not sent again.
+    /// conditions goes only to the same run of the server, which remembers it.
     ///
     /// # Errors
     /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value, and those of
@@ -141,7 +140,7 @@ impl Keyspace {
             only_run: 0,
         };
         let twice = Twice::on_condition(!request.conditions.is_empty());
-        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let tries = Tries::of(&self.pool, "commit", &request.request_id, twice).await?;
         let done = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
             request.only_run = tries.only_run();

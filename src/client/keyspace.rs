@@ -196,7 +196,7 @@ impl Keyspace {
             ..v1::PutRequest::default()
         };
         let twice = Twice::on_condition(options.only_if.is_some());
-        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let tries = Tries::of(&self.pool, "put", &request.request_id, twice).await?;
         let stored = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
             request.only_run = tries.only_run();
@@ -238,7 +238,7 @@ impl Keyspace {
             ..v1::DeleteRequest::default()
         };
         let twice = Twice::on_condition(only_if.is_some());
-        let tries = Tries::of(&self.pool, &request.request_id, twice);
+        let tries = Tries::of(&self.pool, "delete", &request.request_id, twice).await?;
         let deleted = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
             request.only_run = tries.only_run();
@@ -287,7 +287,7 @@ impl Keyspace {
             request_id: request_id(),
             ..v1::IncrementRequest::default()
         };
-        let tries = Tries::of(&self.pool, &request.request_id, Twice::Differs);
+        let tries = Tries::of(&self.pool, "increment", &request.request_id, Twice::Differs).await?;
         let counted = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
             request.only_run = tries.only_run();

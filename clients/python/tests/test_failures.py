@@ -84,12 +84,32 @@ async def test_a_commit_under_a_name_is_done_once(ns):
         await taken().commit(request_id="another name")
 
 
-async def test_a_call_that_must_not_happen_twice_says_that_its_outcome_is_unknown(ns, server):
-    server.end(signal.SIGKILL)
-    with pytest.raises(shardkeep.Unavailable) as refused:
-        await ns.increment("n")
-    assert refused.value.outcome_unknown
-    server.start()
+async def test_a_call_that_must_not_happen_twice_says_that_its_outcome_is_unknown(server):
+    async with shardkeep.connect(server.target, retry=None) as db:
+        server.end(signal.SIGKILL)
+        with pytest.raises(shardkeep.Unavailable) as refused:
+            await db.default.increment("n")
+        assert refused.value.outcome_unknown
+        server.start()
+
+
+async def test_the_first_count_of_a_connection_is_tried_again_too(server):
+    async with shardkeep.connect(server.target, retry=Retry(attempts=100)) as db:
+        server.end(signal.SIGKILL)
+        counting = asyncio.create_task(db.default.increment("n"))
+        await asyncio.sleep(0.1)
+        assert not counting.done()
+        server.start()
+        assert await counting == 1
+
+
+async def test_a_count_that_was_never_sent_has_no_unknown_outcome(server):
+    async with shardkeep.connect(server.target, retry=Retry(attempts=2)) as db:
+        server.end(signal.SIGKILL)
+        with pytest.raises(shardkeep.Unavailable) as refused:
+            await db.default.increment("n")
+        assert not refused.value.outcome_unknown
+        server.start()
 
 
 async def test_a_call_ends_at_its_deadline(ns, server):

@@ -36,11 +36,13 @@ class Error(Exception):
         self.retry_after = retry_after
         #: The status of gRPC.
         self.code = code
+        #: Whether the call itself was sent, rather than what must be known before it.
+        self.was_sent = True
 
     @property
     def outcome_unknown(self) -> bool:
         """Whether a write may have happened all the same: read before you write again."""
-        return self.retry_after is None and self.code in _OPEN
+        return self.was_sent and self.retry_after is None and self.code in _OPEN
 
 
 class NotFound(Error):

@@ -43,6 +43,11 @@ class Retries:
         self._policy = policy
         self._left = policy.budget
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether calls are tried again at all."""
+        return self._policy.attempts > 1
+
     def succeeded(self) -> None:
         """A call succeeded."""
         self._left = min(self._policy.budget, self._left + _REFUND)

@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from ..errors import of_rpc
-from ..methods import Method, Request, Response
+from ..errors import Error, of_rpc
+from ..methods import COMMIT, Method, Request, Response
 from ..retry import Retries, Retry
 from .runtime import Cancelled, is_cancelled, sleep
 from .stream import Stream
@@ -23,7 +23,11 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 def _options(keepalive: float) -> list[tuple[str, Any]]:
     """The server bounds messages. One that restarts is back within a second, not after gRPC's pauses
-    of up to two minutes. One that vanished without a word is noticed."""
+    of up to two minutes. One that vanished without a word is noticed.
+
+    gRPC's own retries are off, for ours do it all: gRPC puts a call that met a connection's GOAWAY onto
+    the next connection, and where that one has its GOAWAY already the call is never answered.
+    """
     return [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
@@ -34,6 +38,7 @@ def _options(keepalive: float) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", int(keepalive * 1000)),
         ("grpc.http2.ping_timeout_ms", int(keepalive * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.enable_retries", 0),
         # Each channel is a connection of its own.
         ("grpc.use_local_subchannel_pool", 1),
     ]
@@ -54,7 +59,7 @@ class Connection:
         self.target = target
         self._timeout = timeout
         self._retries = Retries(retry)
-        #: Which run of the server answered the last write; 0 before.
+        #: Which run of the server answered the last write; 0 while that is not known.
         self.run = 0
         self._wire = Wire(target, credentials, _options(keepalive))
 
@@ -101,22 +106,35 @@ class Connection:
         """As ``call``, of a write under a name.
 
         ``same``: whether a second one leaves what the first has left. Else it is sent again only to the
-        run of the server that knows it, as far as an earlier answer told which that is. ``named``: the
+        run of the server that knows it, which is asked for before the first such write. ``named``: the
         name is the caller's own, and whichever run gets it does it.
         """
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         again = None
-        if not same and self.run:
-            again = type(request)(only_run=self.run)
-            again.MergeFrom(request)
+        if not same and self._retries.may_repeat:
+            if not self.run:
+                self._ask_for_run(deadline - time.monotonic())
+            if self.run:
+                again = type(request)(only_run=self.run)
+                again.MergeFrom(request)
         response = self.call(
             method,
             request,
-            timeout=timeout,
+            timeout=deadline - time.monotonic(),
             idempotent=same or named or again is not None,
             again=again,
         )
         self.run = getattr(response, "run", 0) or self.run
         return response
+
+    def _ask_for_run(self, timeout: float) -> None:
+        """Learns which run of the server answers: a commit of nothing tells, and does nothing."""
+        try:
+            nothing = self.call(COMMIT, COMMIT.request(), timeout=timeout, idempotent=True)
+        except Error as error:
+            error.was_sent = False
+            raise
+        self.run = nothing.run
 
     def send(
         self,

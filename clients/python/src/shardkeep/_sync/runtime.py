@@ -18,6 +18,8 @@ Home = Any
 Cancelled = grpc.FutureCancelledError
 Lock = threading.Lock
 sleep = time.sleep
+# A connection that ends before anybody saw it is made again only for who asks anew: seconds.
+_LOOK = 0.25
 
 
 def home() -> Home:
@@ -41,14 +43,17 @@ def open_channel(
 
 def ready(channel: Channel, timeout: float) -> bool:
     """Whether there is a connection within some seconds."""
-    connected = grpc.channel_ready_future(channel)
-    try:
-        connected.result(timeout)
-    except grpc.FutureTimeoutError:
-        return False
-    finally:
-        connected.cancel()
-    return True
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        connected = grpc.channel_ready_future(channel)
+        try:
+            connected.result(min(left, _LOOK))
+            return True
+        except grpc.FutureTimeoutError:
+            pass
+        finally:
+            connected.cancel()
+    return False
 
 
 def is_cancelled() -> bool:
