@@ -10,6 +10,7 @@
 
 use super::budget::{ByteBudget, BytesInFlight, SMALL_MAX, Shed};
 use super::connection::Peer;
+use super::parted::{self, Carrier};
 use crate::model::{Error, ErrorKind};
 use bytes::Bytes;
 use http::Response;
@@ -56,7 +57,7 @@ impl Room {
         }
     }
 
-    /// Gives the room to the reply that it was taken for.
+    /// Gives the room to the reply that it was taken for, which is encoded behind the handler.
     pub(super) fn attach<T>(self, reply: &mut tonic::Response<T>) {
         if self.size > 0 {
             reply.extensions_mut().insert(self);
@@ -85,6 +86,21 @@ impl Desk {
                 shed.to_string(),
             )
         })
+    }
+
+    /// The reply of a message, whose value is empty, with this value, for which room was taken. A
+    /// large one is not copied.
+    pub(super) fn reply<M: Carrier>(
+        &self,
+        message: M,
+        value: Bytes,
+        room: Room,
+    ) -> tonic::Response<M> {
+        if value.len() <= SMALL_MAX {
+            return tonic::Response::new(message.with(value));
+        }
+        let value = self.delivery.counted(value, room, self.peer.clone());
+        parted::reply(&message, value)
     }
 }
 
@@ -133,7 +149,7 @@ impl Delivery {
         let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let first = match first.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => {
-                let counted = self.counted(data, room, peer).await?;
+                let counted = self.charged(data, room, peer).await?;
                 Some(Frame::data(counted))
             }
             Some(Err(trailers)) => Some(trailers),
@@ -143,7 +159,7 @@ impl Delivery {
         Ok(reply)
     }
 
-    async fn counted(
+    async fn charged(
         &self,
         data: Bytes,
         room: Option<Room>,
@@ -161,15 +177,20 @@ impl Delivery {
                 room.map_err(|shed| Status::resource_exhausted(shed.to_string()))?
             }
         };
+        Ok(self.counted(data, room, peer))
+    }
+
+    /// Bytes that hold their room for as long as they are in memory, and are watched meanwhile.
+    fn counted(&self, data: Bytes, room: Room, peer: Option<Peer>) -> Bytes {
         let (delivered, outcome) = oneshot::channel();
         if let Some(peer) = peer {
             tokio::spawn(watch_delivery(peer, outcome, self.stall_timeout));
         }
-        Ok(Bytes::from_owner(Counted {
+        Bytes::from_owner(Counted {
             data,
             _room: room,
             _delivered: delivered,
-        }))
+        })
     }
 }
 
@@ -239,6 +260,7 @@ impl http_body::Body for Delivered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::zstdb::ItemReply;
     use http_body_util::{BodyExt as _, Full};
     use std::future::Future as _;
 
@@ -276,6 +298,29 @@ mod tests {
         assert!(delivery.room(None, 5 * MIB, 0).await.is_err());
         drop(reply);
         assert!(delivery.room(None, 5 * MIB, 0).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_not_copied_holds_its_room_until_its_last_byte_is_dropped() {
+        let delivery = delivery(Duration::from_millis(20));
+        let peer = None;
+        let desk = Desk { delivery, peer };
+        let room = desk.room(5 * MIB).await.unwrap();
+        let value = Bytes::from(vec![7; 5 * MIB]);
+        let at = value.as_ptr();
+        let reply = desk.reply(ItemReply::default(), value, room);
+        let (_, _, extensions) = reply.into_parts();
+        let mut answer = Response::new(Body::empty());
+        *answer.extensions_mut() = extensions;
+        let mut body = parted::put_in_place(answer).into_body();
+        let head = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(head.len() < 100);
+        let mut value = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((value.as_ptr(), value.len()), (at, 5 * MIB));
+        drop((head, body, value.split_to(5 * MIB - 1)));
+        assert!(desk.room(5 * MIB).await.is_err());
+        drop(value);
+        assert!(desk.room(5 * MIB).await.is_ok());
     }
 
     #[tokio::test]

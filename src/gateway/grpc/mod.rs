@@ -2,7 +2,7 @@
 //!
 //! A request passes, in this order: a connection slot, HTTP/2's own limits, its deadline, the byte
 //! budget (from the length prefix, before the message is buffered), the service; and its reply, when
-//! it is large, the byte budget of replies.
+//! it is large, the byte budget of replies. A large value leaves as it lies in memory (`parted`).
 #![doc = include_str!("LIMITS.md")]
 
 mod accept;
@@ -19,6 +19,7 @@ mod method;
 pub mod native;
 pub mod noop;
 mod opening;
+mod parted;
 mod server;
 mod serving;
 mod turn;

@@ -4,6 +4,7 @@
 use super::calls::Call;
 use super::connection::{Connection, Incoming, Peer};
 use super::idle::Row;
+use super::parted;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
@@ -166,6 +167,7 @@ impl hyper::service::Service<Request<Received>> for Front {
         let answer = self.routes.clone().call(request);
         Box::pin(async move {
             let Ok(answer) = peer.turns().call(answer).await;
+            let answer = parted::put_in_place(answer);
             Ok(answer.map(|body| Answer { body, _call: call }))
         })
     }

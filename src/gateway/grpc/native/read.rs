@@ -2,9 +2,11 @@
 
 use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::Desk;
+use crate::gateway::grpc::parted::Carrier;
 use crate::model::{Error, Key, Result};
 use crate::proto::v1;
 use crate::service::{Located, Service, missing};
+use bytes::Bytes;
 use std::ops::Range;
 use tonic::Response;
 
@@ -22,12 +24,19 @@ pub(super) async fn get(
     let range = part(located.size(), request.range)?;
     let room = desk.room(service.size_to_read(&located, &range)?).await?;
     let found = service.read_part(located, range).await?;
-    let mut response = Response::new(v1::GetResponse {
+    let message = v1::GetResponse {
         entry: Some(entry::entry(request.key, &found.head)?),
-        value: found.data,
-    });
-    room.attach(&mut response);
-    Ok(response)
+        value: Bytes::new(),
+    };
+    Ok(desk.reply(message, found.data, room))
+}
+
+impl Carrier for v1::GetResponse {
+    const VALUE_TAG: u32 = 2;
+
+    fn with(self, value: Bytes) -> Self {
+        Self { value, ..self }
+    }
 }
 
 /// A value of a namespace that is under a key, now or in a snapshot.

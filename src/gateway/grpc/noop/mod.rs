@@ -8,8 +8,10 @@
 mod native;
 
 use super::admission::Admitted;
+use super::budget::SMALL_MAX;
 use super::health::Health;
 use super::native::BLOB_MESSAGE_SIZE_MAX;
+use super::parted::{self, Carrier};
 use super::server::{Gateway, GatewayHandle, gate};
 use crate::config;
 use crate::model::Digest;
@@ -116,13 +118,23 @@ struct Noop {
     answers: Arc<Answers>,
     /// What content mode answers to a Set: 64 digits.
     content_key: Bytes,
+    /// Whether large values leave as the real front's do.
+    parts_values: bool,
 }
 
 impl Noop {
-    fn new(answers: Answers) -> Self {
+    fn new(answers: Answers, stack: Stack) -> Self {
         Self {
             answers: Arc::new(answers),
             content_key: Bytes::copy_from_slice(&Digest([0xab; Digest::SIZE]).to_hex()),
+            parts_values: stack != Stack::Stock,
+        }
+    }
+
+    fn reply<M: Carrier>(&self, message: M, value: Bytes) -> Response<M> {
+        match self.parts_values && value.len() > SMALL_MAX {
+            true => parted::reply(&message, value),
+            false => Response::new(message.with(value)),
         }
     }
 }
@@ -140,7 +152,7 @@ impl Gateway {
         stack: Stack,
     ) -> Self {
         let gate = Arc::new(gate(server, admission));
-        let noop = Noop::new(answers);
+        let noop = Noop::new(answers, stack);
         let badger = BadgerServer::new(noop.clone());
         let badger = badger.max_decoding_message_size(gate.message_size_max);
         let key_value = KeyValueServiceServer::new(noop.clone());
@@ -175,7 +187,7 @@ pub async fn serve_stock(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let noop = Noop::new(answers);
+    let noop = Noop::new(answers, Stack::Stock);
     Server::builder()
         .add_service(BadgerServer::new(noop.clone()))
         .add_service(KeyValueServiceServer::new(noop.clone()))
@@ -205,13 +217,13 @@ impl badger_server::Badger for Noop {
     }
 
     async fn get(&self, request: Request<Item>) -> Answer {
-        Ok(Response::new(ItemReply {
+        let reply = ItemReply {
             key: request.into_inner().key,
-            data: self.answers.values.next()?,
             ver64: VERSION,
             sum64: SUM64,
             ..ItemReply::default()
-        }))
+        };
+        Ok(self.reply(reply, self.answers.values.next()?))
     }
 
     async fn ping(&self, _request: Request<Item>) -> Answer {

@@ -82,7 +82,11 @@ impl KeyValueService for Noop {
     async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
         let value = self.answers.values.next()?;
         let entry = Some(self.entry(request.into_inner().key, value.len()));
-        Ok(Response::new(v1::GetResponse { entry, value }))
+        let message = v1::GetResponse {
+            entry,
+            value: Bytes::new(),
+        };
+        Ok(self.reply(message, value))
     }
 
     async fn batch_get(

@@ -4,9 +4,10 @@ use super::Answer;
 use super::errcode::{status_of, text};
 use super::reply;
 use crate::gateway::grpc::delivery::Desk;
+use crate::gateway::grpc::parted::Carrier;
 use crate::proto::zstdb::{Item, ItemReply};
 use crate::service::Service;
-use tonic::Response;
+use bytes::Bytes;
 
 /// Stores a value. The operator's switch and a full disk come before every other check; an empty
 /// value is accepted and stored nowhere.
@@ -43,17 +44,27 @@ pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
     };
     let room = desk.room(size).await;
     let room = room.map_err(|error| status_of(&error))?;
-    let mut reply = match service.read(located).await {
-        Ok(found) => Response::new(ItemReply {
-            data: found.data,
-            ver64: found.head.version.0,
-            sum64: found.head.sum64,
-            ..reply::key(item.key)
-        }),
-        Err(error) => reply::of_error(&error, item.key).into(),
+    let found = match service.read(located).await {
+        Ok(found) => found,
+        Err(error) => return Ok(reply::of_error(&error, item.key).into()),
     };
-    room.attach(&mut reply);
-    Ok(reply)
+    let reply = ItemReply {
+        ver64: found.head.version.0,
+        sum64: found.head.sum64,
+        ..reply::key(item.key)
+    };
+    Ok(desk.reply(reply, found.data, room))
+}
+
+impl Carrier for ItemReply {
+    const VALUE_TAG: u32 = 4;
+
+    fn with(self, value: Bytes) -> Self {
+        Self {
+            data: value,
+            ..self
+        }
+    }
 }
 
 /// Removes a key; the operator's switch comes before every other check, and a miss is a success.
