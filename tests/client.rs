@@ -116,6 +116,25 @@ async fn a_commit_does_one_side_of_it_or_the_other() {
 }
 
 #[tokio::test]
+async fn a_commit_touches_and_counts() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    keys.put("session", "x").await.unwrap();
+    let batch = Batch::new()
+        .touch("session", Stay::For(Duration::from_secs(600)))
+        .increment("visits", 3);
+    let done = keys.commit(batch.clone()).await.unwrap();
+    let [OperationDone::Touched(entry), OperationDone::Counted(3)] = &done.results[..] else {
+        panic!("{done:?}");
+    };
+    assert!(entry.expiry.is_some() && Some(entry.version) == done.version);
+    keys.delete("session").await.unwrap();
+    let refused = keys.commit(batch).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Gone { reason, .. } if reason == "KEY_NOT_FOUND"));
+    assert_eq!(keys.increment("visits", 0).await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_snapshot_is_held_until_it_is_closed_or_dropped() {
     let server = user_keys().start().await;
     let db = database(&server).await;
@@ -330,8 +349,20 @@ async fn the_first_count_of_a_client_is_done_once_too() {
             tokio::time::sleep(Duration::from_millis(number * 8)).await;
             proxy.cut();
         };
-        let (counted, ()) = tokio::join!(keys.increment("n", 1), cut);
-        assert_eq!(counted.unwrap(), i64::try_from(number).unwrap());
+        // In a commit or alone.
+        let number = i64::try_from(number).unwrap();
+        let count = async {
+            if number % 2 == 0 {
+                return keys.increment("n", 1).await.unwrap();
+            }
+            let done = keys.commit(Batch::new().increment("n", 1)).await.unwrap();
+            match done.results[..] {
+                [OperationDone::Counted(count)] => count,
+                _ => panic!("{done:?}"),
+            }
+        };
+        let (counted, ()) = tokio::join!(count, cut);
+        assert_eq!(counted, number);
     }
 }
 

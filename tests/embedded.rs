@@ -131,11 +131,17 @@ async fn every_operation_answers_as_over_the_wire() {
         .require("k", Expect::Version(first.version))
         .put("k", "two")
         .delete("n")
+        .touch("short", Stay::For(Duration::from_secs(60)))
+        .increment("count", 7)
         .otherwise()
         .put("too late", "x");
     let done = keys.commit(batch.clone()).await.unwrap();
     assert!(done.succeeded);
     assert!(matches!(done.results[1], OperationDone::Deleted(Some(_))));
+    let expires =
+        |it: &OperationDone| matches!(it, OperationDone::Touched(it) if it.expiry.is_some());
+    assert!(expires(&done.results[2]));
+    assert_eq!(done.results[3], OperationDone::Counted(7));
     assert!(!keys.commit(batch).await.unwrap().succeeded);
     let then = keys.at(&snapshot);
     assert_eq!(then.get("k").await.unwrap().unwrap().data, "one");

@@ -2,7 +2,7 @@
 
 use super::again::{Tries, Twice};
 use super::connect::MESSAGE_SIZE_MAX;
-use super::entry::{Expect, PutOptions, Stored, version_of, wire_type};
+use super::entry::{Entry, Expect, PutOptions, Stay, Stored, version_of, wire_type};
 use super::keyspace::request_id;
 use super::{Keyspace, Result, sum64};
 use crate::model::Version;
@@ -12,8 +12,8 @@ use crate::proto::v1::operation_result::Result as Done;
 use crate::proto::v1::transaction_service_client::TransactionServiceClient;
 use bytes::Bytes;
 
-/// Puts and deletes of any keys of one namespace, and what must be so for them to be done. Up to
-/// 10,000 of each and 64 MiB together; each key stands in it once.
+/// Changes of any keys of one namespace, and what must be so for them to be done. Up to 10,000 of
+/// each and 64 MiB together; each key stands in it once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     parts: BatchParts,
@@ -31,8 +31,21 @@ pub struct BatchParts {
     pub otherwise: Vec<KeyChange>,
 }
 
-/// A key, and the value that is put under it; `None` for a delete.
-pub type KeyChange = (Bytes, Option<(Bytes, PutOptions)>);
+/// A key, and what happens to it.
+pub type KeyChange = (Bytes, Action);
+
+/// What happens to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A value is put under it; what the options expect is a condition of the whole batch.
+    Put(Bytes, PutOptions),
+    /// It is removed.
+    Delete,
+    /// It stays as long as this says; [`Stay::Default`] is for ever here.
+    Touch(Stay),
+    /// This is added to the counter that it is.
+    Increment(i64),
+}
 
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +66,10 @@ pub enum OperationDone {
     Put(Stored),
     /// A key was removed: the version that it had, if it was there.
     Deleted(Option<Version>),
+    /// A key got another expiry: what is known of it now.
+    Touched(Box<Entry>),
+    /// Something was added to a counter: what it is now.
+    Counted(i64),
 }
 
 impl Batch {
@@ -88,13 +105,26 @@ impl Batch {
         if let Some(expect) = options.only_if.take() {
             self = self.require(key.clone(), expect);
         }
-        self.with((key, Some((value.into(), options))))
+        self.with((key, Action::Put(value.into(), options)))
     }
 
     /// Removes a key; that it is not there is no error.
     #[must_use]
     pub fn delete(self, key: impl Into<Bytes>) -> Self {
-        self.with((key.into(), None))
+        self.with((key.into(), Action::Delete))
+    }
+
+    /// Sets how long a key stays, and leaves its value; [`Stay::Default`] is for ever here. When it
+    /// is not there, nothing of the batch is done.
+    #[must_use]
+    pub fn touch(self, key: impl Into<Bytes>, stay: Stay) -> Self {
+        self.with((key.into(), Action::Touch(stay)))
+    }
+
+    /// Adds to a counter, which begins at 0. When it is no counter, nothing of the batch is done.
+    #[must_use]
+    pub fn increment(self, key: impl Into<Bytes>, delta: i64) -> Self {
+        self.with((key.into(), Action::Increment(delta)))
     }
 
     /// What follows is done instead, when a condition does not hold.
@@ -120,17 +150,27 @@ impl Batch {
     }
 }
 
+impl BatchParts {
+    fn twice(&self) -> Twice {
+        let mut all = self.operations.iter().chain(&self.otherwise);
+        let counts = all.any(|(_, action)| matches!(action, Action::Increment(_)));
+        Twice::on_condition(counts || !self.conditions.is_empty())
+    }
+}
+
 impl Keyspace {
     /// Does a batch: all of it or nothing, seen by nobody in halves.
     ///
     /// When the connection breaks it is sent again under its name, and not done twice. One with
-    /// conditions goes only to the same run of the server, which remembers it.
+    /// conditions or counters goes only to the same run of the server, which remembers it.
     ///
     /// # Errors
-    /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value, and those of
-    /// every call. That a condition does not hold is none.
+    /// [`Conflict`](super::ClientError::Conflict) where keys keep their first value,
+    /// [`Gone`](super::ClientError::Gone) where a key to be touched is not there, and those of every
+    /// call. That a condition does not hold is none.
     pub async fn commit(&self, batch: Batch) -> Result<Committed> {
         let parts = batch.into_parts();
+        let twice = parts.twice();
         let request = v1::CommitRequest {
             namespace: self.namespace.clone(),
             conditions: parts.conditions.into_iter().map(condition_of).collect(),
@@ -139,7 +179,6 @@ impl Keyspace {
             request_id: request_id(),
             only_run: 0,
         };
-        let twice = Twice::on_condition(!request.conditions.is_empty());
         let tries = Tries::of(&self.pool, "commit", &request.request_id, twice).await?;
         let done = self.pool.call(tries.repeat, |channel| {
             let mut request = request.clone();
@@ -166,10 +205,17 @@ fn condition_of((key, expect): (Bytes, Expect)) -> v1::KeyCondition {
     }
 }
 
-fn operation_of((key, put): KeyChange) -> v1::Operation {
-    let change = match put {
-        None => Change::Delete(v1::DeleteOperation {}),
-        Some((value, options)) => Change::Put(v1::PutOperation {
+fn operation_of((key, action): KeyChange) -> v1::Operation {
+    let change = match action {
+        Action::Delete => Change::Delete(v1::DeleteOperation {}),
+        Action::Touch(stay) => Change::Touch(v1::TouchOperation {
+            expiry: stay.wire(),
+        }),
+        Action::Increment(delta) => Change::Increment(v1::IncrementOperation {
+            delta,
+            initial_value: 0,
+        }),
+        Action::Put(value, options) => Change::Put(v1::PutOperation {
             sum64: Some(sum64(&value)),
             value,
             expiry: options.lifetime.wire(),
@@ -191,5 +237,9 @@ fn result_of(told: v1::OperationResult) -> Option<OperationDone> {
             let previous = version_of(delete.previous_version);
             OperationDone::Deleted(previous.filter(|_| delete.deleted))
         }
+        Done::Touch(touch) => {
+            OperationDone::Touched(Box::new(Entry::of(touch.entry.unwrap_or_default())))
+        }
+        Done::Increment(increment) => OperationDone::Counted(increment.value),
     })
 }

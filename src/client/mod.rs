@@ -27,7 +27,7 @@ mod retry;
 mod scan;
 mod snapshot;
 
-pub use batch::{Batch, BatchParts, Committed, KeyChange, OperationDone};
+pub use batch::{Action, Batch, BatchParts, Committed, KeyChange, OperationDone};
 pub use changes::{Change, ChangeKind, Changes, Step};
 pub use database::Database;
 pub use entry::{Entry, Expect, PutOptions, Stay, Stored, Value};

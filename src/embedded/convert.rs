@@ -1,15 +1,15 @@
 //! The words of programs, checked, in the words of the service; and back.
 
 use crate::client::{
-    BatchParts, Change, ChangeKind, Committed, Entry, Expect, OperationDone, PutOptions, Query,
-    Row, Stay, Stored, Value,
+    Action, BatchParts, Change, ChangeKind, Committed, Entry, Expect, KeyChange, OperationDone,
+    PutOptions, Query, Row, Stay, Stored, Value,
 };
 use crate::model::{
     Attributes, Condition, Error, KeyRange, Lifetime, Namespace, Result, Timestamp, Version,
 };
 use crate::service::{
-    Commit, CommitDone, Found, Happened, Head, KeyRequirement, NewEntry, PutDone, Requirement,
-    ScanItem, Step, StepDone, WatchEvent,
+    Addition, Commit, CommitDone, Found, Happened, Head, KeyRequirement, NewEntry, PutDone,
+    Requirement, ScanItem, Step, StepDone, WatchEvent,
 };
 use bytes::Bytes;
 
@@ -57,18 +57,20 @@ pub(super) fn range(query: &Query) -> Result<KeyRange> {
 }
 
 pub(super) fn commit(batch: BatchParts, namespace: &Namespace, now: Timestamp) -> Result<Commit> {
-    let step = |(key, put): (Bytes, Option<(Bytes, PutOptions)>)| {
-        let Some((data, options)) = put else {
-            return Ok(Step::Delete(key));
-        };
-        Ok(Step::Put(Box::new(NewEntry {
-            key,
-            data,
-            sum64: None,
-            digest: None,
-            lifetime: lifetime(options.lifetime, namespace, now)?,
-            attributes: attributes(options)?,
-        })))
+    let step = |(key, action): KeyChange| {
+        Ok(match action {
+            Action::Delete => Step::Delete(key),
+            Action::Touch(stay) => Step::Touch(key, lifetime_said(stay, now)?),
+            Action::Increment(delta) => Step::Increment(key, Addition { delta, initial: 0 }),
+            Action::Put(data, options) => Step::Put(Box::new(NewEntry {
+                key,
+                data,
+                sum64: None,
+                digest: None,
+                lifetime: lifetime(options.lifetime, namespace, now)?,
+                attributes: attributes(options)?,
+            })),
+        })
     };
     let condition = |(key, expect)| {
         let requirement = requirement(expect)?;
@@ -89,16 +91,23 @@ pub(super) fn commit(batch: BatchParts, namespace: &Namespace, now: Timestamp) -
     })
 }
 
-pub(super) fn committed(done: CommitDone) -> Committed {
-    let result = |done: StepDone| match done {
-        StepDone::Put(done) => OperationDone::Put(stored(done)),
-        StepDone::Delete(done) => OperationDone::Deleted(done.and_then(|done| done.previous)),
+pub(super) fn committed(done: CommitDone) -> Result<Committed> {
+    let result = |done: StepDone| {
+        Ok(match done {
+            StepDone::Put(done) => OperationDone::Put(stored(done)),
+            StepDone::Delete(done) => OperationDone::Deleted(done.and_then(|done| done.previous)),
+            StepDone::Touch(key, head) => {
+                OperationDone::Touched(Box::new(entry(key.to_bytes(), &head)?))
+            }
+            StepDone::Increment(done) => OperationDone::Counted(done.value),
+        })
     };
-    Committed {
+    let results = done.results.into_iter().map(result);
+    Ok(Committed {
         succeeded: done.succeeded,
         version: done.version,
-        results: done.results.into_iter().map(result).collect(),
-    }
+        results: results.collect::<Result<_>>()?,
+    })
 }
 
 pub(super) fn stored(done: PutDone) -> Stored {

@@ -232,7 +232,7 @@ impl Keyspace {
         let now = self.service.now();
         let commit = convert::commit(batch.into_parts(), &namespace, now)?;
         let done = self.service.commit(&namespace, commit).await?;
-        Ok(convert::committed(done))
+        convert::committed(done)
     }
 
     /// Walks keys, all of them as of now or of the snapshot.

@@ -56,6 +56,8 @@ pub enum Change {
     Put(Box<NewValue>),
     /// It is removed.
     Delete,
+    /// Nothing: whoever made the batch has seen that it cannot be done, so its list is not either.
+    Refused,
 }
 
 /// What is stored under a key of a batch.
@@ -85,7 +87,7 @@ pub enum BatchReply {
     },
     /// Nothing was done, because a key has another record by now than a test was answered from.
     Overtaken,
-    /// Nothing was done, because a put may not replace what is there.
+    /// Nothing was done, because a put may not replace what is there, or an operation is refused.
     Refused {
         /// Whether every test held.
         succeeded: bool,
@@ -137,25 +139,27 @@ impl Operation {
     /// Whether it leads out of a full disk.
     #[must_use]
     pub fn frees_space(&self) -> bool {
-        self.change == Change::Delete
+        matches!(self.change, Change::Delete | Change::Refused)
     }
 
-    /// The operation as a command of its own, for a key whose record so far expires at `before`.
+    /// The operation as a command of its own, for a key whose record so far expires at `before`;
+    /// `None` where it is refused.
     #[must_use]
-    pub fn into_command(self, before: Option<Timestamp>) -> Command {
+    pub fn into_command(self, before: Option<Timestamp>) -> Option<Command> {
         let key = self.key;
         match self.change {
-            Change::Put(value) => Command::Put {
+            Change::Put(value) => Some(Command::Put {
                 key,
                 body: value.body,
                 existing: value.existing,
                 expiry: value.lifetime.expiry(before),
                 attributes: value.attributes,
-            },
-            Change::Delete => Command::Delete {
+            }),
+            Change::Delete => Some(Command::Delete {
                 key,
                 condition: None,
-            },
+            }),
+            Change::Refused => None,
         }
     }
 
@@ -166,7 +170,7 @@ impl Operation {
                 let payload = value.body.payload_len().min(payload_max);
                 size_max(key + value.attributes.len(), payload)
             }
-            Change::Delete => size_max(key, 0),
+            Change::Delete | Change::Refused => size_max(key, 0),
         }
     }
 }

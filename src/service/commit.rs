@@ -3,14 +3,16 @@
 //! Values with a home of their own are stored there first, each with the reference that the commit's
 //! record will name, for both lists: which one is done is known only when the tests are judged. Then
 //! the router commits; then references that no record names, and those that were replaced, are
-//! dropped. All of that outlives the request. A crash between the steps leaves references that no
+//! dropped. Touches and increments rest on what is under their keys, and are judged with it (see
+//! `derived`). All of that outlives the request. A crash between the steps leaves references that no
 //! record names, which the sweep finds, as with a put.
 
 use super::checked::key_in;
+use super::derived::derived_done;
 use super::link::is_outcome_unknown;
 use super::put::{ATTEMPTS_MAX, PutDone, Requirement, done_of, exists};
 use super::ready::{Held, Ready, Stored};
-use super::{DeleteDone, Service};
+use super::{Addition, DeleteDone, Head, Increment, Service};
 use crate::model::{
     Attributes, Batch, BatchReply, Condition, Digest, Error, ErrorKind, Existing, Key, Lifetime,
     Namespace, Question, Reply, Result, Test, Version,
@@ -55,6 +57,10 @@ pub enum Step {
     Put(Box<NewEntry>),
     /// A key is removed, if it is there.
     Delete(Bytes),
+    /// A key that is there gets another lifetime.
+    Touch(Bytes, Lifetime),
+    /// Something is added to a counter.
+    Increment(Bytes, Addition),
 }
 
 /// A value to be stored.
@@ -92,6 +98,10 @@ pub enum StepDone {
     Put(PutDone),
     /// Of a delete; `None` when there was nothing to remove.
     Delete(Option<DeleteDone>),
+    /// Of a touch: the key, and what is known of it now.
+    Touch(Key, Box<Head>),
+    /// Of an increment: what the counter is now.
+    Increment(Increment),
 }
 
 impl Step {
@@ -99,7 +109,7 @@ impl Step {
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Put(entry) => entry.key.len() + entry.data.len(),
-            Self::Delete(key) => key.len(),
+            Self::Delete(key) | Self::Touch(key, _) | Self::Increment(key, _) => key.len(),
         }
     }
 }
@@ -110,8 +120,9 @@ impl Service {
     /// # Errors
     /// `Disabled` and `DiskFull` as a put or a delete; `TooLarge` (`COMMIT_TOO_LARGE`) and `Invalid`
     /// (`KEY_TWICE`); what is wrong with a step, as for a put or a delete, with the field named;
-    /// `AlreadyExists` (`KEY_EXISTS`) where keys keep their first value; `Conflict`
-    /// (`KEY_CONTENDED`); what the shards answer. Nothing has changed then, unless the outcome is
+    /// `AlreadyExists` (`KEY_EXISTS`) where keys keep their first value; what is wrong with a touch or
+    /// an increment of the list that is done, as for those alone; `Conflict` (`KEY_CONTENDED`); what
+    /// the shards answer. Nothing has changed then, unless the outcome is
     /// unknown.
     pub async fn commit(&self, namespace: &Arc<Namespace>, commit: Commit) -> Result<CommitDone> {
         self.check_commit(&commit)?;
@@ -124,7 +135,7 @@ impl Service {
         let steps = async move {
             let then = service.store_contents(&namespace, operations).await?;
             match service.store_contents(&namespace, otherwise).await {
-                Ok(other) => service.finish(&asked, then, other).await,
+                Ok(other) => service.finish(&namespace, &asked, (then, other)).await,
                 Err(error) => {
                     service.let_go(then.held).await;
                     Err(error)
@@ -141,7 +152,7 @@ impl Service {
     /// What can be said without a look at any value.
     fn check_commit(&self, commit: &Commit) -> Result<()> {
         let mut steps = commit.operations.iter().chain(&commit.otherwise);
-        if steps.clone().any(|step| matches!(step, Step::Put(_))) {
+        if steps.clone().any(|step| !matches!(step, Step::Delete(_))) {
             self.check_set_allowed()?;
         }
         if steps.any(|step| matches!(step, Step::Delete(_))) {
@@ -172,12 +183,15 @@ impl Service {
     /// Commits what is stored, and drops what no record names in the end.
     async fn finish(
         &self,
+        namespace: &Namespace,
         asked: &[(Key, Requirement)],
-        then: Stored,
-        other: Stored,
+        (mut then, mut other): (Stored, Stored),
     ) -> Result<CommitDone> {
         fail::fail_point!("commit::stored");
-        match self.commit_stored(asked, &then, &other).await {
+        let counters = then.counters().chain(other.counters());
+        let _turns = self.0.counters.take_all(counters).await;
+        let lists = (&mut then, &mut other);
+        match self.commit_stored(namespace, asked, lists).await {
             Ok(BatchReply::Done {
                 succeeded,
                 version,
@@ -191,7 +205,7 @@ impl Service {
                 Ok(CommitDone {
                     succeeded,
                     version,
-                    results: self.settle_results(done, results).await,
+                    results: self.settle_results(done, results).await?,
                 })
             }
             Err(error) if is_outcome_unknown(&error) => {
@@ -208,18 +222,20 @@ impl Service {
         }
     }
 
-    /// Commits; a condition on a digest is answered anew when others were faster.
+    /// Commits; what rests on what was read is looked at anew when others were faster.
     async fn commit_stored(
         &self,
+        namespace: &Namespace,
         asked: &[(Key, Requirement)],
-        then: &Stored,
-        other: &Stored,
+        (then, other): (&mut Stored, &mut Stored),
     ) -> Result<BatchReply> {
         for _ in 0..ATTEMPTS_MAX {
             let mut tests = Vec::with_capacity(asked.len());
             for (key, requirement) in asked {
                 tests.push(self.test(key, *requirement).await?);
             }
+            tests.extend(self.derive(namespace, then).await?);
+            tests.extend(self.derive(namespace, other).await?);
             let batch = Batch {
                 tests,
                 operations: then.operations.clone(),
@@ -249,7 +265,7 @@ impl Service {
     }
 
     /// Turns replies into what the caller is told, and drops what they leave behind.
-    async fn settle_results(&self, done: Stored, replies: Vec<Reply>) -> Vec<StepDone> {
+    async fn settle_results(&self, done: Stored, replies: Vec<Reply>) -> Result<Vec<StepDone>> {
         let (named, unnamed): (Vec<Held>, Vec<Held>) = done
             .held
             .into_iter()
@@ -263,9 +279,14 @@ impl Service {
         self.let_go(unnamed).await;
         let mut results = Vec::with_capacity(replies.len());
         let mut dropping = Vec::new();
-        for ((operation, digest), reply) in done.operations.iter().zip(done.digests).zip(replies) {
+        let mut outcomes = done.outcomes;
+        let steps = done.operations.iter().zip(done.digests).zip(replies);
+        for (place, ((operation, digest), reply)) in steps.enumerate() {
             let key = operation.key.clone();
-            results.push(step_done(&reply, &key, digest));
+            results.push(match outcomes.remove(&place) {
+                Some(outcome) => derived_done(outcome, &reply, &key)?,
+                None => step_done(&reply, &key, digest),
+            });
             if let Reply::Put { replaced, .. } | Reply::Deleted { replaced, .. } = &reply
                 && replaced.is_some()
             {
@@ -278,7 +299,7 @@ impl Service {
         for dropped in dropping {
             let _ = dropped.await; // What a panic leaves, the sweep finds.
         }
-        results
+        Ok(results)
     }
 }
 
@@ -307,6 +328,10 @@ fn why_refused(refused: Result<BatchReply>, then: &Stored, other: &Stored) -> Er
                 true => (then, OPERATIONS),
                 false => (other, OTHERWISE),
             };
+            // All that cannot be done was seen at this moment: the first of it is told.
+            if let Some((place, error)) = list.failed() {
+                return error.inside(&format!("{name}[{place}]"));
+            }
             exists(&list.operations[operation].key, found).at(format!("{name}[{operation}].key"))
         }
         Ok(_) => {

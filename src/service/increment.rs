@@ -10,8 +10,10 @@ use super::{Found, Head, Service};
 use crate::model::{
     Attributes, Condition, Error, ErrorKind, Key, Lifetime, Namespace, Result, ValueType, Version,
 };
+use crate::shard::Found as Record;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::{Mutex, MutexGuard};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Keys that share a turn only wait for each other.
@@ -22,19 +24,36 @@ const NUMBER_SIZE_MAX: u64 = 20;
 
 /// Whose turn it is, by key.
 #[derive(Debug)]
-pub(super) struct Turns(Box<[tokio::sync::Mutex<()>]>);
+pub(super) struct Turns(Box<[Mutex<()>]>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self((0..TURNS).map(|_| tokio::sync::Mutex::default()).collect())
+        Self((0..TURNS).map(|_| Mutex::default()).collect())
     }
 }
 
 impl Turns {
-    async fn take(&self, key: &Key) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = xxh3_64(key.id()) as usize;
-        self.0[hash % TURNS].lock().await
+    async fn take(&self, key: &Key) -> MutexGuard<'_, ()> {
+        self.0[turn_of(key)].lock().await
     }
+
+    /// The turns of many keys. All who take several take them in one order, so that nobody waits for
+    /// somebody who waits for him.
+    pub(super) async fn take_all(
+        &self,
+        keys: impl Iterator<Item = &Key>,
+    ) -> Vec<MutexGuard<'_, ()>> {
+        let turns: BTreeSet<usize> = keys.map(turn_of).collect();
+        let mut taken = Vec::with_capacity(turns.len());
+        for turn in turns {
+            taken.push(self.0[turn].lock().await);
+        }
+        taken
+    }
+}
+
+fn turn_of(key: &Key) -> usize {
+    xxh3_64(key.id()) as usize % TURNS
 }
 
 /// What is added to a counter.
@@ -70,27 +89,14 @@ impl Service {
         addition: Addition,
     ) -> Result<Increment> {
         self.check_set_allowed()?;
-        if namespace.options.by_content {
-            let message = "values stand under their digest here (keys.mode): a counter needs a key of its own";
-            return Err(Error::invalid("COUNTER_ON_CONTENT", message).at("key"));
-        }
-        let key = key_in(namespace, key)?;
+        let key = counter_key(namespace, key)?;
         let _turn = self.0.counters.take(&key).await;
         for _ in 0..ATTEMPTS_MAX {
             let record = self.find_if(&key, requirement).await?;
-            if let Some(long) = record
-                .as_ref()
-                .filter(|it| it.row.info.raw_len > NUMBER_SIZE_MAX)
-            {
-                return Err(no_counter(&key, long.row.info.raw_len));
-            }
-            let found = self.get_key(key.clone()).await?;
-            let version = found.as_ref().map(|found| found.head.version);
-            if version != record.map(|record| record.row.version) {
-                continue; // Written, or expired, between the two looks.
-            }
-            let value = addition.to(&key, found.as_ref())?;
-            let before = found.map(|found| found.head);
+            let counted = self.add_to(&key, record.as_ref(), addition).await?;
+            let Some((value, before)) = counted else {
+                continue;
+            };
             let unset = namespace.default_lifetime(self.now());
             let put = next(namespace, &key, value, (before, unset))?;
             match self.put(put).await {
@@ -104,10 +110,47 @@ impl Service {
         }
         Err(overtaken(&key))
     }
+
+    /// What a counter with this record is after an addition, and what is known of it so far; `None`
+    /// when it was written, or expired, since the record was found.
+    ///
+    /// # Errors
+    /// `NOT_A_COUNTER`, `COUNTER_OVERFLOW`; what the shards answer.
+    pub(super) async fn add_to(
+        &self,
+        key: &Key,
+        record: Option<&Record>,
+        addition: Addition,
+    ) -> Result<Option<(i64, Option<Head>)>> {
+        let record = record.map(|record| &record.row);
+        if let Some(long) = record.filter(|row| row.info.raw_len > NUMBER_SIZE_MAX) {
+            return Err(no_counter(key, long.info.raw_len));
+        }
+        let found = self.get_key(key.clone()).await?;
+        let version = found.as_ref().map(|found| found.head.version);
+        if version != record.map(|row| row.version) {
+            return Ok(None);
+        }
+        let value = addition.to(key, found.as_ref())?;
+        Ok(Some((value, found.map(|found| found.head))))
+    }
+}
+
+/// The key of a counter.
+///
+/// # Errors
+/// `Invalid` (`COUNTER_ON_CONTENT`) where values stand under their digest; those of every key.
+pub(super) fn counter_key(namespace: &Namespace, key: &[u8]) -> Result<Key> {
+    if namespace.options.by_content {
+        let message =
+            "values stand under their digest here (keys.mode): a counter needs a key of its own";
+        return Err(Error::invalid("COUNTER_ON_CONTENT", message).at("key"));
+    }
+    key_in(namespace, key)
 }
 
 /// The put that gives a counter its next value, unless another comes first.
-fn next<'a>(
+pub(super) fn next<'a>(
     namespace: &'a Namespace,
     key: &'a Key,
     value: i64,

@@ -33,6 +33,7 @@ mod commit;
 mod cpu;
 mod delete;
 mod delete_range;
+mod derived;
 mod disk_gate;
 mod expire;
 mod get;

@@ -197,9 +197,7 @@ impl Service {
             return Err(Error::invalid("CONDITION_ON_CONTENT", message).at("condition"));
         }
         if !put.namespace.options.overwrite {
-            let message = "a key keeps its first value here (keys.overwrite, or the namespace's overwrite, is off): of the conditions, only absence can be asked for";
-            let error = Error::new(ErrorKind::Disabled, "OVERWRITE_DISABLED", message);
-            return Err(error.at("condition"));
+            return Err(first_value_stays().at("condition"));
         }
         Ok(())
     }
@@ -398,6 +396,12 @@ pub(super) fn refusal(key: &Key, rule: PutRule, found: Option<Version>) -> Error
         }
         PutRule::If(Requirement::Digest(_)) | PutRule::Quiet | PutRule::Free => overtaken(key),
     }
+}
+
+/// That nothing can be asked of a value but that it is not there.
+pub(super) fn first_value_stays() -> Error {
+    let message = "a key keeps its first value here (keys.overwrite, or the namespace's overwrite, is off): of the conditions, only absence can be asked for";
+    Error::new(ErrorKind::Disabled, "OVERWRITE_DISABLED", message)
 }
 
 /// That a key which must be there is not.

@@ -3,6 +3,8 @@
 use super::Service;
 use super::checked::{Checked, key_in, key_of};
 use super::commit::{NewEntry, Step, check_keys_once, existing_in_commit};
+use super::derived::{Derived, Outcome};
+use super::increment::counter_key;
 use super::link::random_u128;
 use super::put::{Put, PutRule};
 use crate::codec::{digest_of, encode_attributes, sum64_of};
@@ -12,6 +14,7 @@ use crate::model::{
     Result, SealedValue,
 };
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A step that only has to be done.
@@ -25,6 +28,7 @@ pub(super) struct Ready {
 enum ReadyChange {
     Put(Box<ReadyPut>),
     Delete,
+    Derived(Derived),
 }
 
 #[derive(Debug)]
@@ -51,6 +55,10 @@ pub(super) struct Stored {
     pub digests: Vec<Option<Digest>>,
     /// References that were made and that no record names yet.
     pub held: Vec<Held>,
+    /// The operations that rest on what is under their keys, by their places.
+    pub derived: Vec<(usize, Derived)>,
+    /// What is to be told of those, as of the last look.
+    pub outcomes: BTreeMap<usize, Outcome>,
 }
 
 /// A reference that was made for an operation.
@@ -61,7 +69,7 @@ pub(super) struct Held {
     /// Whether bytes were stored.
     pub stored: bool,
     pub open: OpenReference,
-    blob: BlobRef,
+    pub blob: BlobRef,
 }
 
 impl Stored {
@@ -107,6 +115,17 @@ impl Service {
                 change: ReadyChange::Delete,
             }),
             Step::Put(entry) => self.ready_put(namespace, *entry),
+            Step::Touch(key, lifetime) => Ok(Ready {
+                key: key_in(namespace, &key)?,
+                change: ReadyChange::Derived(Derived::Touch(lifetime)),
+            }),
+            Step::Increment(key, addition) => {
+                let unset = namespace.default_lifetime(self.now());
+                Ok(Ready {
+                    key: counter_key(namespace, &key)?,
+                    change: ReadyChange::Derived(Derived::Increment(addition, unset)),
+                })
+            }
         }
     }
 
@@ -158,9 +177,17 @@ impl Service {
         let mut stored = Stored::default();
         let mut storing = Vec::new();
         for (place, Ready { key, change }) in list.into_iter().enumerate() {
-            let ReadyChange::Put(put) = change else {
-                stored.push(key, None, Change::Delete);
-                continue;
+            let put = match change {
+                ReadyChange::Put(put) => put,
+                ReadyChange::Delete => {
+                    stored.push(key, None, Change::Delete);
+                    continue;
+                }
+                ReadyChange::Derived(step) => {
+                    stored.derived.push((place, step));
+                    stored.push(key, None, Change::Refused);
+                    continue;
+                }
             };
             let body = match put.body {
                 Body::Small(value) => PutBody::Small(value),
@@ -231,7 +258,7 @@ impl Service {
 }
 
 /// A new reference to a value's content.
-fn blob_of(digest: Digest) -> Result<BlobRef> {
+pub(super) fn blob_of(digest: Digest) -> Result<BlobRef> {
     let ref_id = RefId(random_u128()?);
     Ok(BlobRef { digest, ref_id })
 }

@@ -5,7 +5,7 @@ use super::link::{Content, Target, command_of};
 use super::put::{ATTEMPTS_MAX, Requirement, missing, overtaken};
 use super::{Head, Service, blocking};
 use crate::model::{
-    Condition, Existing, Key, Lifetime, Namespace, PutBody, Reply, Result, Version,
+    Condition, Existing, Key, Lifetime, Namespace, PutBody, Reply, Result, SealedValue, Version,
 };
 use crate::router::content_missing;
 use crate::shard::Found as Record;
@@ -55,7 +55,7 @@ impl Service {
     }
 
     /// A small value is read for its digest; `None` when the key has another value by now.
-    async fn with_digest(&self, key: &Key, head: Head) -> Result<Option<Head>> {
+    pub(super) async fn with_digest(&self, key: &Key, head: Head) -> Result<Option<Head>> {
         if head.digest.is_some() {
             return Ok(Some(head));
         }
@@ -64,7 +64,7 @@ impl Service {
         Ok(same.map(|found| found.with_digest().head))
     }
 
-    fn is_at(&self, key: &Key, version: Version) -> Result<bool> {
+    pub(super) fn is_at(&self, key: &Key, version: Version) -> Result<bool> {
         let found = self.router().find(key)?;
         Ok(found.is_some_and(|found| found.row.version == version))
     }
@@ -81,12 +81,18 @@ impl Service {
             return self.link(key, content, target).await;
         }
         let shard = self.router().shard_of_key(key);
-        let digest = key.digest().filter(|_| record.row.content);
-        let sealed = blocking(move || Ok(record.sealed(digest))).await?;
-        let body = PutBody::Small(self.router().told(shard, sealed)?);
+        let body = PutBody::Small(self.sealed_again(key, record).await?);
         let command = command_of(key, body, &target);
         let reply = self.router().write(shard, command).await?;
         self.after(&reply, key).await;
         Ok(Some(reply))
+    }
+
+    /// The value that stands in a key's own record.
+    pub(super) async fn sealed_again(&self, key: &Key, record: Record) -> Result<SealedValue> {
+        let shard = self.router().shard_of_key(key);
+        let digest = key.digest().filter(|_| record.row.content);
+        let sealed = blocking(move || Ok(record.sealed(digest))).await?;
+        self.router().told(shard, sealed)
     }
 }

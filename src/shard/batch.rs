@@ -4,10 +4,10 @@
 //! has all of them or none. Each is planned against the records of before: no key stands twice in a
 //! list, and contents with a home of their own are there already, so none depends on another.
 
-use super::plan::{Current, Plan, PlanContext, plan};
+use super::plan::{Current, Known, Plan, PlanContext, plan};
 use crate::codec::Record;
 use crate::index::IndexError;
-use crate::model::{Batch, BatchReply, Command, Operation, Question, Reply, Test, Version};
+use crate::model::{Batch, BatchReply, Operation, Question, Reply, Test, Version};
 
 /// The version of changes that have none yet: it is drawn only once it is known that there are any.
 const UNDRAWN: Version = Version(0);
@@ -30,7 +30,8 @@ pub(super) struct Changes {
     pub results: Vec<Reply>,
 }
 
-/// A put that may not replace what is there: none of its list is done.
+/// A put that may not replace what is there, or an operation that is refused: none of its list is
+/// done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub operation: usize,
@@ -68,7 +69,11 @@ pub(super) fn plan_operations(
     let mut records = Vec::new();
     let mut results = Vec::with_capacity(operations.len());
     for (number, operation) in operations.into_iter().enumerate() {
-        let command = as_command(current, operation, context)?;
+        let found = live(current, &operation, context)?;
+        let Some(command) = operation.into_command(found.and_then(|known| known.expiry)) else {
+            let (operation, found) = (number, found.map(|known| known.version));
+            return Ok(Err(Refusal { operation, found }));
+        };
         let planned = plan(current, command, context, &mut || UNDRAWN)?;
         if let Reply::Refused { found } = planned.reply {
             let operation = number;
@@ -80,14 +85,14 @@ pub(super) fn plan_operations(
     Ok(Ok(Changes { records, results }))
 }
 
-fn as_command(
+/// The record of an operation's key, if it is there.
+fn live(
     current: &mut dyn Current,
-    operation: Operation,
+    operation: &Operation,
     context: PlanContext,
-) -> Result<Command, IndexError> {
-    let live = current.key(&operation.key)?;
-    let live = live.filter(|known| known.is_live(context.now));
-    Ok(operation.into_command(live.and_then(|known| known.expiry)))
+) -> Result<Option<Known>, IndexError> {
+    let known = current.key(&operation.key)?;
+    Ok(known.filter(|known| known.is_live(context.now)))
 }
 
 impl Changes {

@@ -3,7 +3,8 @@
 //! and not after a start.
 //!
 //! The keys of a group are all changed by every batch on it, by one writer, so that they have one
-//! version at any moment and never go back; one key of a group comes and goes with every batch.
+//! version at any moment and never go back; one key of a group comes and goes with every batch, one is
+//! only touched by every second batch, and one counts the batches' numbers.
 
 use crate::run::{cases, quick_dir, seed};
 use crate::support::{Builder, PATIENCE, Random, Server, command_of, noise};
@@ -31,6 +32,10 @@ type Keys = KeyValueServiceClient<Channel>;
 const GROUPS: u64 = 5;
 /// Keys of a group that are always there, and one that comes and goes.
 const MEMBERS: u64 = 9;
+/// The member that every second batch touches: a value with a home of its own.
+const TOUCHED: u64 = 3;
+/// The member that is a counter.
+const COUNTER: u64 = MEMBERS + 1;
 
 /// What a group was seen as: the version of all its keys, and the number that they carry.
 type Seen = (u64, u64);
@@ -62,7 +67,8 @@ fn is_there(number: u64) -> bool {
     number % 2 == 1
 }
 
-fn batch(group: u64, number: u64) -> v1::CommitRequest {
+/// The batch of a number that comes after another one.
+fn batch(group: u64, number: u64, before: u64) -> v1::CommitRequest {
     let put = |member| {
         let value = value(number, member);
         Change::Put(v1::PutOperation {
@@ -70,11 +76,16 @@ fn batch(group: u64, number: u64) -> v1::CommitRequest {
             ..v1::PutOperation::default()
         })
     };
-    let change = |member| match member == MEMBERS && !is_there(number) {
-        true => Change::Delete(v1::DeleteOperation {}),
-        false => put(member),
+    let change = |member| match member {
+        COUNTER => Change::Increment(v1::IncrementOperation {
+            delta: (number - before) as i64,
+            initial_value: 0,
+        }),
+        TOUCHED if !is_there(number) => Change::Touch(v1::TouchOperation::default()),
+        MEMBERS if !is_there(number) => Change::Delete(v1::DeleteOperation {}),
+        _ => put(member),
     };
-    let operations = (0..=MEMBERS).map(|member| v1::Operation {
+    let operations = (0..=COUNTER).map(|member| v1::Operation {
         key: key(group, member),
         change: Some(change(member)),
     });
@@ -105,9 +116,20 @@ fn whole(
     let half = || format!("{how}: half a batch in group {group}: {all:?}");
     let seen = all[0].ok_or_else(half)?;
     let last = is_there(seen.1).then_some(seen);
+    let counted = found.get(&key(group, COUNTER));
+    let counted = counted.map(|(entry, bytes)| (entry.version, bytes.clone()));
+    let touched = all[TOUCHED as usize].ok_or_else(half)?;
+    if !is_there(seen.1) && touched.0 == seen.0 && touched.1 < seen.1 {
+        all[TOUCHED as usize] = Some(seen);
+    }
     let is_whole = all[..MEMBERS as usize].iter().all(|it| *it == Some(seen));
-    if !is_whole || all[MEMBERS as usize] != last {
-        return Err(half());
+    if !is_whole
+        || all[MEMBERS as usize] != last
+        || counted != Some((seen.0, seen.1.to_string().into()))
+    {
+        return Err(format!(
+            "{how}: half a batch in group {group}: {all:?}, counted {counted:?}"
+        ));
     }
     Ok(seen)
 }
@@ -138,7 +160,7 @@ async fn write(life: Life, channel: Channel, group: u64, last: u64) -> Result<[u
     let mut number = last;
     loop {
         number += 1;
-        let done = commits.commit(batch(group, number)).await;
+        let done = commits.commit(batch(group, number, number - 1)).await;
         match life.answered(done)? {
             Some(done) if done.get_ref().succeeded => {}
             Some(done) => {
@@ -180,7 +202,7 @@ async fn read_singly(life: Life, mut keys: Keys, mut random: Random) -> Result<(
 
 async fn get_together(keys: &mut Keys, group: u64, snapshot: &str) -> Result<Found, Status> {
     let request = v1::BatchGetRequest {
-        keys: (0..=MEMBERS).map(|member| key(group, member)).collect(),
+        keys: (0..=COUNTER).map(|member| key(group, member)).collect(),
         snapshot: snapshot.to_owned(),
         ..v1::BatchGetRequest::default()
     };
@@ -288,7 +310,7 @@ async fn watch(life: Life, channel: Channel) -> Result<(), String> {
         let open = batches.split_off(&(message.version + 1));
         for (version, keys) in std::mem::replace(&mut batches, open) {
             let group = (0..GROUPS).find(|group| keys.contains(&key(*group, 0)));
-            let all = group.map(|group| (0..=MEMBERS).map(|member| key(group, member)).collect());
+            let all = group.map(|group| (0..=COUNTER).map(|member| key(group, member)).collect());
             if all.as_ref() != Some(&keys) {
                 return Err(format!("a watch told half a batch at {version}: {keys:?}"));
             }
@@ -394,7 +416,7 @@ impl Lives {
                 true => sent + 2,
                 false => sent + 1,
             };
-            let done = commits.commit(batch(group, next)).await;
+            let done = commits.commit(batch(group, next, number)).await;
             done.map_err(|status| status.to_string())?;
             self.numbers[group as usize] = [next; 2];
         }

@@ -230,11 +230,12 @@ impl Call {
             Self::Touch(it) => vec![&it.expiry],
             Self::Commit(it) => {
                 let all = it.operations.iter().chain(&it.else_operations);
-                let puts = all.filter_map(|it| match &it.change {
+                let expiries = all.filter_map(|it| match &it.change {
                     Some(Change::Put(put)) => Some(&put.expiry),
+                    Some(Change::Touch(touch)) => Some(&touch.expiry),
                     _ => None,
                 });
-                puts.collect()
+                expiries.collect()
             }
             _ => Vec::new(),
         };

@@ -307,16 +307,21 @@ impl Draw<'_> {
             NAMESPACES[self.random.within(0..2) as usize].to_owned(),
             self.key(),
         );
-        let delta = self.random.within(0..200) as i64 - 100;
-        let huge = self.random.percent(5);
         v1::IncrementRequest {
-            delta: if huge { i64::MAX } else { delta },
+            delta: self.delta(),
             initial_value: self.random.within(0..3) as i64,
             condition: self.condition(&at),
             request_id: self.request_id(),
             namespace: at.0,
             key: at.1,
             only_run: 0,
+        }
+    }
+
+    fn delta(&mut self) -> i64 {
+        match self.random.percent(5) {
+            true => i64::MAX,
+            false => self.random.within(0..200) as i64 - 100,
         }
     }
 
@@ -368,8 +373,8 @@ impl Draw<'_> {
     fn operations(&mut self) -> Vec<v1::Operation> {
         let mut operations = BTreeMap::new();
         for _ in 0..self.random.within(0..6) {
-            let change = match self.random.percent(70) {
-                true => {
+            let change = match self.random.within(0..20) {
+                0..12 => {
                     let (value_type, metadata) = self.metadata();
                     Change::Put(v1::PutOperation {
                         value: self.value(),
@@ -379,7 +384,14 @@ impl Draw<'_> {
                         ..v1::PutOperation::default()
                     })
                 }
-                false => Change::Delete(v1::DeleteOperation {}),
+                12..16 => Change::Delete(v1::DeleteOperation {}),
+                16..18 => Change::Increment(v1::IncrementOperation {
+                    delta: self.delta(),
+                    initial_value: self.random.within(0..3) as i64,
+                }),
+                _ => Change::Touch(v1::TouchOperation {
+                    expiry: self.expiry(),
+                }),
             };
             operations.insert(self.key(), change);
         }

@@ -2,9 +2,11 @@
 
 use crate::call::{Answer, Call, Failure};
 use bytes::Bytes;
+use shardkeep::proto::v1;
+use shardkeep::proto::v1::operation_result::Result as StepDone;
 
 /// How many kinds there are.
-pub const KINDS: usize = 20;
+pub const KINDS: usize = 22;
 
 /// That a delete tells the wrong thing.
 pub const DELETED: usize = 4;
@@ -33,6 +35,22 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
         (16, _, Answer::Upload(it)) => it.size += 1,
         (17, _, Answer::PutContent(it)) => it.sum64 += 1,
         (18, _, Answer::Download(_, value)) => return flip(value),
+        (20 | 21, _, Answer::Commit(it)) => {
+            return it
+                .results
+                .iter_mut()
+                .any(|result| distort_step(kind, result));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// The same for what a commit did under one key.
+fn distort_step(kind: usize, result: &mut v1::OperationResult) -> bool {
+    match (kind, &mut result.result) {
+        (20, Some(StepDone::Increment(it))) => it.value ^= 1,
+        (21, Some(StepDone::Touch(it))) => it.entry.get_or_insert_default().sum64 ^= 1,
         _ => return false,
     }
     true

@@ -133,16 +133,10 @@ impl Model {
             Call::Touch(touch) => {
                 let at = (touch.namespace.clone(), touch.key.clone());
                 self.require(&at, &touch.condition)?;
-                let before = self.keys.get(&at).ok_or("KEY_NOT_FOUND")?;
-                let expires = lasts(touch.expiry.as_ref(), Some(before), span);
-                let new = Some(Kept {
-                    expires,
-                    ..before.clone()
-                });
-                Ok(vec![Effect { at, new }])
+                Ok(vec![self.touched(at, touch.expiry.as_ref(), span)?])
             }
             Call::Increment(request) => self.increment(request),
-            Call::Commit(commit) => Ok(self.commit(commit, span)),
+            Call::Commit(commit) => self.commit(commit, span),
             Call::ZstdbSet(item) => {
                 let new = Kept {
                     value: item.data.clone(),
@@ -193,17 +187,32 @@ impl Model {
     fn increment(&self, request: &v1::IncrementRequest) -> Result<Vec<Effect>, Refusal> {
         let at = (request.namespace.clone(), request.key.clone());
         self.require(&at, &request.condition)?;
+        Ok(vec![self.added(
+            at,
+            request.delta,
+            request.initial_value,
+        )?])
+    }
+
+    fn touched(&self, at: At, expiry: Option<&v1::Expiry>, span: Span) -> Result<Effect, Refusal> {
+        let before = self.keys.get(&at).ok_or("KEY_NOT_FOUND")?;
+        let new = Some(Kept {
+            expires: lasts(expiry, Some(before), span),
+            ..before.clone()
+        });
+        Ok(Effect { at, new })
+    }
+
+    fn added(&self, at: At, delta: i64, initial: i64) -> Result<Effect, Refusal> {
         let before = self.keys.get(&at);
         let number = match before {
             Some(kept) => std::str::from_utf8(&kept.value)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
                 .ok_or("NOT_A_COUNTER")?,
-            None => request.initial_value,
+            None => initial,
         };
-        let next = number
-            .checked_add(request.delta)
-            .ok_or("COUNTER_OVERFLOW")?;
+        let next = number.checked_add(delta).ok_or("COUNTER_OVERFLOW")?;
         let fresh = Kept {
             value_type: v1::ValueType::Int64.into(),
             ..Kept::default()
@@ -212,10 +221,10 @@ impl Model {
             value: next.to_string().into(),
             ..before.cloned().unwrap_or(fresh)
         };
-        Ok(vec![Effect { at, new: Some(new) }])
+        Ok(Effect { at, new: Some(new) })
     }
 
-    fn commit(&self, commit: &v1::CommitRequest, span: Span) -> Vec<Effect> {
+    fn commit(&self, commit: &v1::CommitRequest, span: Span) -> Result<Vec<Effect>, Refusal> {
         let mut effects = Vec::new();
         for operation in self.chosen(commit) {
             let at = (commit.namespace.clone(), operation.key.clone());
@@ -225,9 +234,13 @@ impl Model {
                     effects.push(self.stored(at, said, put.expiry.as_ref(), span));
                 }
                 Step::Delete(_) => effects.extend(self.removed(at)),
+                Step::Touch(touch) => {
+                    effects.push(self.touched(at, touch.expiry.as_ref(), span)?);
+                }
+                Step::Increment(it) => effects.push(self.added(at, it.delta, it.initial_value)?),
             }
         }
-        effects
+        Ok(effects)
     }
 
     fn holds(&self, commit: &v1::CommitRequest) -> bool {
@@ -493,6 +506,25 @@ impl Model {
                 (Some(Step::Delete(_)), Some(StepDone::Delete(done))) => {
                     self.check_delete(&at, done)?;
                     done.version
+                }
+                (Some(Step::Touch(_)), Some(StepDone::Touch(touched))) => {
+                    let kept = Kept {
+                        version: done.version,
+                        ..left(effects, &at)?
+                    };
+                    check_entry(entry_of(&touched.entry)?, &at.1, &kept, true)?;
+                    done.version
+                }
+                (Some(Step::Increment(_)), Some(StepDone::Increment(counted))) => {
+                    let kept = left(effects, &at)?;
+                    ensure!(
+                        kept.value == counted.value.to_string(),
+                        "{:?} counts {}, not {:?}",
+                        at.1,
+                        counted.value,
+                        kept.value
+                    );
+                    counted.version
                 }
                 other => return Err(format!("{other:?}")),
             };
@@ -910,6 +942,13 @@ fn check_result(
 }
 
 /// Whether an entry tells of a record what is known of it.
+/// What a call leaves under a key.
+fn left(effects: &[Effect], at: &At) -> Result<Kept, String> {
+    let effect = effects.iter().find(|effect| effect.at == *at);
+    let new = effect.and_then(|effect| effect.new.clone());
+    new.ok_or_else(|| format!("nothing should be left under {at:?}"))
+}
+
 fn check_entry(
     entry: &v1::Entry,
     key: &Bytes,

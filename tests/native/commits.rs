@@ -6,7 +6,9 @@ use crate::call::{
 use crate::support::{Server, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
+use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
 use shardkeep::proto::v1::condition::Requirement::{self, Absent, Digest, Present, Version};
+use shardkeep::proto::v1::expiry::Expiry;
 use shardkeep::proto::v1::operation::Change;
 use shardkeep::proto::v1::operation_result::Result as Of;
 use shardkeep::proto::v1::transaction_service_client::TransactionServiceClient;
@@ -35,6 +37,32 @@ fn remove(key: impl Into<Bytes>) -> v1::Operation {
     v1::Operation {
         key: key.into(),
         change: Some(Change::Delete(v1::DeleteOperation {})),
+    }
+}
+
+fn touch(key: impl Into<Bytes>, expiry: Option<Expiry>) -> v1::Operation {
+    let expiry = expiry.map(|it| v1::Expiry { expiry: Some(it) });
+    v1::Operation {
+        key: key.into(),
+        change: Some(Change::Touch(v1::TouchOperation { expiry })),
+    }
+}
+
+fn hour() -> Option<Expiry> {
+    Some(Expiry::Ttl(prost_types::Duration {
+        seconds: 3600,
+        nanos: 0,
+    }))
+}
+
+fn add(key: impl Into<Bytes>, delta: i64) -> v1::Operation {
+    let increment = v1::IncrementOperation {
+        delta,
+        initial_value: 100,
+    };
+    v1::Operation {
+        key: key.into(),
+        change: Some(Change::Increment(increment)),
     }
 }
 
@@ -232,6 +260,7 @@ async fn a_wrong_commit_names_the_field_and_changes_nothing() {
         .start()
         .await;
     let (mut keys, mut commits) = (client(&server).await, commits(&server).await);
+    put(&mut keys, "text", "no number").await;
     let with = |change| v1::Operation {
         key: "k".into(),
         change: Some(Change::Put(change)),
@@ -318,6 +347,31 @@ async fn a_wrong_commit_names_the_field_and_changes_nothing() {
             "VALUE_TOO_LARGE",
             "operations[1].put.value",
         ),
+        (
+            of(vec![first(), add("", 1)]),
+            "KEY_EMPTY",
+            "operations[1].key",
+        ),
+        (
+            of(vec![first(), touch("k", None), add("k", 1)]),
+            "KEY_TWICE",
+            "operations[2].key",
+        ),
+        (
+            of(vec![first(), touch("k", Some(Expiry::Keep(false)))]),
+            "CONDITION_FALSE",
+            "operations[1].touch.expiry.keep",
+        ),
+        (
+            of(vec![first(), add("text", 1)]),
+            "NOT_A_COUNTER",
+            "operations[1].key",
+        ),
+        (
+            of(vec![first(), add("new", i64::MAX)]),
+            "COUNTER_OVERFLOW",
+            "operations[1].increment.delta",
+        ),
         (of(huge), "COMMIT_TOO_LARGE", "operations"),
         (of(many(10_001)), "COMMIT_TOO_LARGE", "operations"),
         (
@@ -349,6 +403,10 @@ async fn a_wrong_commit_names_the_field_and_changes_nothing() {
     };
     let refused = commits.commit(elsewhere).await.unwrap_err();
     assert_error(&refused, Code::NotFound, "NAMESPACE_NOT_FOUND", None);
+    let absent = of(vec![first(), touch("absent", None)]);
+    let refused = commits.commit(absent).await.unwrap_err();
+    assert_error(&refused, Code::NotFound, "KEY_NOT_FOUND", None);
+    assert!(refused.message().contains("absent"), "{refused}");
     assert_eq!(get(&mut keys, "first").await, None);
     // The most that may be.
     let most = done(&mut commits, of(many(10_000))).await;
@@ -392,6 +450,16 @@ async fn a_first_value_that_must_stay_refuses_the_whole_commit() {
     assert!(refused.message().contains("taken"), "{refused}");
     assert_eq!(get(&mut keys, "key-0").await, None);
     assert_eq!(get(&mut keys, "taken").await.unwrap(), "first");
+    put(&mut keys, "5", "5").await;
+    let refused = commits.commit(of(vec![add("5", 1)])).await.unwrap_err();
+    assert_error(
+        &refused,
+        Code::FailedPrecondition,
+        "OVERWRITE_DISABLED",
+        None,
+    );
+    let others = of(vec![add("new", 1), touch("5", hour())]);
+    assert_eq!(done(&mut commits, others).await.results.len(), 2);
     let all = puts(5).chain([remove("taken")]);
     assert!(done(&mut commits, of(all.collect())).await.succeeded);
     assert_eq!(get(&mut keys, "key-4").await.unwrap(), noise(4, 100_000));
@@ -408,6 +476,9 @@ async fn contents_can_be_stored_together() {
         .iter()
         .map(|value| store("", value.clone()))
         .collect();
+    let refused = commits.commit(of(vec![add("n", 1)])).await.unwrap_err();
+    let field = Some("operations[0].key");
+    assert_error(&refused, Code::InvalidArgument, "COUNTER_ON_CONTENT", field);
     for turn in 0..2 {
         let done = done(&mut commits, of(puts.clone())).await;
         for (value, result) in values.iter().zip(done.results) {
@@ -427,6 +498,18 @@ async fn contents_can_be_stored_together() {
         "KEY_TWICE",
         Some("operations[1].key"),
     );
+    let named = values.iter().map(|value| blake3::hash(value).to_hex());
+    let touches = named.map(|key| touch(key.to_string(), hour()));
+    let done = done(&mut commits, of(touches.collect())).await;
+    for (value, result) in values.iter().zip(done.results) {
+        let Some(Of::Touch(touched)) = result.result else {
+            panic!("{result:?}");
+        };
+        let digest = blake3::hash(value);
+        assert_eq!(touched.entry.unwrap().digest, digest.as_bytes()[..]);
+        let found = get(&mut keys, digest.to_hex().to_string()).await.unwrap();
+        assert_eq!(found, *value);
+    }
 }
 
 #[tokio::test]
@@ -481,4 +564,146 @@ async fn a_switched_off_delete_refuses_a_commit_with_one() {
             .await
             .succeeded
     );
+}
+
+#[tokio::test]
+async fn touches_and_counts_belong_to_their_commit() {
+    for shards in ["1", "4"] {
+        let server = user_keys().set("storage.shards", shards).start().await;
+        let (mut keys, mut commits) = (client(&server).await, commits(&server).await);
+        put(&mut keys, "small", "value").await;
+        put(&mut keys, "large", noise(1, 100_000)).await;
+        put(&mut keys, "whole", noise(2, 9 << 20)).await;
+        let operations = vec![
+            store("put", "x"),
+            touch("small", hour()),
+            touch("large", hour()),
+            touch("whole", hour()),
+            add("counter", 5),
+        ];
+        let first = done(&mut commits, of(operations)).await;
+        let results = first.results.iter().map(|it| it.result.as_ref().unwrap());
+        let [
+            Of::Put(_),
+            Of::Touch(small),
+            Of::Touch(large),
+            Of::Touch(whole),
+            Of::Increment(counter),
+        ] = results.collect::<Vec<_>>()[..]
+        else {
+            panic!("{first:?}");
+        };
+        assert_eq!((counter.value, counter.version), (105, first.version));
+        for (touched, key) in [(small, "small"), (large, "large"), (whole, "whole")] {
+            let told = touched.entry.as_ref().unwrap();
+            assert!(told.expire_time.is_some() && told.version == first.version);
+            let head = v1::HeadRequest {
+                key: key.into(),
+                ..v1::HeadRequest::default()
+            };
+            let head = keys.head(head).await.unwrap().into_inner();
+            assert_eq!(head.entry.as_ref(), Some(told));
+        }
+        assert_eq!(get(&mut keys, "large").await.unwrap(), noise(1, 100_000));
+        // Once more: what was touched is touched again, and stays for ever.
+        let operations = vec![touch("large", None), add("counter", -7)];
+        let second = done(&mut commits, of(operations)).await;
+        let [Of::Touch(large), Of::Increment(counter)] = [0, 1].map(|it| {
+            let result: &v1::OperationResult = &second.results[it];
+            result.result.clone().unwrap()
+        }) else {
+            panic!("{second:?}");
+        };
+        assert_eq!((counter.value, counter.version), (98, second.version));
+        assert_eq!(large.entry.unwrap().expire_time, None);
+        assert_eq!(get(&mut keys, "counter").await.unwrap(), "98");
+        let fresh = restored_from(&server).await;
+        assert_eq!(
+            get(&mut client(&fresh).await, "counter").await.unwrap(),
+            "98"
+        );
+        fresh.stop().await;
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_touch_or_count_that_cannot_be_done_fails_only_with_its_list() {
+    let server = user_keys().start().await;
+    let (mut keys, mut commits) = (client(&server).await, commits(&server).await);
+    put(&mut keys, "text", "no number").await;
+    let request = |holds, bad: v1::Operation| v1::CommitRequest {
+        conditions: vec![if_so(
+            "text",
+            if holds { Present(true) } else { Absent(true) },
+        )],
+        operations: vec![store("then", "x"), bad],
+        else_operations: vec![store("other", "x"), add("counter", 1)],
+        ..v1::CommitRequest::default()
+    };
+    for bad in [touch("absent", hour()), add("text", 1)] {
+        let refused = commits.commit(request(true, bad.clone())).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(
+            refused.code(),
+            Code::NotFound | Code::InvalidArgument
+        ));
+        assert_eq!(get(&mut keys, "then").await, None);
+        let done = done(&mut commits, request(false, bad)).await;
+        assert!(!done.succeeded && done.results.len() == 2);
+    }
+    assert_eq!(get(&mut keys, "counter").await.unwrap(), "102");
+    server.stop().await;
+}
+
+/// Counters that many add to at once, some of them in commits that touch both, in either order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_of_commits_are_not_lost_beside_others() {
+    const EACH: i64 = 25;
+    let builder = user_keys().set("storage.shards", "3").without_password();
+    let server = builder.start().await;
+    put(&mut client(&server).await, "large", noise(1, 100_000)).await;
+    let mut counting = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let (mut keys, mut commits) = (client(&server).await, commits(&server).await);
+        counting.spawn(async move {
+            for _ in 0..EACH {
+                let mut operations = vec![add("a", 1), add("b", -1)];
+                match number % 4 {
+                    0 => {
+                        let increment = v1::IncrementRequest {
+                            key: "a".into(),
+                            delta: 1,
+                            initial_value: 100,
+                            ..v1::IncrementRequest::default()
+                        };
+                        keys.increment(increment).await.unwrap();
+                        continue;
+                    }
+                    1 => operations.reverse(),
+                    // A large value that one puts while another touches it.
+                    2 => operations.push(store("large", noise(number, 100_000))),
+                    _ => operations.push(touch("large", hour())),
+                }
+                let done = done(&mut commits, of(operations)).await;
+                assert!(done.succeeded);
+            }
+        });
+    }
+    while let Some(ended) = counting.join_next().await {
+        ended.unwrap();
+    }
+    let mut keys = client(&server).await;
+    let expected = [("a", 100 + 8 * EACH), ("b", 100 - 6 * EACH)];
+    for (key, count) in expected {
+        assert_eq!(get(&mut keys, key).await.unwrap(), count.to_string());
+    }
+    assert_eq!(get(&mut keys, "large").await.unwrap().len(), 100_000);
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    let steps = admin.verify(v1::VerifyRequest {}).await.unwrap();
+    let mut steps = steps.into_inner();
+    while let Some(step) = steps.message().await.unwrap() {
+        assert_eq!(step.problems, []);
+    }
+    server.stop().await;
 }

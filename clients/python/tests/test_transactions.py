@@ -28,6 +28,65 @@ async def test_a_batch_happens_as_one(db):
     assert a.created and b.created and goes.deleted and not never.deleted
 
 
+async def test_a_batch_touches_and_counts(db):
+    ns = db.default
+    await ns.put("session", "open")
+    async with ns.batch() as batch:
+        batch.put("a", 1)
+        batch.touch("session", timedelta(hours=1))
+        batch.increment("n", 2, initial=10)
+        batch.increment("n", 3)
+    _, session, count = batch.result.results
+    assert session == await ns.head("session") and session.expire_time
+    assert count == 15 == await ns.get("n")
+    batch = ns.batch()
+    batch.put("a", 2)
+    batch.touch("not there")
+    with pytest.raises(shardkeep.NotFound) as refused:
+        await batch.commit()
+    assert refused.value.reason == "KEY_NOT_FOUND" and "not there" in str(refused.value)
+    assert await ns.get("a") == 1
+    batch = ns.batch()
+    batch.put("a", 2)
+    for change in (batch.touch, batch.increment):
+        with pytest.raises(ValueError, match="another change"):
+            change("a")
+    batch.increment("b")
+    batch.delete("b")
+    assert (await batch.commit()).results[1].deleted is False
+
+
+async def test_a_transaction_reads_what_it_touches_and_counts(db):
+    ns = db.default
+    await ns.increment("n", 5)
+    await ns.put("text", "x")
+    async with db.transaction() as tx:
+        tx.increment("n", 2)
+        tx.increment("new", initial=100)
+        tx.touch("text")
+        point = tx.savepoint()
+        tx.increment("n")
+        assert await tx.get_many(["n", "new", "text"]) == [8, 101, "x"]
+        tx.rollback_to(point)
+        assert await tx.peek("n") == 7
+    assert await ns.get_many(["n", "new"]) == [7, 101]
+    async with db.transaction() as tx:
+        tx.increment("text")
+        with pytest.raises(shardkeep.InvalidArgument) as refused:
+            await tx.get("text")
+        assert refused.value.reason == "NOT_A_COUNTER"
+        tx.rollback()
+
+
+async def test_counts_of_transactions_need_no_second_try(db):
+    async def one(tx):
+        tx.increment("a")
+        tx.increment("b", -1)
+
+    await asyncio.gather(*(db.default.transact(one, attempts=1) for _ in range(20)))
+    assert await db.default.get_many(["a", "b"]) == [20, -20]
+
+
 async def test_an_exception_drops_a_batch(db):
     ns = db.default
     with pytest.raises(KeyError):

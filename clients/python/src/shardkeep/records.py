@@ -6,7 +6,7 @@ from typing import Any
 
 import xxhash
 
-from .errors import DataLoss, DecodeError
+from .errors import DataLoss, DecodeError, InvalidArgument
 from .types import Record, entry_of, value_type_of
 from .v1 import key_value_pb2 as pb
 from .v1 import transaction_pb2
@@ -49,3 +49,16 @@ class Reader:
                 f"{error}; read it with BytesCodec, or with the codec that wrote it",
                 reason="DECODE_FAILED",
             ) from error
+
+
+def counted(record: Record | None, step: transaction_pb2.IncrementOperation) -> int:
+    """What a counter is after an increment that was not sent yet."""
+    try:
+        before = int(record.data) if record else step.initial_value
+    except ValueError as error:
+        raise InvalidArgument(
+            f"a value of {len(record.data) if record else 0} bytes is no counter: it is not a number "
+            "in decimal digits",
+            reason="NOT_A_COUNTER",
+        ) from error
+    return before + step.delta

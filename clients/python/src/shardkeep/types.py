@@ -88,7 +88,8 @@ class CommitResult:
     #: The version that all changes took; 0 when nothing has changed.
     version: int
     #: One for each key that was changed, in the order of the first changes.
-    results: list[PutResult | DeleteResult]
+    #: Of a touch: what is known of the key then. Of an increment: what the counter is then.
+    results: list[PutResult | DeleteResult | Entry | int]
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,22 @@ def commit_result(message: transaction_pb2.CommitResponse) -> CommitResult:
     return CommitResult(
         succeeded=message.succeeded,
         version=message.version,
-        results=[
-            put_result(result.put) if result.HasField("put") else delete_result(result.delete)
-            for result in message.results
-        ],
+        results=[_operation_result(result) for result in message.results],
     )
+
+
+def _operation_result(
+    message: transaction_pb2.OperationResult,
+) -> PutResult | DeleteResult | Entry | int:
+    match message.WhichOneof("result"):
+        case "put":
+            return put_result(message.put)
+        case "touch":
+            return entry_of(message.touch.entry)
+        case "increment":
+            return message.increment.value
+        case _:
+            return delete_result(message.delete)
 
 
 def entry_of(message: pb.Entry) -> Entry:

@@ -1,11 +1,13 @@
 //! The service `TransactionService`: commits.
 
 use super::once::{name_of, once};
-use super::{Native, answer, door, write};
+use super::{Native, answer, door, entry, write};
 use crate::model::{Error, Namespace, Result, Timestamp};
 use crate::proto::v1;
 use crate::proto::v1::transaction_service_server::TransactionService;
-use crate::service::{Commit, CommitDone, KeyRequirement, NewEntry, Service, Step, StepDone};
+use crate::service::{
+    Addition, Commit, CommitDone, KeyRequirement, NewEntry, Service, Step, StepDone,
+};
 use tonic::{Request, Response, Status};
 
 async fn commit(service: &Service, mut request: v1::CommitRequest) -> Result<v1::CommitResponse> {
@@ -38,7 +40,7 @@ async fn commit_now(service: &Service, request: v1::CommitRequest) -> Result<v1:
     Ok(v1::CommitResponse {
         succeeded,
         version: version.unwrap_or_default().0,
-        results: results.into_iter().map(result).collect(),
+        results: results.into_iter().map(result).collect::<Result<_>>()?,
         run: service.run_id(),
     })
 }
@@ -82,20 +84,42 @@ fn step(operation: v1::Operation, namespace: &Namespace, now: Timestamp) -> Resu
             let entry = entry().map_err(|error: Error| error.inside("put"))?;
             Ok(Step::Put(Box::new(entry)))
         }
+        Some(Change::Touch(touch)) => {
+            let lifetime = door::lifetime(touch.expiry, now);
+            let lifetime = lifetime.map_err(|error| error.inside("touch"))?;
+            Ok(Step::Touch(key, lifetime))
+        }
+        Some(Change::Increment(increment)) => {
+            let addition = Addition {
+                delta: increment.delta,
+                initial: increment.initial_value,
+            };
+            Ok(Step::Increment(key, addition))
+        }
         None => {
-            let message = "an operation does nothing: set put or delete";
+            let message = "an operation does nothing: set put, delete, touch or increment";
             Err(Error::invalid("OPERATION_EMPTY", message))
         }
     }
 }
 
-fn result(done: StepDone) -> v1::OperationResult {
+fn result(done: StepDone) -> Result<v1::OperationResult> {
     use v1::operation_result::Result as Of;
     let of = match done {
         StepDone::Put(done) => Of::Put(write::put_response(done)),
         StepDone::Delete(done) => Of::Delete(write::delete_response(done)),
+        // The run is told once, by the answer itself.
+        StepDone::Touch(key, head) => Of::Touch(v1::TouchResponse {
+            entry: Some(entry::entry(key.to_bytes(), &head)?),
+            run: 0,
+        }),
+        StepDone::Increment(done) => Of::Increment(v1::IncrementResponse {
+            value: done.value,
+            version: done.version.0,
+            run: 0,
+        }),
     };
-    v1::OperationResult { result: Some(of) }
+    Ok(v1::OperationResult { result: Some(of) })
 }
 
 #[tonic::async_trait]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,7 @@ import xxhash
 
 from .. import methods
 from ..errors import Conflict, NotFound
-from ..records import Reader
+from ..records import Reader, counted
 from ..types import (
     CommitResult,
     Condition,
@@ -37,7 +38,7 @@ Savepoint = Mapping[bytes, transaction_pb2.Operation]
 
 
 class Changes:
-    """Puts and deletes that wait to happen. The last change of a key counts."""
+    """Changes that wait to happen. The last one of a key counts; what is added to a counter adds up."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -68,12 +69,46 @@ class Changes:
         gone = transaction_pb2.DeleteOperation()
         self._keep(transaction_pb2.Operation(key=key_bytes(key), delete=gone))
 
+    def touch(self, key: Key, expires: Expires = None) -> None:
+        """Sets when a key goes, or that it stays for ever, with the others. Its value stays as it is.
+
+        When it is not there, nothing happens: ``NotFound``.
+        """
+        touch = transaction_pb2.TouchOperation(expiry=expiry_message(expires))
+        operation = transaction_pb2.Operation(key=key_bytes(key), touch=touch)
+        self._before(operation)
+        self._keep(operation)
+
+    def increment(self, key: Key, delta: int = 1, *, initial: int = 0) -> None:
+        """Adds to a counter with the others, whatever it is by then.
+
+        ``initial``: where a counter that is not there begins, before the addition.
+        """
+        step = transaction_pb2.IncrementOperation(delta=delta, initial_value=initial)
+        operation = transaction_pb2.Operation(key=key_bytes(key), increment=step)
+        if before := self._before(operation):
+            step.delta += before.increment.delta
+            step.initial_value = before.increment.initial_value
+            operation = transaction_pb2.Operation(key=operation.key, increment=step)
+        self._keep(operation)
+
+    def _before(self, operation: transaction_pb2.Operation) -> transaction_pb2.Operation | None:
+        """The change of the same kind that the key has already; another kind is refused."""
+        before = self._operations.get(operation.key)
+        kind = operation.WhichOneof("change")
+        if before and before.WhichOneof("change") != kind:
+            raise ValueError(
+                f"key {operation.key!r} has another change here already, and a commit changes each "
+                f"key once: leave the {kind} to that one"
+            )
+        return before
+
     def _keep(self, operation: transaction_pb2.Operation) -> None:
         self._operations[operation.key] = operation
 
 
 class Batch(Changes):
-    """Puts and deletes of any keys of a namespace that happen together, or none of them.
+    """Changes of any keys of a namespace that happen together, or none of them.
 
     Nothing is sent before the end of ``async with``, or ``commit``; an exception in the block drops
     all.
@@ -116,8 +151,8 @@ class Batch(Changes):
         """Does it. ``Conflict`` (``CONDITION_FAILED``) when a condition does not hold.
 
         When the connection breaks it is sent again under its name, and not done twice. With conditions
-        it goes only to the same run of the server, which remembers it: which run that is, an earlier
-        write's answer tells, so the first one is not sent again. ``request_id``: a name of your own.
+        or counters it goes only to the same run of the server, which remembers it. ``request_id``: a
+        name of your own.
         """
         self._check_open()
         self._was_sent = True
@@ -144,7 +179,9 @@ class Batch(Changes):
     async def _send(
         self, request: transaction_pb2.CommitRequest, timeout: float | None
     ) -> transaction_pb2.CommitResponse:
-        same = not request.conditions
+        operations = chain(request.operations, request.else_operations)
+        counts = any(operation.HasField("increment") for operation in operations)
+        same = not request.conditions and not counts
         return await self._connection.write(methods.COMMIT, request, timeout=timeout, same=same)
 
     def rollback(self) -> None:
@@ -243,20 +280,27 @@ class Transaction(Batch):
     ) -> list[Any]:
         self._check_open()
         wanted = [key_bytes(key) for key in keys]
-        unchanged = [key for key in dict.fromkeys(wanted) if key not in self._operations]
-        records = await self._read(unchanged, timeout) if unchanged else {}
+        resting = [key for key in dict.fromkeys(wanted) if self._rests(key)]
+        records = await self._read(resting, timeout) if resting else {}
         if checked:
             for key, record in records.items():
                 seen = if_version(record.version) if record else if_absent()
                 self._seen.setdefault(key, seen)
         return [self._value(key, records, default) for key in wanted]
 
+    def _rests(self, key: bytes) -> bool:
+        """Whether what the key is here rests on what it is in the store."""
+        change = self._operations.get(key)
+        return change is None or change.WhichOneof("change") in ("touch", "increment")
+
     def _value(self, key: bytes, records: Mapping[bytes, Record | None], default: Any) -> Any:
-        if key in records:
-            record = records[key]
-            return record.value if record else default
-        change = self._operations[key]
-        return self._reader.written(key, change.put) if change.HasField("put") else default
+        change = self._operations.get(key)
+        if key not in records:
+            return self._reader.written(key, change.put) if change and change.HasField("put") else default
+        record = records[key]
+        if change and change.HasField("increment"):
+            return counted(record, change.increment)
+        return record.value if record else default
 
     async def _read(self, keys: list[bytes], timeout: float | None) -> dict[bytes, Record | None]:
         name, codecs = self._reader.namespace, self._reader.codecs

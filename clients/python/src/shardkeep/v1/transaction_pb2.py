@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from shardkeep.v1 import key_value_pb2 as shardkeep_dot_v1_dot_key__value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshardkeep/v1/transaction.proto\x12\x0cshardkeep.v1\x1a\x1cshardkeep/v1/key_value.proto\"\xd7\x01\n\rCommitRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12.\n\nconditions\x18\x02 \x03(\x0b\x32\x1a.shardkeep.v1.KeyCondition\x12+\n\noperations\x18\x03 \x03(\x0b\x32\x17.shardkeep.v1.Operation\x12\x30\n\x0f\x65lse_operations\x18\x04 \x03(\x0b\x32\x17.shardkeep.v1.Operation\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x10\n\x08only_run\x18\x06 \x01(\x06\"G\n\x0cKeyCondition\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12*\n\tcondition\x18\x02 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"~\n\tOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\x03put\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.PutOperationH\x00\x12/\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1d.shardkeep.v1.DeleteOperationH\x00\x42\x08\n\x06\x63hange\"\x8b\x02\n\x0cPutOperation\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x12\n\x05sum64\x18\x03 \x01(\x06H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12+\n\nvalue_type\x18\x05 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12:\n\x08metadata\x18\x06 \x03(\x0b\x32(.shardkeep.v1.PutOperation.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_sum64\"\x11\n\x0f\x44\x65leteOperation\"q\n\x0e\x43ommitResponse\x12\x11\n\tsucceeded\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12.\n\x07results\x18\x03 \x03(\x0b\x32\x1d.shardkeep.v1.OperationResult\x12\x0b\n\x03run\x18\x04 \x01(\x06\"u\n\x0fOperationResult\x12(\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponseH\x00\x12.\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1c.shardkeep.v1.DeleteResponseH\x00\x42\x08\n\x06result2Y\n\x12TransactionService\x12\x43\n\x06\x43ommit\x12\x1b.shardkeep.v1.CommitRequest\x1a\x1c.shardkeep.v1.CommitResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshardkeep/v1/transaction.proto\x12\x0cshardkeep.v1\x1a\x1cshardkeep/v1/key_value.proto\"\xd7\x01\n\rCommitRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12.\n\nconditions\x18\x02 \x03(\x0b\x32\x1a.shardkeep.v1.KeyCondition\x12+\n\noperations\x18\x03 \x03(\x0b\x32\x17.shardkeep.v1.Operation\x12\x30\n\x0f\x65lse_operations\x18\x04 \x03(\x0b\x32\x17.shardkeep.v1.Operation\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x10\n\x08only_run\x18\x06 \x01(\x06\"G\n\x0cKeyCondition\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12*\n\tcondition\x18\x02 \x01(\x0b\x32\x17.shardkeep.v1.Condition\"\xe4\x01\n\tOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\x03put\x18\x02 \x01(\x0b\x32\x1a.shardkeep.v1.PutOperationH\x00\x12/\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1d.shardkeep.v1.DeleteOperationH\x00\x12-\n\x05touch\x18\x04 \x01(\x0b\x32\x1c.shardkeep.v1.TouchOperationH\x00\x12\x35\n\tincrement\x18\x05 \x01(\x0b\x32 .shardkeep.v1.IncrementOperationH\x00\x42\x08\n\x06\x63hange\"\x8b\x02\n\x0cPutOperation\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x12\n\x05sum64\x18\x03 \x01(\x06H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12+\n\nvalue_type\x18\x05 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12:\n\x08metadata\x18\x06 \x03(\x0b\x32(.shardkeep.v1.PutOperation.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_sum64\"\x11\n\x0f\x44\x65leteOperation\"6\n\x0eTouchOperation\x12$\n\x06\x65xpiry\x18\x01 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\":\n\x12IncrementOperation\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\x03\x12\x15\n\rinitial_value\x18\x02 \x01(\x03\"q\n\x0e\x43ommitResponse\x12\x11\n\tsucceeded\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12.\n\x07results\x18\x03 \x03(\x0b\x32\x1d.shardkeep.v1.OperationResult\x12\x0b\n\x03run\x18\x04 \x01(\x06\"\xd9\x01\n\x0fOperationResult\x12(\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponseH\x00\x12.\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1c.shardkeep.v1.DeleteResponseH\x00\x12,\n\x05touch\x18\x03 \x01(\x0b\x32\x1b.shardkeep.v1.TouchResponseH\x00\x12\x34\n\tincrement\x18\x04 \x01(\x0b\x32\x1f.shardkeep.v1.IncrementResponseH\x00\x42\x08\n\x06result2Y\n\x12TransactionService\x12\x43\n\x06\x43ommit\x12\x1b.shardkeep.v1.CommitRequest\x1a\x1c.shardkeep.v1.CommitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMITREQUEST']._serialized_end=294
   _globals['_KEYCONDITION']._serialized_start=296
   _globals['_KEYCONDITION']._serialized_end=367
-  _globals['_OPERATION']._serialized_start=369
-  _globals['_OPERATION']._serialized_end=495
-  _globals['_PUTOPERATION']._serialized_start=498
-  _globals['_PUTOPERATION']._serialized_end=765
-  _globals['_PUTOPERATION_METADATAENTRY']._serialized_start=708
-  _globals['_PUTOPERATION_METADATAENTRY']._serialized_end=755
-  _globals['_DELETEOPERATION']._serialized_start=767
-  _globals['_DELETEOPERATION']._serialized_end=784
-  _globals['_COMMITRESPONSE']._serialized_start=786
-  _globals['_COMMITRESPONSE']._serialized_end=899
-  _globals['_OPERATIONRESULT']._serialized_start=901
-  _globals['_OPERATIONRESULT']._serialized_end=1018
-  _globals['_TRANSACTIONSERVICE']._serialized_start=1020
-  _globals['_TRANSACTIONSERVICE']._serialized_end=1109
+  _globals['_OPERATION']._serialized_start=370
+  _globals['_OPERATION']._serialized_end=598
+  _globals['_PUTOPERATION']._serialized_start=601
+  _globals['_PUTOPERATION']._serialized_end=868
+  _globals['_PUTOPERATION_METADATAENTRY']._serialized_start=811
+  _globals['_PUTOPERATION_METADATAENTRY']._serialized_end=858
+  _globals['_DELETEOPERATION']._serialized_start=870
+  _globals['_DELETEOPERATION']._serialized_end=887
+  _globals['_TOUCHOPERATION']._serialized_start=889
+  _globals['_TOUCHOPERATION']._serialized_end=943
+  _globals['_INCREMENTOPERATION']._serialized_start=945
+  _globals['_INCREMENTOPERATION']._serialized_end=1003
+  _globals['_COMMITRESPONSE']._serialized_start=1005
+  _globals['_COMMITRESPONSE']._serialized_end=1118
+  _globals['_OPERATIONRESULT']._serialized_start=1121
+  _globals['_OPERATIONRESULT']._serialized_end=1338
+  _globals['_TRANSACTIONSERVICE']._serialized_start=1340
+  _globals['_TRANSACTIONSERVICE']._serialized_end=1429
 # @@protoc_insertion_point(module_scope)

@@ -32,14 +32,18 @@ class KeyCondition(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("key", "put", "delete")
+    __slots__ = ("key", "put", "delete", "touch", "increment")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PUT_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
+    TOUCH_FIELD_NUMBER: _ClassVar[int]
+    INCREMENT_FIELD_NUMBER: _ClassVar[int]
     key: bytes
     put: PutOperation
     delete: DeleteOperation
-    def __init__(self, key: _Optional[bytes] = ..., put: _Optional[_Union[PutOperation, _Mapping]] = ..., delete: _Optional[_Union[DeleteOperation, _Mapping]] = ...) -> None: ...
+    touch: TouchOperation
+    increment: IncrementOperation
+    def __init__(self, key: _Optional[bytes] = ..., put: _Optional[_Union[PutOperation, _Mapping]] = ..., delete: _Optional[_Union[DeleteOperation, _Mapping]] = ..., touch: _Optional[_Union[TouchOperation, _Mapping]] = ..., increment: _Optional[_Union[IncrementOperation, _Mapping]] = ...) -> None: ...
 
 class PutOperation(_message.Message):
     __slots__ = ("value", "expiry", "sum64", "digest", "value_type", "metadata")
@@ -68,6 +72,20 @@ class DeleteOperation(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class TouchOperation(_message.Message):
+    __slots__ = ("expiry",)
+    EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    expiry: _key_value_pb2.Expiry
+    def __init__(self, expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ...) -> None: ...
+
+class IncrementOperation(_message.Message):
+    __slots__ = ("delta", "initial_value")
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    delta: int
+    initial_value: int
+    def __init__(self, delta: _Optional[int] = ..., initial_value: _Optional[int] = ...) -> None: ...
+
 class CommitResponse(_message.Message):
     __slots__ = ("succeeded", "version", "results", "run")
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
@@ -81,9 +99,13 @@ class CommitResponse(_message.Message):
     def __init__(self, succeeded: bool = ..., version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class OperationResult(_message.Message):
-    __slots__ = ("put", "delete")
+    __slots__ = ("put", "delete", "touch", "increment")
     PUT_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
+    TOUCH_FIELD_NUMBER: _ClassVar[int]
+    INCREMENT_FIELD_NUMBER: _ClassVar[int]
     put: _key_value_pb2.PutResponse
     delete: _key_value_pb2.DeleteResponse
-    def __init__(self, put: _Optional[_Union[_key_value_pb2.PutResponse, _Mapping]] = ..., delete: _Optional[_Union[_key_value_pb2.DeleteResponse, _Mapping]] = ...) -> None: ...
+    touch: _key_value_pb2.TouchResponse
+    increment: _key_value_pb2.IncrementResponse
+    def __init__(self, put: _Optional[_Union[_key_value_pb2.PutResponse, _Mapping]] = ..., delete: _Optional[_Union[_key_value_pb2.DeleteResponse, _Mapping]] = ..., touch: _Optional[_Union[_key_value_pb2.TouchResponse, _Mapping]] = ..., increment: _Optional[_Union[_key_value_pb2.IncrementResponse, _Mapping]] = ...) -> None: ...
