@@ -4,6 +4,7 @@ use super::{LogError, LogIdentity, Position, file};
 use crate::codec::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::model::SegmentId;
 use arc_swap::ArcSwap;
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -140,9 +141,23 @@ impl Segment {
     /// # Errors
     /// `Damaged` when the file ends before, `Io` otherwise.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
-        let mut bytes = vec![0; len];
-        self.read_into(offset, &mut bytes)?;
+        // Memory that nobody has to zero first.
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(self.ends_early(offset, len)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(LogError::io("read", &self.path)(error.into())),
+            }
+        }
+        bytes.truncate(len);
         Ok(bytes)
+    }
+
+    fn ends_early(&self, offset: u64, len: usize) -> LogError {
+        let what = format!("file ends before the {len} bytes here");
+        LogError::damaged(&self.path, offset, what)
     }
 
     /// Reads as many bytes as there is room for.
@@ -153,9 +168,7 @@ impl Segment {
         match self.file.read_exact_at(bytes, offset) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                let len = bytes.len();
-                let what = format!("file ends before the {len} bytes here");
-                Err(LogError::damaged(&self.path, offset, what))
+                Err(self.ends_early(offset, bytes.len()))
             }
             Err(error) => Err(LogError::io("read", &self.path)(error)),
         }

@@ -17,6 +17,10 @@ use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Payloads up to this size are read on the core that asks, if they are in the page cache. A larger
+/// one is copied from there for longer than the core's other connections should wait.
+const READ_HERE_MAX: u32 = 256 * 1024;
+
 /// A found value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -168,7 +172,8 @@ impl Service {
         Ok(place.map(|place| Located { key, place, moment }))
     }
 
-    /// A located value. Read on this thread when no disk is needed, and opened here when small.
+    /// A located value. Read on this thread when it is not large and no disk is needed, and opened
+    /// here when small.
     ///
     /// # Errors
     /// `Corrupt`, naming file and offset; what the shards answer.
@@ -189,7 +194,10 @@ impl Service {
             Place::Recent(found) => return Ok(found),
             Place::Stored(found) => found,
         };
-        let cached = self.router().told(shard, body.payload_cached())?;
+        let cached = match body.row.place.payload_len > READ_HERE_MAX {
+            true => None,
+            false => self.router().told(shard, body.payload_cached())?,
+        };
         let data = match cached {
             Some(payload) if self.is_cheap(&body, &payload) => {
                 self.router().told(shard, body.open(payload))?

@@ -13,65 +13,145 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Response as HttpResponse};
 use http_body::{Frame, SizeHint};
 use prost::Message;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use tokio_stream::{Stream, once};
+use tokio_stream::{Empty, Stream, empty, once};
 use tonic::body::Body;
 use tonic::{Response, Status};
 
 /// A flag, and four bytes of the message's length.
 const PREFIX_SIZE: usize = 5;
-/// The longest key and length of a field.
-const FIELD_HEAD_SIZE_MAX: usize = 2 * 10;
-/// The wire type of a field of bytes.
-const LENGTH_DELIMITED: u32 = 2;
+/// Why nothing is too large for a buffer.
+const GROWS: &str = "a buffer grows as it needs";
+/// Values of a list are copied up to this size. A page of a scan that has a larger one has no other:
+/// a value that is not copied would keep the memory of all that were read with it.
+const COPIED_MAX: usize = 1 << 20;
 
 /// A message that has a value of any size among its fields.
 pub(super) trait Carrier: Message + Default {
     /// The number of that field, which has the type `bytes`.
-    const VALUE_TAG: u32;
+    const VALUE_TAG: usize;
 
     /// The message with its value inside.
     #[must_use]
     fn with(self, value: Bytes) -> Self;
 }
 
-/// A message on the wire: its head, and the value that follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message on the wire: its head, and what follows, its value in pieces.
+#[derive(Debug)]
 pub(super) struct Parted {
     head: Bytes,
-    value: Bytes,
+    rest: VecDeque<Bytes>,
 }
 
 impl Parted {
-    /// `message`, whose value is empty, with this one.
-    pub(super) fn new<M: Carrier>(message: &M, value: Bytes) -> Self {
-        let mut field = BytesMut::with_capacity(FIELD_HEAD_SIZE_MAX);
-        if !value.is_empty() {
-            let key = M::VALUE_TAG << 3 | LENGTH_DELIMITED;
-            const ROOM: &str = "a buffer grows as it needs";
-            prost::encode_length_delimiter(key as usize, &mut field).expect(ROOM);
-            prost::encode_length_delimiter(value.len(), &mut field).expect(ROOM);
-        }
-        let encoded = message.encoded_len();
-        let length = u32::try_from(encoded + field.len() + value.len());
-        let mut head = BytesMut::with_capacity(PREFIX_SIZE + encoded + field.len());
-        head.put_u8(0);
-        head.put_u32(length.expect("what one message carries is below 4 GiB"));
-        head.put_slice(&message.encode_to_vec());
-        head.put_slice(&field);
+    /// `message`, whose value is empty, with the one that these pieces make.
+    pub(super) fn new<M: Carrier>(message: &M, value: VecDeque<Bytes>) -> Self {
+        let size = value.iter().map(Bytes::len).sum();
+        let field = Field::of_value::<M>(size);
+        let whole = field.map_or(0, Field::len);
+        let mut head = started(message, whole, whole - size);
+        field.iter().for_each(|field| field.put_head(&mut head));
         Self {
             head: head.freeze(),
-            value,
+            rest: value,
+        }
+    }
+
+    /// `message`, whose list in the field `tag` is empty, with these items and their values.
+    pub(super) fn list<M: Message, I: Carrier>(
+        message: &M,
+        tag: usize,
+        items: impl Iterator<Item = (I, Bytes)>,
+    ) -> Self {
+        let sized = items.map(|(item, value)| {
+            let field = Field::of_value::<I>(value.len());
+            let size = item.encoded_len() + field.map_or(0, Field::len);
+            (Field { tag, size }, item, value)
+        });
+        let items: Vec<_> = sized.collect();
+        let whole = items.iter().map(|(field, ..)| field.len()).sum();
+        let values = items.iter().map(|(.., value)| value.len());
+        let apart: usize = values.filter(|size| *size > COPIED_MAX).sum();
+        let mut written = started(message, whole, whole - apart);
+        let mut parts = VecDeque::new();
+        for (field, item, value) in items {
+            field.put_head(&mut written);
+            item.encode(&mut written).expect(GROWS);
+            let field = Field::of_value::<I>(value.len());
+            field.iter().for_each(|field| field.put_head(&mut written));
+            match value.len() > COPIED_MAX {
+                true => parts.extend([written.split().freeze(), value]),
+                false => written.put_slice(&value),
+            }
+        }
+        parts.extend((!written.is_empty()).then(|| written.freeze()));
+        let head = parts.pop_front().unwrap_or_default();
+        Self { head, rest: parts }
+    }
+}
+
+/// A message with its prefix, to which fields of `more` bytes come, `here` of them into its buffer.
+fn started(message: &impl Message, more: usize, here: usize) -> BytesMut {
+    let encoded = message.encoded_len();
+    let length = u32::try_from(encoded + more);
+    let mut written = BytesMut::with_capacity(PREFIX_SIZE + encoded + here);
+    written.put_u8(0);
+    written.put_u32(length.expect("what one message carries is below 4 GiB"));
+    message.encode(&mut written).expect(GROWS);
+    written
+}
+
+/// A field of so many bytes, or of a message of so many.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    tag: usize,
+    size: usize,
+}
+
+impl Field {
+    /// The wire type of such fields.
+    const LENGTH_DELIMITED: usize = 2;
+
+    /// The field of a value, which is not there when that is empty.
+    fn of_value<M: Carrier>(size: usize) -> Option<Self> {
+        let tag = M::VALUE_TAG;
+        (size > 0).then_some(Self { tag, size })
+    }
+
+    fn key(self) -> usize {
+        self.tag << 3 | Self::LENGTH_DELIMITED
+    }
+
+    /// Bytes of all of it.
+    fn len(self) -> usize {
+        [self.key(), self.size]
+            .map(prost::length_delimiter_len)
+            .iter()
+            .sum::<usize>()
+            + self.size
+    }
+
+    fn put_head(self, written: &mut BytesMut) {
+        for number in [self.key(), self.size] {
+            prost::encode_length_delimiter(number, written).expect(GROWS);
         }
     }
 }
 
 /// The answer to a call with one reply.
 pub(super) fn reply<M: Carrier>(message: &M, value: Bytes) -> Response<M> {
-    let parted = Parted::new(message, value);
+    let parted = Parted::new(message, VecDeque::from([value]));
     attached(M::default(), once(Ok(parted)))
+}
+
+/// The answer to a call with a stream of replies.
+pub(super) fn replies<M>(
+    messages: impl Stream<Item = Result<Parted, Status>> + Send + 'static,
+) -> Response<Empty<Result<M, Status>>> {
+    attached(empty(), messages)
 }
 
 fn attached<T>(
@@ -80,7 +160,7 @@ fn attached<T>(
 ) -> Response<T> {
     let body = Body::new(Messages {
         messages: Box::pin(messages),
-        value: Bytes::new(),
+        rest: VecDeque::new(),
         has_ended: false,
     });
     let mut response = Response::new(instead_of);
@@ -105,7 +185,7 @@ struct Attached(Arc<Mutex<Body>>);
 /// The frames of messages, and how the call ended behind them.
 struct Messages<S> {
     messages: Pin<Box<S>>,
-    value: Bytes,
+    rest: VecDeque<Bytes>,
     has_ended: bool,
 }
 
@@ -120,16 +200,15 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if !self.value.is_empty() {
-            let value = std::mem::take(&mut self.value);
-            return Poll::Ready(Some(Ok(Frame::data(value))));
+        if let Some(piece) = self.rest.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if self.has_ended {
             return Poll::Ready(None);
         }
         let ended = match ready!(self.messages.as_mut().poll_next(cx)) {
-            Some(Ok(Parted { head, value })) => {
-                self.value = value;
+            Some(Ok(Parted { head, rest })) => {
+                self.rest = rest;
                 return Poll::Ready(Some(Ok(Frame::data(head))));
             }
             Some(Err(status)) => status,
@@ -168,9 +247,10 @@ mod tests {
         Bytes::from(vec![0x5a; len])
     }
 
-    /// The message that a reader finds in a frame with its prefix.
-    fn read<M: Carrier>(Parted { head, value }: &Parted) -> M {
-        let wire = [&head[..], value].concat();
+    /// The message that a reader finds behind its prefix.
+    fn read<M: Message + Default>(Parted { head, rest }: &Parted) -> M {
+        let mut wire = head.to_vec();
+        wire.extend(rest.iter().flatten());
         assert_eq!(wire[0], 0);
         let announced = u32::from_be_bytes(wire[1..PREFIX_SIZE].try_into().unwrap());
         assert_eq!(announced as usize, wire.len() - PREFIX_SIZE);
@@ -178,12 +258,12 @@ mod tests {
     }
 
     fn check<M: Carrier + PartialEq>(message: M, value: Bytes) {
-        let parted = Parted::new(&message, value.clone());
-        assert_eq!(parted.value.as_ptr(), value.as_ptr());
+        let mut rest = value.clone();
+        let first = rest.split_to(value.len() / 3);
+        let parted = Parted::new(&message, [first, rest].into());
+        assert_eq!(parted.rest[0].as_ptr(), value.as_ptr());
         let usual = message.with(value);
         assert!(read::<M>(&parted) == usual, "{parted:?}");
-        let size = parted.head.len() + parted.value.len();
-        assert_eq!(size, PREFIX_SIZE + usual.encoded_len());
     }
 
     proptest! {
@@ -195,7 +275,31 @@ mod tests {
             check(reply, value.clone());
             let entry = v1::Entry { key, version: number, size: value.len() as u64, ..v1::Entry::default() };
             let response = v1::GetResponse { entry: Some(entry), ..v1::GetResponse::default() };
-            check(response, value);
+            check(response, value.clone());
+            // Of these, those without data have no such field.
+            if !value.is_empty() {
+                check(v1::DownloadResponse::default(), value);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_list_has_all_its_items(values in prop::collection::vec(length(), 0..6), token in ".{0,9}") {
+            let items: Vec<_> = values.into_iter().map(|size| {
+                let entry = v1::Entry { size: size as u64, ..v1::Entry::default() };
+                let entry = (size != 7).then_some(entry);
+                (v1::ScanResult { entry, ..v1::ScanResult::default() }, bytes(size))
+            }).collect();
+            let message = v1::ScanResponse { next_page_token: token, ..v1::ScanResponse::default() };
+            let parted = Parted::list(&message, 1, items.clone().into_iter());
+            let large = items.iter().filter(|(_, value)| value.len() > COPIED_MAX);
+            let as_they_lie = |value: &Bytes| parted.rest.iter().any(|it| it.as_ptr() == value.as_ptr());
+            prop_assert!(large.clone().all(|(_, value)| as_they_lie(value)));
+            let results = items.into_iter().map(|(item, value)| item.with(value));
+            let usual = v1::ScanResponse { results: results.collect(), ..message };
+            prop_assert!(read::<v1::ScanResponse>(&parted) == usual);
         }
     }
 
@@ -206,7 +310,7 @@ mod tests {
             sum64: 7,
             ..ItemReply::default()
         };
-        let parted = Parted::new(&message, bytes(200));
+        let parted = Parted::new(&message, [bytes(200)].into());
         assert_eq!(*parted.head, *b"\0\0\0\0\xd0\x1a\x01k\x30\x07\x22\xc8\x01");
     }
 
@@ -225,5 +329,15 @@ mod tests {
         let wire = sent.to_bytes();
         let found = ItemReply::decode(&wire[PREFIX_SIZE..]).unwrap();
         assert_eq!(found, message.with(bytes(100_000)));
+    }
+
+    #[tokio::test]
+    async fn an_error_behind_messages_is_told_in_the_trailers() {
+        let first = Parted::new(&ItemReply::default(), [bytes(1), bytes(2)].into());
+        let messages = [Ok(first), Err(Status::aborted("too slow"))];
+        let sent = sent(replies::<ItemReply>(tokio_stream::iter(messages))).await;
+        let trailers = sent.trailers().unwrap().clone();
+        assert_eq!(trailers[Status::GRPC_STATUS], "10");
+        assert_eq!(sent.to_bytes().len(), PREFIX_SIZE + 2 + 3);
     }
 }

@@ -5,6 +5,7 @@ use super::super::get::{Head, Located};
 use super::Pieces;
 use crate::model::Result;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A range of a value, read as it is taken.
@@ -13,7 +14,7 @@ pub struct Download {
     /// What is known of the whole value.
     pub head: Head,
     /// Read and not taken yet.
-    ready: Bytes,
+    ready: VecDeque<Bytes>,
     pieces: Option<Pieces>,
 }
 
@@ -38,32 +39,43 @@ impl Service {
             let (head, pieces) = self.open_chunked(located, range).await?;
             return Ok(Download {
                 head,
-                ready: Bytes::new(),
+                ready: VecDeque::new(),
                 pieces: Some(pieces),
             });
         }
         let found = self.read_part(located, range).await?;
         Ok(Download {
             head: found.head,
-            ready: found.data,
+            ready: VecDeque::from([found.data]),
             pieces: None,
         })
     }
 }
 
 impl Download {
-    /// The next bytes, at most so many; `None` at the end.
+    /// The next bytes, in pieces, at most so many; `None` at the end.
     ///
     /// # Errors
     /// `Corrupt` when a chunk is damaged or not there; what its shard answers.
-    pub async fn next(&mut self, size_max: usize) -> Result<Option<Bytes>> {
+    pub async fn next(&mut self, size_max: usize) -> Result<Option<VecDeque<Bytes>>> {
         if self.ready.is_empty()
             && let Some(pieces) = &mut self.pieces
-            && let Some(piece) = pieces.next().await?
         {
-            self.ready = piece;
+            self.ready = pieces.next().await?;
         }
-        let next = self.ready.split_to(size_max.min(self.ready.len()));
+        let (mut next, mut room) = (VecDeque::new(), size_max);
+        while room > 0
+            && let Some(mut piece) = self.ready.pop_front()
+        {
+            let rest = piece.split_off(room.min(piece.len()));
+            room -= piece.len();
+            if !piece.is_empty() {
+                next.push_back(piece);
+            }
+            if !rest.is_empty() {
+                self.ready.push_front(rest);
+            }
+        }
         Ok((!next.is_empty()).then_some(next))
     }
 }

@@ -24,7 +24,6 @@ type Part = (Chunk, Range<usize>);
 #[derive(Debug)]
 pub struct Pieces {
     left: VecDeque<Part>,
-    ready: VecDeque<Bytes>,
     reading: Option<JoinHandle<Result<VecDeque<Bytes>>>>,
     router: Router,
     source: Source,
@@ -43,20 +42,18 @@ impl Pieces {
     /// Bytes of chunks that it holds at most.
     pub const HELD: usize = 2 * READ_AT_ONCE;
 
-    /// The next piece in order; `None` at the end.
+    /// The next pieces in order, those that were read at once; none at the end.
     ///
     /// # Errors
-    /// `Corrupt` when it is damaged or not there; what its shard answers.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.ready.is_empty() {
-            let reading = self.reading.take().or_else(|| self.read_on());
-            let Some(reading) = reading else {
-                return Ok(None);
-            };
-            self.ready = reading.await.map_err(lost)??;
-            self.reading = self.read_on();
-        }
-        Ok(self.ready.pop_front())
+    /// `Corrupt` when one is damaged or not there; what its shard answers.
+    pub async fn next(&mut self) -> Result<VecDeque<Bytes>> {
+        let reading = self.reading.take().or_else(|| self.read_on());
+        let Some(reading) = reading else {
+            return Ok(VecDeque::new());
+        };
+        let pieces = reading.await.map_err(lost)??;
+        self.reading = self.read_on();
+        Ok(pieces)
     }
 
     /// Begins to read the next chunks, if any are left.
@@ -103,10 +100,13 @@ impl Pieces {
     pub async fn collect(mut self) -> Result<Bytes> {
         let size = self.left.iter().map(|(_, part)| part.len()).sum();
         let mut value = BytesMut::with_capacity(size);
-        while let Some(piece) = self.next().await? {
-            value.extend_from_slice(&piece);
+        loop {
+            let pieces = self.next().await?;
+            if pieces.is_empty() {
+                return Ok(value.freeze());
+            }
+            pieces.iter().for_each(|it| value.extend_from_slice(it));
         }
-        Ok(value.freeze())
     }
 }
 
@@ -133,7 +133,6 @@ impl Service {
         let list = blocking(move || router.told(shard, body.chunks())).await?;
         Ok(Some(Pieces {
             left: parts_of(&list.chunks, range),
-            ready: VecDeque::new(),
             reading: None,
             router: self.router().clone(),
             source,

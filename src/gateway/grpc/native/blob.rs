@@ -1,10 +1,11 @@
 //! The service `BlobService`: values in streams.
 
 use super::error::status_of;
-use super::outbox::{End, Messages, Outbox};
+use super::outbox::{End, Outbox};
 use super::read::{locate, part};
-use super::{BLOB_MESSAGE_SIZE_MAX, Native, answer, content, door, entry, write};
+use super::{BLOB_MESSAGE_SIZE_MAX, Native, answer, content, door, entry, respond, write};
 use crate::gateway::grpc::delivery::Desk;
+use crate::gateway::grpc::parted::{self, Carrier, Parted};
 use crate::model::{Error, ErrorKind, Key, Namespace, Result};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
@@ -12,15 +13,20 @@ use crate::proto::v1::download_response::Part as Sent;
 use crate::proto::v1::upload_request::Part;
 use crate::service::{Download, Put, Service, UploadDone};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_stream::Empty;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Bytes of data in a message.
 const DATA_SIZE_MAX: usize = 1 << 20;
-/// Messages of a download that are in memory at once: the next, one that waits, and one on its way,
-/// which is there twice while it is encoded.
+/// Messages of a download that are in memory at once: the next, one that waits, one on its way, and
+/// what the socket has not taken of the one before.
 const MESSAGES_HELD: usize = 4;
+
+/// A download's messages leave beside this stream of none.
+type Answered = Empty<Result<v1::DownloadResponse, Status>>;
 
 /// What an upload says of itself, checked.
 struct Asked {
@@ -150,7 +156,7 @@ async fn download(
     desk: Desk,
     request: v1::DownloadRequest,
     stall_timeout: Duration,
-) -> Result<Messages<v1::DownloadResponse>> {
+) -> Result<Response<Answered>> {
     let place = (&*request.namespace, &*request.key, &*request.snapshot);
     let located = locate(service, place).await?;
     let range = part(located.size(), request.range)?;
@@ -164,21 +170,34 @@ async fn download(
         outbox.end(ended).await;
         drop(room);
     });
-    Ok(messages)
+    Ok(parted::replies(messages))
 }
 
 async fn send_all(
     entry: v1::Entry,
     mut download: Download,
-    outbox: &Outbox<v1::DownloadResponse>,
+    outbox: &Outbox<Parted>,
 ) -> Result<(), End> {
-    let mut next = Some(Sent::Entry(entry));
-    while next.is_some() {
-        let message = v1::DownloadResponse { part: next };
+    let first = v1::DownloadResponse {
+        part: Some(Sent::Entry(entry)),
+    };
+    let first = Parted::new(&first, VecDeque::new());
+    outbox.send(first, too_slow).await?;
+    while let Some(data) = download.next(DATA_SIZE_MAX).await? {
+        let message = Parted::new(&v1::DownloadResponse::default(), data);
         outbox.send(message, too_slow).await?;
-        next = download.next(DATA_SIZE_MAX).await?.map(Sent::Data);
     }
     Ok(())
+}
+
+/// Messages with data, which is their value.
+impl Carrier for v1::DownloadResponse {
+    const VALUE_TAG: usize = 2;
+
+    fn with(self, value: Bytes) -> Self {
+        let part = Some(Sent::Data(value));
+        Self { part }
+    }
 }
 
 fn too_slow(stall_timeout: Duration) -> Error {
@@ -197,7 +216,7 @@ impl BlobService for Native {
         Ok(Response::new(upload(self.service()?, stream).await?))
     }
 
-    type DownloadStream = Messages<v1::DownloadResponse>;
+    type DownloadStream = Answered;
 
     async fn download(
         &self,
@@ -205,7 +224,7 @@ impl BlobService for Native {
     ) -> Result<Response<Self::DownloadStream>, Status> {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
-        answer(download(service, desk, request.into_inner(), self.timeouts.stall).await)
+        respond(download(service, desk, request.into_inner(), self.timeouts.stall).await)
     }
 
     async fn find_missing(

@@ -77,7 +77,7 @@ impl KeyValueService for Native {
         respond(done)
     }
 
-    type StreamScanStream = Messages<v1::StreamScanResponse>;
+    type StreamScanStream = scan::Answered;
 
     async fn stream_scan(
         &self,
@@ -85,7 +85,7 @@ impl KeyValueService for Native {
     ) -> Result<Response<Self::StreamScanStream>, Status> {
         let desk = self.delivery.desk(&request);
         let service = self.service()?;
-        answer(scan::stream(service, desk, request.into_inner(), self.timeouts.stall).await)
+        respond(scan::stream(service, desk, request.into_inner(), self.timeouts.stall).await)
     }
 
     type MeasureStream = Messages<v1::MeasureResponse>;

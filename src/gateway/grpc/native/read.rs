@@ -32,7 +32,7 @@ pub(super) async fn get(
 }
 
 impl Carrier for v1::GetResponse {
-    const VALUE_TAG: u32 = 2;
+    const VALUE_TAG: usize = 2;
 
     fn with(self, value: Bytes) -> Self {
         Self { value, ..self }

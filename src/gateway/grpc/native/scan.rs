@@ -1,15 +1,18 @@
 //! Scan in pages, and as a stream.
 
-use super::outbox::{End, Messages, Outbox};
+use super::outbox::{End, Outbox};
 use super::token::Query;
 use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::{Desk, Room};
+use crate::gateway::grpc::parted::{self, Carrier, Parted};
 use crate::model::{Direction, Error, ErrorKind, Result};
 use crate::proto::v1;
 use crate::service::{Page, Scan, ScanItem, ScanStream, Service};
+use bytes::Bytes;
 use prost::Message as _;
 use std::time::Duration;
-use tonic::Response;
+use tokio_stream::{Empty, StreamExt as _};
+use tonic::{Response, Status};
 
 /// Keys on a page.
 const PAGE: door::Count = door::Count {
@@ -17,6 +20,9 @@ const PAGE: door::Count = door::Count {
     default: 100,
     max: 10_000,
 };
+
+/// The number of the field of a stream's message that lists what was found.
+const RESULTS_TAG: usize = 1;
 
 /// Keys in one message of a stream.
 const MESSAGE_KEYS_MAX: usize = 10_000;
@@ -50,7 +56,7 @@ pub(super) async fn page(
     let last = items.last().filter(|_| more);
     let mut response = Response::new(v1::ScanResponse {
         next_page_token: last.map_or_else(String::new, |last| query.token_after(&last.key)),
-        results: results(items)?,
+        results: items.into_iter().map(whole).collect::<Result<_>>()?,
     });
     room.attach(&mut response);
     Ok(response)
@@ -73,13 +79,26 @@ fn direction(reverse: bool) -> Direction {
     }
 }
 
-fn results(items: Vec<ScanItem>) -> Result<Vec<v1::ScanResult>> {
-    let result = |item| {
-        let (entry, value) = entry::entry_and_value(item)?;
-        let entry = Some(entry);
-        Ok(v1::ScanResult { entry, value })
+fn whole(item: ScanItem) -> Result<v1::ScanResult> {
+    result(item).map(|(result, value)| result.with(value))
+}
+
+/// What was found, and its value.
+fn result(item: ScanItem) -> Result<(v1::ScanResult, Bytes)> {
+    let (entry, value) = entry::entry_and_value(item)?;
+    let result = v1::ScanResult {
+        entry: Some(entry),
+        value: Bytes::new(),
     };
-    items.into_iter().map(result).collect()
+    Ok((result, value))
+}
+
+impl Carrier for v1::ScanResult {
+    const VALUE_TAG: usize = 2;
+
+    fn with(self, value: Bytes) -> Self {
+        Self { value, ..self }
+    }
 }
 
 /// A stream, as the peer takes it.
@@ -91,7 +110,7 @@ pub(super) async fn stream(
     desk: Desk,
     request: v1::StreamScanRequest,
     stall_timeout: Duration,
-) -> Result<Messages<v1::StreamScanResponse>> {
+) -> Result<Response<Answered>> {
     let namespace = door::namespace(service, &request.namespace)?;
     let scan = Scan {
         namespace,
@@ -113,7 +132,19 @@ pub(super) async fn stream(
         outbox.end(ended).await;
         drop(room);
     });
-    Ok(messages)
+    // Written when the peer takes it, while the next page is read.
+    Ok(parted::replies(messages.map(|page| page.map(message))))
+}
+
+/// The messages of a stream leave beside this one of none.
+pub(super) type Answered = Empty<std::result::Result<v1::StreamScanResponse, Status>>;
+
+/// What was found on a page, and its values.
+type Found = Vec<(v1::ScanResult, Bytes)>;
+
+fn message(found: Found) -> Parted {
+    let message = v1::StreamScanResponse::default();
+    Parted::list(&message, RESULTS_TAG, found.into_iter())
 }
 
 /// Room for the messages that a stream holds at once.
@@ -124,8 +155,8 @@ struct StreamRoom {
 }
 
 impl StreamRoom {
-    /// Messages that are there at once: the next, one that waits, and one on its way, which is there
-    /// twice while it is encoded.
+    /// Messages that are there at once: the next, which is there twice while it is encoded, one that
+    /// waits, and one on its way.
     const MESSAGES: usize = 4;
 
     async fn of(desk: Desk, page: usize) -> Result<Self> {
@@ -148,17 +179,16 @@ impl StreamRoom {
 async fn send_all(
     mut walk: ScanStream,
     room: &mut StreamRoom,
-    outbox: &Outbox<v1::StreamScanResponse>,
+    outbox: &Outbox<Found>,
 ) -> Result<(), End> {
     loop {
         room.grow(walk.next_size()).await?;
         let page = walk.next_page(MESSAGE_KEYS_MAX).await?;
-        let results = results(page.items)?;
-        if results.is_empty() {
+        if page.items.is_empty() {
             return Ok(());
         }
-        let message = v1::StreamScanResponse { results };
-        outbox.send(message, too_slow).await?;
+        let found = page.items.into_iter().map(result).collect::<Result<_>>()?;
+        outbox.send(found, too_slow).await?;
     }
 }
 

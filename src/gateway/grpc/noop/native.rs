@@ -1,6 +1,7 @@
 //! The native protocol of the server that does nothing: puts, reads of one and of many, scans, and
 //! values in streams, in messages as large as the real ones may be.
 
+use super::super::parted::{self, Carrier as _, Parted};
 use super::{Noop, SUM64, VERSION, not_here};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
@@ -8,10 +9,13 @@ use crate::proto::v1::download_response::Part as Sent;
 use crate::proto::v1::key_value_service_server::KeyValueService;
 use crate::proto::v1::upload_request::Part;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use tokio_stream::{Stream, iter};
 use tonic::{Request, Response, Status, Streaming};
 
+/// The number of the field that lists what a scan has found.
+const RESULTS_TAG: usize = 1;
 /// Bytes of data in a message.
 const DATA_SIZE_MAX: usize = 1 << 20;
 
@@ -43,7 +47,7 @@ impl Noop {
     }
 
     /// The keys of a scan, as many in a message as fit.
-    fn scanned(self) -> impl Iterator<Item = Result<v1::StreamScanResponse, Status>> {
+    fn scanned(self) -> impl Iterator<Item = Result<Vec<(v1::ScanResult, Bytes)>, Status>> {
         let each = (DATA_SIZE_MAX / self.answers.size.max(1)).max(1) as u64;
         let mut left = self.answers.keys;
         std::iter::from_fn(move || {
@@ -52,25 +56,22 @@ impl Noop {
             let result = |_| {
                 let value = self.answers.values.next()?;
                 let entry = Some(self.entry(self.content_key.clone(), value.len()));
-                Ok(v1::ScanResult { entry, value })
+                let result = v1::ScanResult {
+                    entry,
+                    ..v1::ScanResult::default()
+                };
+                Ok((result, value))
             };
-            let results = (count > 0).then(|| (0..count).map(result).collect());
-            results
-                .map(|results: Result<_, Status>| Ok(v1::StreamScanResponse { results: results? }))
+            (count > 0).then(|| (0..count).map(result).collect())
         })
     }
 }
 
-/// A value of `size` bytes behind its entry.
-fn downloaded(
-    entry: v1::Entry,
-    size: usize,
-) -> impl Iterator<Item = Result<v1::DownloadResponse, Status>> {
+/// A value of `size` bytes in pieces.
+fn pieces_of(size: usize) -> impl Iterator<Item = Bytes> {
     let piece = Bytes::from(vec![0xa5; DATA_SIZE_MAX.min(size)]);
     let offsets = (0..size).step_by(DATA_SIZE_MAX);
-    let data = offsets.map(move |at| Sent::Data(piece.slice(..DATA_SIZE_MAX.min(size - at))));
-    let parts = std::iter::once(Sent::Entry(entry)).chain(data);
-    parts.map(|part| Ok(v1::DownloadResponse { part: Some(part) }))
+    offsets.map(move |at| piece.slice(..DATA_SIZE_MAX.min(size - at)))
 }
 
 #[tonic::async_trait]
@@ -109,7 +110,25 @@ impl KeyValueService for Noop {
         &self,
         _request: Request<v1::StreamScanRequest>,
     ) -> Answer<Self::StreamScanStream> {
-        Ok(Response::new(Box::pin(iter(self.clone().scanned()))))
+        let messages = self.clone().scanned();
+        if !self.parts_values {
+            let whole = |results: Vec<(v1::ScanResult, Bytes)>| {
+                let results = results.into_iter();
+                let results = results.map(|(result, value)| result.with(value));
+                v1::StreamScanResponse {
+                    results: results.collect(),
+                }
+            };
+            let messages = messages.map(move |results| results.map(whole));
+            return Ok(Response::new(Box::pin(iter(messages))));
+        }
+        let message = |results: Vec<_>| {
+            let message = v1::StreamScanResponse::default();
+            Parted::list(&message, RESULTS_TAG, results.into_iter())
+        };
+        let messages = messages.map(move |results| results.map(message));
+        let replies = parted::replies::<v1::StreamScanResponse>(iter(messages));
+        Ok(replies.map(|none| Box::pin(none) as Self::StreamScanStream))
     }
 
     async fn head(&self, _: Request<v1::HeadRequest>) -> Answer<v1::HeadResponse> {
@@ -176,8 +195,19 @@ impl BlobService for Noop {
         request: Request<v1::DownloadRequest>,
     ) -> Answer<Self::DownloadStream> {
         let size = self.answers.size;
-        let entry = self.entry(request.into_inner().key, size);
-        Ok(Response::new(Box::pin(iter(downloaded(entry, size)))))
+        let entry = Sent::Entry(self.entry(request.into_inner().key, size));
+        let first = v1::DownloadResponse { part: Some(entry) };
+        let data = pieces_of(size);
+        if !self.parts_values {
+            let data = data.map(|piece| v1::DownloadResponse::default().with(piece));
+            let messages = std::iter::once(first).chain(data);
+            return Ok(Response::new(Box::pin(iter(messages.map(Ok)))));
+        }
+        let first = Parted::new(&first, VecDeque::new());
+        let message = |piece| Parted::new(&v1::DownloadResponse::default(), [piece].into());
+        let messages = std::iter::once(first).chain(data.map(message));
+        let replies = parted::replies::<v1::DownloadResponse>(iter(messages.map(Ok)));
+        Ok(replies.map(|none| Box::pin(none) as Self::DownloadStream))
     }
 
     async fn find_missing(

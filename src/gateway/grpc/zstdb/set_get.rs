@@ -57,7 +57,7 @@ pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
 }
 
 impl Carrier for ItemReply {
-    const VALUE_TAG: u32 = 4;
+    const VALUE_TAG: usize = 4;
 
     fn with(self, value: Bytes) -> Self {
         Self {
