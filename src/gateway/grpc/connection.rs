@@ -7,6 +7,7 @@
 use super::accept::{Dealt, Seat};
 use super::budget::Lane;
 use super::calls::{Call, Calls, Use};
+use super::line::Line;
 use super::turn::Turns;
 use std::future::Future;
 use std::io;
@@ -51,7 +52,7 @@ pub(super) struct Allowance {
 }
 
 impl Peer {
-    fn new(address: SocketAddr, reply_share: usize) -> Self {
+    fn new(address: SocketAddr, reply_share: usize, line: Arc<Line>) -> Self {
         Self {
             address: Some(address),
             wire: Arc::new(Wire {
@@ -60,7 +61,7 @@ impl Peer {
                 leave: Notify::new(),
                 cut: Notify::new(),
                 owed: Lane::new(reply_share),
-                turns: Turns::default(),
+                turns: Turns::new(line),
             }),
         }
     }
@@ -133,7 +134,7 @@ impl Peer {
     /// A peer without a connection.
     #[cfg(test)]
     pub(super) fn at(address: SocketAddr) -> Self {
-        Self::new(address, 1 << 20)
+        Self::new(address, 1 << 20, Arc::default())
     }
 }
 
@@ -163,12 +164,17 @@ impl Absent {
 pub(super) struct Incoming {
     dealt: mpsc::UnboundedReceiver<Dealt>,
     allowance: Allowance,
+    line: Arc<Line>,
 }
 
 impl Incoming {
     /// Makes connections of what is dealt.
     pub(super) fn new(dealt: mpsc::UnboundedReceiver<Dealt>, allowance: Allowance) -> Self {
-        Self { dealt, allowance }
+        Self {
+            dealt,
+            allowance,
+            line: Arc::default(),
+        }
     }
 
     /// The next connection; `None` when nothing is dealt any more. What was dealt is not lost when
@@ -201,7 +207,7 @@ impl Incoming {
                 missing: PREFACE_SIZE,
             }),
             stream,
-            peer: Peer::new(address, self.allowance.reply_share),
+            peer: Peer::new(address, self.allowance.reply_share, self.line.clone()),
             _seat: seat,
         })
     }

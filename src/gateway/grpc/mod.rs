@@ -15,6 +15,7 @@ mod deadline;
 mod delivery;
 mod health;
 mod idle;
+mod line;
 mod method;
 pub mod native;
 pub mod noop;
