@@ -143,13 +143,14 @@ impl Course {
                     .max(PACE_MIN),
             );
         }
-        self.let_the_last_go();
+        self.let_the_last_go(last);
     }
 
-    /// A run of a fixed number sends all of them; one of a fixed time ends in time.
-    fn let_the_last_go(&self) {
+    /// A run of a fixed number sends all of them; one of a fixed time ends in time. A permit that was
+    /// given to a worker is lost if this closes before the worker has run, so the tickets are counted.
+    fn let_the_last_go(&self, last: u64) {
         while matches!(self.end, End::Count(_))
-            && self.due.available_permits() > 0
+            && self.tickets.load(Ordering::Relaxed) < last
             && !self.stopped.load(Ordering::Relaxed)
         {
             std::thread::sleep(PACE_MIN);
@@ -200,6 +201,31 @@ mod tests {
         }
         pacer.join().expect("the pacer ends");
         assert_eq!(intended, [0, 1000, 2000, 3000, 4000]);
+    }
+
+    #[test]
+    fn the_last_goes_however_late_its_worker_is_run() {
+        use std::future::Future as _;
+        use std::task::{Context, Poll, Waker};
+        let course = Arc::new(Course::new(End::Count(1), Some(1e9)));
+        let mut next = std::pin::pin!(course.next());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(next.as_mut().poll(&mut cx).is_pending());
+        let pacer = {
+            let course = course.clone();
+            std::thread::spawn(move || course.pace())
+        };
+        // The permit is this worker's, or will be: nothing but its next poll takes the ticket.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let taken = loop {
+            std::thread::sleep(Duration::from_millis(2));
+            match next.as_mut().poll(&mut cx) {
+                Poll::Ready(taken) => break taken,
+                Poll::Pending => assert!(Instant::now() < deadline),
+            }
+        };
+        assert!(taken.is_some());
+        pacer.join().expect("the pacer ends");
     }
 
     #[test]
