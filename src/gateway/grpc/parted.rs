@@ -39,6 +39,14 @@ pub(super) trait Carrier: Message + Default {
     fn with(self, value: Bytes) -> Self;
 }
 
+/// A message that lists others, each with a value.
+pub(super) trait Lister: Message {
+    /// What it lists.
+    type Item: Carrier;
+    /// The number of the field that lists them.
+    const LIST_TAG: usize;
+}
+
 /// A message on the wire: its head, and what follows, its value in pieces.
 #[derive(Debug)]
 pub(super) struct Parted {
@@ -60,14 +68,14 @@ impl Parted {
         }
     }
 
-    /// `message`, whose list in the field `tag` is empty, with these items and their values.
-    pub(super) fn list<M: Message, I: Carrier>(
+    /// `message`, whose list is empty, with these items and their values.
+    pub(super) fn list<M: Lister>(
         message: &M,
-        tag: usize,
-        items: impl Iterator<Item = (I, Bytes)>,
+        items: impl Iterator<Item = (M::Item, Bytes)>,
     ) -> Self {
+        let tag = M::LIST_TAG;
         let sized = items.map(|(item, value)| {
-            let field = Field::of_value::<I>(value.len());
+            let field = Field::of_value::<M::Item>(value.len());
             let size = item.encoded_len() + field.map_or(0, Field::len);
             (Field { tag, size }, item, value)
         });
@@ -80,7 +88,7 @@ impl Parted {
         for (field, item, value) in items {
             field.put_head(&mut written);
             item.encode(&mut written).expect(GROWS);
-            let field = Field::of_value::<I>(value.len());
+            let field = Field::of_value::<M::Item>(value.len());
             field.iter().for_each(|field| field.put_head(&mut written));
             match value.len() > COPIED_MAX {
                 true => parts.extend([written.split().freeze(), value]),
@@ -283,6 +291,11 @@ mod tests {
         }
     }
 
+    impl Lister for v1::ScanResponse {
+        type Item = v1::ScanResult;
+        const LIST_TAG: usize = 1;
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -293,7 +306,7 @@ mod tests {
                 (v1::ScanResult { entry, ..v1::ScanResult::default() }, bytes(size))
             }).collect();
             let message = v1::ScanResponse { next_page_token: token, ..v1::ScanResponse::default() };
-            let parted = Parted::list(&message, 1, items.clone().into_iter());
+            let parted = Parted::list(&message, items.clone().into_iter());
             let large = items.iter().filter(|(_, value)| value.len() > COPIED_MAX);
             let as_they_lie = |value: &Bytes| parted.rest.iter().any(|it| it.as_ptr() == value.as_ptr());
             prop_assert!(large.clone().all(|(_, value)| as_they_lie(value)));

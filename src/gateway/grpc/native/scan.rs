@@ -4,7 +4,7 @@ use super::outbox::{End, Outbox};
 use super::token::Query;
 use super::{door, entry, snapshot};
 use crate::gateway::grpc::delivery::{Desk, Room};
-use crate::gateway::grpc::parted::{self, Carrier, Parted};
+use crate::gateway::grpc::parted::{self, Carrier, Lister, Parted};
 use crate::model::{Direction, Error, ErrorKind, Result};
 use crate::proto::v1;
 use crate::service::{Page, Scan, ScanItem, ScanStream, Service};
@@ -20,9 +20,6 @@ const PAGE: door::Count = door::Count {
     default: 100,
     max: 10_000,
 };
-
-/// The number of the field of a stream's message that lists what was found.
-const RESULTS_TAG: usize = 1;
 
 /// Keys in one message of a stream.
 const MESSAGE_KEYS_MAX: usize = 10_000;
@@ -143,8 +140,12 @@ pub(super) type Answered = Empty<std::result::Result<v1::StreamScanResponse, Sta
 type Found = Vec<(v1::ScanResult, Bytes)>;
 
 fn message(found: Found) -> Parted {
-    let message = v1::StreamScanResponse::default();
-    Parted::list(&message, RESULTS_TAG, found.into_iter())
+    Parted::list(&v1::StreamScanResponse::default(), found.into_iter())
+}
+
+impl Lister for v1::StreamScanResponse {
+    type Item = v1::ScanResult;
+    const LIST_TAG: usize = 1;
 }
 
 /// Room for the messages that a stream holds at once.

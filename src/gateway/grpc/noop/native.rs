@@ -14,8 +14,6 @@ use std::pin::Pin;
 use tokio_stream::{Stream, iter};
 use tonic::{Request, Response, Status, Streaming};
 
-/// The number of the field that lists what a scan has found.
-const RESULTS_TAG: usize = 1;
 /// Bytes of data in a message.
 const DATA_SIZE_MAX: usize = 1 << 20;
 
@@ -122,10 +120,8 @@ impl KeyValueService for Noop {
             let messages = messages.map(move |results| results.map(whole));
             return Ok(Response::new(Box::pin(iter(messages))));
         }
-        let message = |results: Vec<_>| {
-            let message = v1::StreamScanResponse::default();
-            Parted::list(&message, RESULTS_TAG, results.into_iter())
-        };
+        let message =
+            |results: Vec<_>| Parted::list(&v1::StreamScanResponse::default(), results.into_iter());
         let messages = messages.map(move |results| results.map(message));
         let replies = parted::replies::<v1::StreamScanResponse>(iter(messages));
         Ok(replies.map(|none| Box::pin(none) as Self::StreamScanStream))
