@@ -224,7 +224,10 @@ async fn reopening_a_shard_leaves_no_thread_and_no_file_behind() {
         let paths = process::open_paths(pid);
         let elsewhere = paths.iter().filter(|it| !it.contains("/shards/")).count();
         let (mut number, deadline) = (0, Instant::now() + PATIENCE);
-        while server.log().matches("serves again").count() < 3 {
+        // Of the three failures, one may hit a shard that is just opened again: it is tried once more.
+        let overcome =
+            |log: &str| ["serves again", "does not open"].map(|told| log.matches(told).count());
+        while overcome(&server.log()).iter().sum::<usize>() < 3 {
             assert!(Instant::now() < deadline, "{}", server.log());
             number += 1;
             let key = Bytes::from(format!("key-{number}"));
