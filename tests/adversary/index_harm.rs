@@ -57,13 +57,11 @@ impl Harm {
     }
 
     fn try_happen(self, index: &Path, older: Option<&Path>, random: &mut Random) -> io::Result<()> {
-        let trees = children(&index.join("keyspaces"));
-        let tree = (!trees.is_empty()).then(|| any_of(&trees, random));
         match (self, older) {
             (Self::Gone, _) => fs::remove_dir_all(index),
             (Self::Emptied, _) => children(index).iter().try_for_each(remove),
             (Self::NoJournals, _) => journals(index).iter().try_for_each(fs::remove_file),
-            (Self::NoTree, _) => tree.map_or(Ok(()), fs::remove_dir_all),
+            (Self::NoTree, _) => fs::remove_dir_all(any_tree(index, random)?),
             (Self::Litter, _) => litter(index, random),
             (Self::Older, Some(older)) => {
                 fs::remove_dir_all(index)?;
@@ -75,8 +73,7 @@ impl Harm {
                 copies.iter().try_for_each(|path| put(path, older, index))
             }
             (Self::OlderTree, Some(older)) => {
-                let trees = children(&older.join("keyspaces"));
-                let path = any_of(&trees, random);
+                let path = any_tree(older, random)?;
                 let target = index.join(path.strip_prefix(older).unwrap());
                 let _not_there = fs::remove_dir_all(&target);
                 copy(&path, &target)
@@ -140,8 +137,16 @@ fn journals(index: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn any_of(paths: &[PathBuf], random: &mut Random) -> PathBuf {
-    paths[random.within(0..paths.len() as u64) as usize].clone()
+/// One of them; an error where there is none, as in an index that was harmed before.
+fn any_of(paths: &[PathBuf], random: &mut Random) -> io::Result<PathBuf> {
+    match paths.len() as u64 {
+        0 => Err(io::ErrorKind::NotFound.into()),
+        count => Ok(paths[random.within(0..count) as usize].clone()),
+    }
+}
+
+fn any_tree(index: &Path, random: &mut Random) -> io::Result<PathBuf> {
+    any_of(&children(&index.join("keyspaces")), random)
 }
 
 fn litter(index: &Path, random: &mut Random) -> io::Result<()> {
@@ -151,7 +156,7 @@ fn litter(index: &Path, random: &mut Random) -> io::Result<()> {
         2 => fs::create_dir(index.join("keyspaces/lost+found")),
         3 => fs::write(index.join("version"), b"?"),
         _ => {
-            let tree = any_of(&children(&index.join("keyspaces")), random);
+            let tree = any_tree(index, random)?;
             fs::write(tree.join("tables/none"), b"?")
         }
     }
@@ -166,7 +171,7 @@ fn some_files(index: &Path, older: Option<&Path>, random: &mut Random) -> io::Re
     let mut chosen = BTreeSet::new();
     if random.percent(70) {
         for _ in 0..random.within(1..5) {
-            chosen.insert(any_of(&files, random));
+            chosen.insert(any_of(&files, random)?);
         }
     } else {
         chosen.extend(files.iter().filter(|_| random.percent(50)).cloned());
