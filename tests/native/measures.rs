@@ -1,15 +1,27 @@
 //! Measure, as its peer takes it. What it counts is tested with the clients.
 
 use crate::call::{Client, assert_error, client, user_keys};
+use crate::support::PATIENCE;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::operation::Change;
 use shardkeep::proto::v1::transaction_service_client::TransactionServiceClient;
 use std::time::Duration;
-use tonic::Code;
 use tonic::transport::Endpoint;
+use tonic::{Code, Status, Streaming};
 
 /// Keys that are walked for one message are 16,384.
 const MESSAGES: u64 = 4;
+
+/// What a measurement ends with if that is an error.
+async fn error_of(messages: &mut Streaming<v1::MeasureResponse>) -> Option<Status> {
+    loop {
+        match messages.message().await {
+            Ok(Some(_told)) => {}
+            Ok(None) => return None,
+            Err(status) => return Some(status),
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_peer_that_takes_nothing_of_a_measurement_is_cut_off() {
@@ -35,14 +47,17 @@ async fn a_peer_that_takes_nothing_of_a_measurement_is_cut_off() {
     // A window that is full with the first byte.
     let channel = endpoint.initial_stream_window_size(1).connect().await;
     let mut hurried = Client::new(channel.unwrap());
-    let asked = hurried.measure(v1::MeasureRequest::default()).await;
-    let mut slow = asked.unwrap().into_inner();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // On a machine that walks the keys for longer than the peer waits, a longer wait shows it.
+    let mut wait = Duration::from_secs(3);
     let refused = loop {
-        match slow.message().await {
-            Ok(told) => assert!(!told.expect("an error is the end").whole),
-            Err(status) => break status,
+        let asked = hurried.measure(v1::MeasureRequest::default()).await;
+        let mut slow = asked.unwrap().into_inner();
+        tokio::time::sleep(wait).await;
+        if let Some(status) = error_of(&mut slow).await {
+            break status;
         }
+        wait *= 2;
+        assert!(wait < PATIENCE, "nobody is cut off");
     };
     assert_error(&refused, Code::Aborted, "MEASURE_TOO_SLOW", None);
     // Whoever takes it gets all of it.

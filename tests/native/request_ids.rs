@@ -83,7 +83,7 @@ async fn many_at_once_under_one_name_are_done_once() {
 #[tokio::test]
 async fn an_answer_that_its_client_does_not_wait_for_is_kept() {
     let server = user_keys()
-        .fail_points("shard::commit=sleep(300)")
+        .fail_points("shard::commit=1*sleep(2000)")
         .start()
         .await;
     let mut client = client(&server).await;
@@ -205,7 +205,7 @@ async fn a_commit_that_is_sent_again_answers_as_the_first_did_on_either_side() {
 #[tokio::test]
 async fn a_commit_that_its_client_does_not_wait_for_is_done_once() {
     let server = user_keys()
-        .fail_points("shard::commit=sleep(300)")
+        .fail_points("shard::commit=1*sleep(2000)")
         .start()
         .await;
     let mut commits = commits(&server).await;
