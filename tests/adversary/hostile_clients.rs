@@ -17,6 +17,7 @@ use shardkeep::proto::zstdb::ItemReply;
 use shardkeep::proto::zstdb::badger_client::BadgerClient;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -162,22 +163,40 @@ impl Attack<'_> {
     }
 }
 
-/// Runs an attack on threads that come after all others of this machine.
-fn run_apart(made: &mut Attack<'_>, attack: impl AsyncFnOnce(&mut Attack<'_>) + Send) {
-    let last = || {
-        // Linux counts it for each thread. Who may not be nice is as everybody else.
-        let _ = rustix::process::nice(19);
-    };
+/// Lets this thread run only while no other wants to, as nothing on another machine would keep a core
+/// of this one, or else with the least weight. Which of them it is.
+fn come_last() -> &'static str {
+    // Linux counts either for each thread.
+    let thread = std::fs::read_link("/proc/thread-self").unwrap();
+    let mut chrt = Command::new("chrt");
+    chrt.args(["--idle", "--pid", "0"])
+        .arg(thread.file_name().unwrap());
+    let chrt = chrt.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if chrt.is_ok_and(|ended| ended.success()) {
+        return "SCHED_IDLE";
+    }
+    match rustix::process::nice(19) {
+        Ok(_) => "nice 19",
+        Err(_) => "no less than the others",
+    }
+}
+
+/// Runs an attack on threads that come after all others of this machine. How they come after.
+fn run_apart(
+    made: &mut Attack<'_>,
+    attack: impl AsyncFnOnce(&mut Attack<'_>) + Send,
+) -> &'static str {
     let apart = || {
-        last();
+        let how = come_last();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let threads = builder.worker_threads(2).on_thread_start(last);
+        let threads = builder.worker_threads(2).on_thread_start(|| {
+            come_last();
+        });
         threads.enable_all().build().unwrap().block_on(attack(made));
+        how
     };
     let ended = std::thread::scope(|scope| scope.spawn(apart).join());
-    if let Err(panic) = ended {
-        std::panic::resume_unwind(panic);
-    }
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs an attack beside the others. What it cost them, or what is wrong.
@@ -201,7 +220,7 @@ async fn attacked(
         rounds,
         memory_max: MEMORY_MAX,
     };
-    tokio::task::block_in_place(|| run_apart(&mut made, attack));
+    let how = tokio::task::block_in_place(|| run_apart(&mut made, attack));
     let memory_max = made.memory_max;
     let took = others.end().await?;
     if !server.is_running() || server.log().contains("panicked") {
@@ -211,7 +230,7 @@ async fn attacked(
     let grown = peak.saturating_sub(before);
     let (calls, during) = (took.len(), p99(&took));
     eprintln!(
-        "{name}: {rounds} rounds; memory {} MiB before, {} MiB more at most; {calls} calls of the others, p99 {quiet:?} before, {during:?} meanwhile",
+        "{name}: {rounds} rounds on threads of {how}; memory {} MiB before, {} MiB more at most; {calls} calls of the others, p99 {quiet:?} before, {during:?} meanwhile",
         before / MIB,
         grown / MIB
     );
