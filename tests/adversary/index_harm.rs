@@ -50,6 +50,15 @@ impl Harm {
         Self::ALL.get(number).copied().unwrap_or(Self::Files)
     }
 
+    /// Whether bytes inside of a file may be spoiled, as they are too where an older copy is to be
+    /// taken and there is none.
+    pub fn may_spoil(self) -> bool {
+        match self {
+            Self::Files | Self::Older | Self::OlderJournals | Self::OlderTree => true,
+            Self::Gone | Self::Emptied | Self::NoJournals | Self::NoTree | Self::Litter => false,
+        }
+    }
+
     /// Does it. `older` is a copy of the same index, or of one that was here before it. What is not
     /// there any more, because a server runs, is left out.
     pub fn happen(self, index: &Path, older: Option<&Path>, random: &mut Random) {

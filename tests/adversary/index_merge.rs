@@ -10,6 +10,7 @@ use shardkeep::proto::v1;
 use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
 use shardkeep::start::offline;
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +19,9 @@ use tonic::transport::Channel;
 
 type Keys = KeyValueServiceClient<Channel>;
 
-/// What the log says of an index that was made anew ...
+/// What the log says before an index is put aside ...
+const REBUILDING: &str = "rebuilding the index from the log";
+/// ... when it was made anew ...
 const REBUILT: &str = "the index was rebuilt from the log";
 /// ... because it failed by itself.
 const BY_ITSELF: &str = "the index failed by itself";
@@ -91,17 +94,13 @@ fn table(data: &Path) -> Option<PathBuf> {
     (len > 16 * 1024).then_some(path)
 }
 
-/// Flips a bit in a block of rows.
-fn spoil(table: &Path) {
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(table)
-        .unwrap();
-    let at = file.metadata().unwrap().len() / 3;
+/// Flips a bit in a block of rows; an error where a merge has removed the table meanwhile.
+fn spoil(table: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(table)?;
+    let at = file.metadata()?.len() / 3;
     let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 16], at).unwrap();
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 16], at)
 }
 
 /// Writes beside a table that is spoiled until the index has been made anew; whether that was because
@@ -115,17 +114,16 @@ async fn spoiled_while_it_runs(seed: u64) -> bool {
         random: Random::seeded(seed),
         acknowledged: Vec::new(),
     };
-    let spoiled = loop {
-        writer.put().await.unwrap();
-        if let Some(table) = table(&data) {
-            break table;
-        }
-    };
-    spoil(&spoiled);
+    let mut spoiled: Option<PathBuf> = None;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let is_stored = writer.put().await.is_ok();
+        let is_there = spoiled.as_ref().is_some_and(|table| table.exists());
         let log = server.log();
+        // A merge that had read the block before it was spoiled removes the table: another one then.
+        if !is_there && !log.contains(REBUILDING) {
+            spoiled = table(&data).filter(|table| spoil(table).is_ok());
+        }
         assert!(!log.contains(GIVEN_UP), "the shard is given up");
         if is_stored && log.contains(REBUILT) {
             break;
