@@ -12,6 +12,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// More than so many bytes are read piece by piece. Between two of them every other thread that is ready
+/// has its turn: the kernel lets one that copies go on for milliseconds, whoever waits for the core.
+const AT_ONCE_MAX: usize = 1 << 20;
+/// Bytes of such a piece. They stay in the near cache from when they are zeroed until they are read.
+const PIECE_SIZE: usize = 256 * 1024;
+
 /// An open segment. Whoever holds it can read it, even after GC has taken it out of the map:
 /// the file is unlinked only when nobody else holds it any more.
 #[derive(Debug)]
@@ -141,6 +147,9 @@ impl Segment {
     /// # Errors
     /// `Damaged` when the file ends before, `Io` otherwise.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+        if len > AT_ONCE_MAX {
+            return self.read_by_pieces(offset, len);
+        }
         // Memory that nobody has to zero first.
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
@@ -155,6 +164,26 @@ impl Segment {
         Ok(bytes)
     }
 
+    fn read_by_pieces(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let begin = bytes.len();
+            bytes.resize(len.min(begin + PIECE_SIZE), 0);
+            let at = offset + begin as u64;
+            let read = self.file.read_exact_at(&mut bytes[begin..], at);
+            read.map_err(|error| self.unreadable(error, offset, len))?;
+            std::thread::yield_now();
+        }
+        Ok(bytes)
+    }
+
+    fn unreadable(&self, error: std::io::Error, offset: u64, len: usize) -> LogError {
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.ends_early(offset, len),
+            _ => LogError::io("read", &self.path)(error),
+        }
+    }
+
     fn ends_early(&self, offset: u64, len: usize) -> LogError {
         let what = format!("file ends before the {len} bytes here");
         LogError::damaged(&self.path, offset, what)
@@ -165,13 +194,8 @@ impl Segment {
     /// # Errors
     /// As [`Segment::read`].
     pub fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<(), LogError> {
-        match self.file.read_exact_at(bytes, offset) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(self.ends_early(offset, bytes.len()))
-            }
-            Err(error) => Err(LogError::io("read", &self.path)(error)),
-        }
+        let read = self.file.read_exact_at(bytes, offset);
+        read.map_err(|error| self.unreadable(error, offset, bytes.len()))
     }
 
     /// Reads exactly `len` bytes if all of them are in the page cache: never waits for the disk.
@@ -233,5 +257,42 @@ pub(super) fn full_or_io(
             path,
             source: error,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::FORMAT_VERSION;
+    use crate::model::{ShardId, StoreId, Version};
+
+    #[test]
+    fn what_is_read_by_pieces_is_what_stands_there_or_named_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = SegmentHeader {
+            format: FORMAT_VERSION,
+            store: StoreId(1),
+            shard: ShardId(0),
+            segment: SegmentId(1),
+            salt: 1,
+            prev_segment: SegmentId(0),
+            prev_end: 0,
+            prev_sum: 0,
+            counter: Version(0),
+            last_seq: 0,
+        };
+        let segment = Segment::create(dir.path(), header).unwrap();
+        let len = AT_ONCE_MAX + PIECE_SIZE / 2;
+        let written: Vec<u8> = (0..len).map(|at| (at / 7) as u8).collect();
+        segment.file().write_all_at(&written, 4096).unwrap();
+        for len in [AT_ONCE_MAX, AT_ONCE_MAX + 1, len] {
+            assert!(segment.read(4096, len).unwrap() == written[..len]);
+        }
+        let message = segment.read(4096, len + 1).unwrap_err().to_string();
+        let what = format!(
+            "at offset 4096: file ends before the {} bytes here",
+            len + 1
+        );
+        assert!(message.contains(&what), "{message}");
     }
 }

@@ -58,7 +58,12 @@ impl Turns {
     pub(super) async fn run<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
         poll_fn(|cx| {
             // Held to the end of the turn, a panic's too.
-            let _place = self.begin(cx);
+            let place = self.begin(cx);
+            if place.is_some() {
+                // The core has had much to do for a while: first whoever else waits for it, such as
+                // a shard, or clients on this machine.
+                std::thread::yield_now();
+            }
             connection.as_mut().poll(cx)
         })
         .await
