@@ -15,6 +15,7 @@ use crate::model::{Error, ErrorKind};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -55,6 +56,25 @@ impl Room {
             size,
             _held: Some(Arc::new((own, shared))),
         }
+    }
+
+    /// Reads what the room was taken for, and gives the room back beside it. Where it is room for
+    /// much, the read goes on when the caller has gone, since a thread that reads does, and so does
+    /// the room: what is being read is in memory until that ends.
+    ///
+    /// # Errors
+    /// Those of `read`; `Internal` when it panics.
+    pub(super) async fn held_while<T: Send + 'static>(
+        self,
+        read: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<(T, Self), Error> {
+        if self.size == 0 {
+            return Ok((read.await?, self));
+        }
+        let reading = tokio::spawn(async move { Ok((read.await?, self)) });
+        reading
+            .await
+            .map_err(|error| Error::internal("TASK_FAILED", format!("a read failed: {error}")))?
     }
 
     /// Gives the room to the reply that it was taken for, which is encoded behind the handler.
@@ -146,7 +166,7 @@ impl Delivery {
     ) -> Result<Response<Body>, Status> {
         let mut body = std::mem::take(reply.body_mut());
         let room = reply.extensions_mut().remove::<Room>();
-        let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let first = match first.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => {
                 let counted = self.charged(data, room, peer).await?;
@@ -262,7 +282,7 @@ mod tests {
     use super::*;
     use crate::proto::zstdb::ItemReply;
     use http_body_util::{BodyExt as _, Full};
-    use std::future::Future as _;
+    use std::pin::pin;
 
     const MIB: usize = 1 << 20;
 
@@ -324,12 +344,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_read_keeps_its_room_when_nobody_waits_for_it_any_more() {
+        let delivery = delivery(Duration::from_millis(20));
+        let room = delivery.room(None, 5 * MIB, 0).await.unwrap();
+        let (end, ended) = oneshot::channel();
+        {
+            let mut read = pin!(room.held_while(async { Ok(ended.await) }));
+            let waits = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending()));
+            assert!(waits.await);
+        }
+        assert!(delivery.room(None, 5 * MIB, 0).await.is_err());
+        end.send(()).unwrap();
+        while delivery.room(None, 5 * MIB, 0).await.is_err() {}
+    }
+
+    #[tokio::test]
     async fn one_connection_cannot_take_it_all() {
         let delivery = delivery(Duration::from_secs(600));
         let greedy = Peer::at(([127, 0, 0, 1], 1).into());
         let _owed = delivery.room(Some(&greedy), MIB, 0).await.unwrap();
-        let mut more = std::pin::pin!(delivery.room(Some(&greedy), MIB, 0));
-        let waited = std::future::poll_fn(|cx| Poll::Ready(more.as_mut().poll(cx).is_pending()));
+        let mut more = pin!(delivery.room(Some(&greedy), MIB, 0));
+        let waited = poll_fn(|cx| Poll::Ready(more.as_mut().poll(cx).is_pending()));
         assert!(waited.await);
         let other = Peer::at(([127, 0, 0, 1], 2).into());
         assert!(delivery.room(Some(&other), 4 * MIB, 0).await.is_ok());

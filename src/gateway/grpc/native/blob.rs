@@ -162,7 +162,9 @@ async fn download(
     let range = part(located.size(), request.range)?;
     let held = MESSAGES_HELD * DATA_SIZE_MAX + located.held_by_download();
     let room = desk.room(held).await?;
-    let download = service.download(located, range).await?;
+    let service = service.clone();
+    let begin = async move { service.download(located, range).await };
+    let (download, room) = room.held_while(begin).await?;
     let entry = entry::entry(request.key, &download.head)?;
     let (outbox, messages) = Outbox::new(stall_timeout);
     tokio::spawn(async move {

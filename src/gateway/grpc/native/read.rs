@@ -23,7 +23,9 @@ pub(super) async fn get(
     let located = locate(service, place).await?;
     let range = part(located.size(), request.range)?;
     let room = desk.room(service.size_to_read(&located, &range)?).await?;
-    let found = service.read_part(located, range).await?;
+    let service = service.clone();
+    let read = async move { service.read_part(located, range).await };
+    let (found, room) = room.held_while(read).await?;
     let message = v1::GetResponse {
         entry: Some(entry::entry(request.key, &found.head)?),
         value: Bytes::new(),
@@ -111,7 +113,9 @@ pub(super) async fn batch_get(
     let located = service.locate_many(moment, keys, request.entries_only);
     let located = located.await?;
     let room = desk.room(located.size()).await?;
-    let found = service.read_many(located).await?;
+    let service = service.clone();
+    let read = async move { service.read_many(located).await };
+    let (found, room) = room.held_while(read).await?;
     let results = found.into_iter().map(|item| match item {
         Some(item) => {
             let (entry, value) = entry::entry_and_value(item)?;

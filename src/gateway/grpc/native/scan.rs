@@ -49,7 +49,8 @@ pub(super) async fn page(
     let moment = snapshot::moment(service, &request.snapshot).await?;
     let mut stream = service.scan(&moment, &scan).await?;
     let room = desk.room(stream.next_size()).await?;
-    let Page { items, more } = stream.next_page(count).await?;
+    let read = async move { stream.next_page(count).await };
+    let (Page { items, more }, room) = room.held_while(read).await?;
     let last = items.last().filter(|_| more);
     let mut response = Response::new(v1::ScanResponse {
         next_page_token: last.map_or_else(String::new, |last| query.token_after(&last.key)),

@@ -44,7 +44,9 @@ pub(super) async fn get(service: &Service, desk: Desk, item: Item) -> Answer {
     };
     let room = desk.room(size).await;
     let room = room.map_err(|error| status_of(&error))?;
-    let found = match service.read(located).await {
+    let service = service.clone();
+    let read = async move { service.read(located).await };
+    let (found, room) = match room.held_while(read).await {
         Ok(found) => found,
         Err(error) => return Ok(reply::of_error(&error, item.key).into()),
     };
