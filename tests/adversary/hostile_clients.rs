@@ -32,7 +32,7 @@ const MIB: usize = 1 << 20;
 const MEMORY_MAX: usize = 128 * MIB;
 /// What slow readers may cost: values of 8 MiB that are being read, the caches that the others fill in
 /// that time, and some.
-const READERS_MEMORY_MAX: usize = 112 * MIB;
+const READERS_MEMORY_MAX: usize = 96 * MIB;
 /// What may still be there of it when the attack is over and what was freed has been given back: the
 /// caches that the others have filled.
 const LEFT_MAX: usize = 32 * MIB;
