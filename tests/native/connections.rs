@@ -86,6 +86,7 @@ async fn a_call_that_is_open_keeps_its_connection() {
     let headers = http2::call_headers(3, "Set", &[]);
     let begun = http2::frame(http2::DATA, 0, 3, &message[..500]);
     slow.write_all(&[headers, begun].concat()).await.unwrap();
+    http2::seen(&mut slow).await;
 
     let before = sockets(&server);
     let _idle = idle(&server, 300).await;

@@ -96,6 +96,24 @@ pub async fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)
     Some((header[3], header[4], id, payload))
 }
 
+/// Returns when the peer has seen everything that was written so far: frames are taken in their order,
+/// and it answers a ping that comes behind them.
+pub async fn seen(stream: &mut TcpStream) {
+    const PAYLOAD: &[u8; 8] = b"all seen";
+    let ping = frame(PING, 0, 0, PAYLOAD);
+    stream.write_all(&ping).await.unwrap();
+    let answered = async {
+        while let Some((kind, flags, _, payload)) = read_frame(stream).await {
+            if (kind, flags) == (PING, ACK) && payload == PAYLOAD {
+                return true;
+            }
+        }
+        false
+    };
+    let answered = tokio::time::timeout(super::PATIENCE, answered).await;
+    assert_eq!(answered, Ok(true), "the ping is not answered");
+}
+
 /// Reads until the peer ends the connection.
 pub async fn read_to_end(stream: &mut TcpStream) {
     let mut buffer = vec![0; 64 * 1024];
