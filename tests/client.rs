@@ -170,9 +170,9 @@ async fn a_snapshot_is_held_until_it_is_closed_or_dropped() {
 async fn a_lease_is_renewed_for_as_long_as_it_is_asked_to() {
     let server = user_keys().start().await;
     let db = database(&server).await;
-    let short = Duration::from_secs(1);
+    let short = Duration::from_secs(60);
     let taken = db.create_snapshot(short).await.unwrap();
-    let renewed = db.renew_snapshot(&taken.id, short * 60).await.unwrap();
+    let renewed = db.renew_snapshot(&taken.id, short * 2).await.unwrap();
     assert!(renewed.expiry > taken.expiry);
     assert_eq!(renewed.version, taken.version);
     db.delete_snapshot(&taken.id).await.unwrap();
@@ -233,6 +233,9 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
 }
 
 /// A server behind a proxy that does a few commits and holds the answer of the next one; a client of it.
+/// An answer that has not come by now is held.
+const HELD_AFTER: Duration = Duration::from_secs(10);
+
 struct Held {
     place: tempfile::TempDir,
     server: Server,
@@ -264,6 +267,7 @@ impl Held {
         &mut self,
         hung: JoinHandle<Result<T, ClientError>>,
     ) {
+        self.proxy.hold();
         self.server.kill();
         self.server = Self::server_in(&self.place, "").await;
         self.proxy.lead_to(self.server.address());
@@ -288,7 +292,7 @@ async fn a_commit_on_conditions_is_not_done_again_by_a_server_that_has_forgotten
             .put("overtaken", "by itself");
         let keys = keys.clone();
         let mut committing = tokio::spawn(async move { keys.commit(batch).await });
-        match tokio::time::timeout(Duration::from_secs(1), &mut committing).await {
+        match tokio::time::timeout(HELD_AFTER, &mut committing).await {
             Ok(done) => assert!(done.unwrap().unwrap().succeeded),
             Err(_) => break committing,
         }
@@ -377,7 +381,7 @@ async fn a_count_is_not_done_again_by_a_server_that_has_forgotten_it() {
         counted += 1;
         let keys = keys.clone();
         let mut counting = tokio::spawn(async move { keys.increment("n", 1).await });
-        match tokio::time::timeout(Duration::from_secs(1), &mut counting).await {
+        match tokio::time::timeout(HELD_AFTER, &mut counting).await {
             Ok(done) => assert_eq!(done.unwrap().unwrap(), counted),
             Err(_) => break counting,
         }

@@ -29,7 +29,7 @@ const SMALL: u64 = 24;
 const LARGE: u64 = 8;
 const SHARDS: u16 = 3;
 /// An answer takes no longer, whatever panics.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = PATIENCE;
 
 /// The fail points, and after how many passes each panics.
 const POINTS: &[(&str, u32)] = &[
@@ -368,7 +368,7 @@ async fn a_handler_that_hangs_is_found() {
 /// Planted: shards that refuse for a while, without having been opened again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_that_does_not_serve_is_found() {
-    let points = "log::reserve=30*return";
+    let points = "log::reserve=10*return";
     let found = run(points, DEADLINE, &mut Random::seeded(1), |log| {
         log.contains("removed=")
     })

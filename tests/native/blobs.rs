@@ -1,13 +1,15 @@
 //! Upload and Download.
 
 use crate::call::{assert_error, client, get_of, only_if, put, user_keys};
-use crate::support::{Server, noise};
+use crate::support::{PATIENCE, Server, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
+use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
 use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
 use shardkeep::proto::v1::condition::Requirement::Absent;
 use shardkeep::proto::v1::download_response::Part as Sent;
 use shardkeep::proto::v1::upload_request::Part;
+use std::time::{Duration, Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -19,6 +21,21 @@ pub const MIB: usize = 1 << 20;
 
 pub async fn blobs(server: &Server) -> Blobs {
     BlobServiceClient::new(server.channel().await)
+}
+
+/// Waits until contents of so many bytes are there.
+async fn has_stored(server: &Server, bytes: usize) {
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stats = admin.get_stats(v1::GetStatsRequest {}).await.unwrap();
+        let stored = stats.into_inner().store.unwrap().unique_bytes;
+        if stored >= bytes as u64 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{stored} of {bytes} bytes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub fn header_of(key: &str) -> v1::UploadHeader {
@@ -171,6 +188,7 @@ async fn a_stream_that_breaks_off_stores_nothing_and_goes_on_where_it_was() {
     for message in &all[..26] {
         sender.send(message.clone()).await.unwrap();
     }
+    has_stored(&server, 11 * MIB).await;
     cut.abort();
     assert!(cut.await.is_err());
     let nothing = download(&mut blobs, download_of("key")).await;
@@ -259,6 +277,7 @@ async fn what_was_acknowledged_is_there_after_a_kill_and_what_was_cut_by_it_goes
     for message in &all[..26] {
         sender.send(message.clone()).await.unwrap();
     }
+    has_stored(&server, (12 + 11) * MIB).await;
     server.kill();
     let server = start().await;
     drop(sender);

@@ -242,8 +242,8 @@ async fn a_message_that_is_too_large_is_refused_with_a_reason_before_it_is_read(
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_time_says_so_with_a_reason() {
     let server = user_keys()
-        .fail_points("shard::commit=sleep(2000)")
-        .set("server.request_timeout", "500ms")
+        .fail_points("shard::commit=sleep(10000)")
+        .set("server.request_timeout", "3s")
         .start()
         .await;
     let mut client = client(&server).await;

@@ -44,5 +44,9 @@ async fn reads_wait_for_a_shard_that_is_opened_again() {
     assert_eq!(head.unwrap().into_inner().entry.unwrap().key, "key");
     assert_eq!(there.unwrap().into_inner().errcode, 0);
     assert_eq!(list.unwrap().into_inner().keys.len(), 1);
-    assert!(log().contains("the shard serves again"), "{}", log());
+    // Readers are let in before it is told.
+    eventually("the shard in the log", || {
+        log().contains("the shard serves again").then_some(())
+    })
+    .await;
 }

@@ -147,7 +147,9 @@ async fn keys_only_leaves_the_values_out() {
 
 #[tokio::test]
 async fn a_stream_shows_the_moment_when_it_began() {
-    let server = user_keys().set("storage.shards", "2").start().await;
+    let builder = user_keys().set("storage.shards", "2");
+    // It is not read while others write, however long they take.
+    let server = builder.set("server.keepalive_timeout", "10m").start().await;
     let mut client = client(&server).await;
     // More than HTTP/2 and the server take ahead.
     for number in 0..64 {

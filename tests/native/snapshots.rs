@@ -167,13 +167,13 @@ async fn a_forgotten_snapshot_expires_and_frees_its_space() {
     for number in 0..8 {
         put(&mut client, "key", value(number)).await;
     }
-    let renewed = take(&mut snapshots, 1).await;
+    let renewed = take(&mut snapshots, 10).await;
     let renew = v1::RenewSnapshotRequest {
         id: renewed.id.clone(),
         lease: lease_of(600).lease,
     };
     let renewed = snapshots.renew_snapshot(renew).await.unwrap().into_inner();
-    let forgotten = take(&mut snapshots, 1).await;
+    let forgotten = take(&mut snapshots, 10).await;
     for number in 8..12 {
         put(&mut client, "key", value(number)).await;
     }

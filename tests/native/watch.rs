@@ -398,7 +398,7 @@ async fn a_merged_backup_ends_a_watch_and_does_not_end_the_next() {
 #[tokio::test]
 async fn a_watcher_that_takes_nothing_is_cut_off_and_can_go_on() {
     let server = user_keys()
-        .set("server.keepalive_timeout", "1s")
+        .set("server.keepalive_timeout", "3s")
         .start()
         .await;
     let mut client = client(&server).await;
@@ -419,7 +419,7 @@ async fn a_watcher_that_takes_nothing_is_cut_off_and_can_go_on() {
         let value = noise(number, 1_000);
         versions.push(put(&mut client, format!("key-{number:05}"), value).await);
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     let mut told = Vec::new();
     let mut version = 0;
     let status = loop {

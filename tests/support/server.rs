@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +21,9 @@ pub const ADMIN_PASSWORD: &str = "123";
 
 /// Messages that the tests' clients take.
 const MESSAGE_SIZE_MAX: usize = 1 << 30;
+
+/// How long the output of a process that was killed may still be open.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a server is started.
 pub struct Builder {
@@ -94,23 +99,25 @@ impl Builder {
         let data_dir = data_dir.unwrap_or_else(|| own_dir.path().join("data"));
         let mut command = self.command(&data_dir);
         command.current_dir(own_dir.path());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        // One pipe, so that lines are seen in the order in which they were printed.
+        let (output, printed) = std::io::pipe().unwrap();
+        command.stdout(printed.try_clone().unwrap()).stderr(printed);
+        let child = command.spawn().unwrap();
+        // It holds the writing ends, which must close with the process.
+        drop(command);
         let log = Arc::new(Mutex::new(String::new()));
-        follow(child.stderr.take().unwrap(), Arc::clone(&log), |_line| ());
         let (ready, is_ready) = oneshot::channel();
         let mut ready = Some(ready);
-        follow(
-            child.stdout.take().unwrap(),
-            Arc::clone(&log),
-            move |line| {
-                if let (Some(address), Some(ready)) = (ready_address(line), ready.take()) {
-                    let _ = ready.send(address);
-                }
-            },
-        );
+        let follower = follow(output, Arc::clone(&log), move |line| {
+            if let Some(address) = ready_address(line)
+                && let Some(ready) = ready.take()
+            {
+                let _ = ready.send(address);
+            }
+        });
         let server = Server {
             child,
+            follower,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir,
             log,
@@ -203,6 +210,7 @@ impl Starting {
 /// A running server; dropped, it is killed.
 pub struct Server {
     child: Child,
+    follower: JoinHandle<()>,
     address: SocketAddr,
     data_dir: PathBuf,
     log: Arc<Mutex<String>>,
@@ -281,10 +289,15 @@ impl Server {
         assert_eq!(pong.into_inner().data.as_ref(), b"ok");
     }
 
-    /// `kill -9`; returns when the process is gone.
+    /// `kill -9`; returns when the process is gone and what it printed was read.
     pub fn kill(&mut self) {
         let _already_gone = self.child.kill();
         self.child.wait().unwrap();
+        // Who traces a process holds its output for a moment longer.
+        let until = Instant::now() + OUTPUT_PATIENCE;
+        while !self.follower.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGTERM.
@@ -293,10 +306,13 @@ impl Server {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself, and for what it printed last.
     pub async fn exited(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        eventually("the end of the process", || child.try_wait().unwrap()).await
+        let status = eventually("the end of the process", || child.try_wait().unwrap()).await;
+        let follower = &self.follower;
+        eventually("its last words", || follower.is_finished().then_some(())).await;
+        status
     }
 
     /// SIGTERM, and the exit code must be 0.
@@ -323,21 +339,22 @@ pub fn client_on(channel: Channel) -> BadgerClient<Channel> {
         .max_encoding_message_size(MESSAGE_SIZE_MAX)
 }
 
-/// Copies lines into the log as they come; the thread ends with the process.
+/// Copies lines into the log as they come, and then says so; the thread ends with the process.
 fn follow(
     output: impl Read + Send + 'static,
     log: Arc<Mutex<String>>,
     mut line_came: impl FnMut(&str) + Send + 'static,
-) {
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines() {
             let Ok(line) = line else { break };
-            line_came(&line);
             let mut log = log.lock().unwrap();
             log.push_str(&line);
             log.push('\n');
+            drop(log);
+            line_came(&line);
         }
-    });
+    })
 }
 
 fn ready_address(line: &str) -> Option<SocketAddr> {

@@ -279,8 +279,8 @@ async def test_a_commit_is_done_though_its_snapshot_cannot_be_let_go(server):
 
 async def test_a_long_transaction_keeps_its_moment(db):
     ns = db.default
-    async with ns.transaction(lease=timedelta(seconds=1)) as tx:
-        deadline = asyncio.get_running_loop().time() + 3
+    async with ns.transaction(lease=timedelta(seconds=4)) as tx:
+        deadline = asyncio.get_running_loop().time() + 9
         while asyncio.get_running_loop().time() < deadline:
             assert await tx.peek("a") is None
             await ns.put("a", 1)
