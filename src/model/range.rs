@@ -117,6 +117,20 @@ impl KeyRange {
         self.and(walked)
     }
 
+    /// The range, if somebody has set a bound of it: what removes keys is not asked for all of them by
+    /// what was left out.
+    ///
+    /// # Errors
+    /// `Invalid` (`SELECTION_EMPTY`).
+    pub fn bounded(self) -> Result<Self> {
+        if self == Self::all() {
+            let message =
+                "selection is empty: set a bound or a prefix; start_key \"\\0\" is every key";
+            return Err(Error::invalid("SELECTION_EMPTY", message).at("selection"));
+        }
+        Ok(self)
+    }
+
     /// Whether no key can be in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -126,9 +126,26 @@ impl Located {
         }
     }
 
+    /// What there is of a range of the raw value, which may end behind it. One that ends before it
+    /// begins is empty.
+    ///
+    /// # Errors
+    /// `Invalid` (`RANGE_BEYOND_VALUE`) when it begins behind the value's end.
+    pub fn part(&self, range: Range<u64>) -> Result<Range<u64>> {
+        part_of(self.size(), range)
+    }
+
     pub(super) fn is_in_chunks(&self) -> bool {
         matches!(&self.place, Place::Stored(found) if found.body.is_in_chunks())
     }
+}
+
+fn part_of(size: u64, Range { start, end }: Range<u64>) -> Result<Range<u64>> {
+    if start > size {
+        let message = format!("range begins behind the value's end: offset={start}, size={size}");
+        return Err(Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset"));
+    }
+    Ok(start..end.clamp(start, size))
 }
 
 impl Service {
@@ -370,5 +387,23 @@ impl Service {
     fn is_cheap(&self, body: &Record, payload: &Bytes) -> bool {
         let offload = self.rules().offload_size as u64;
         !body.is_compressed() || body.row.info.raw_len.max(payload.len() as u64) < offload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_with_the_value() {
+        assert_eq!(part_of(10, 0..u64::MAX).unwrap(), 0..10);
+        assert_eq!(part_of(10, 2..5).unwrap(), 2..5);
+        assert_eq!(part_of(10, 8..11).unwrap(), 8..10);
+        assert_eq!(part_of(10, 10..15).unwrap(), 10..10);
+        #[expect(clippy::reversed_empty_ranges, reason = "that is what is asked for")]
+        let upside_down = part_of(10, 5..2);
+        assert_eq!(upside_down.unwrap(), 5..5);
+        let error = part_of(10, 11..12).unwrap_err();
+        assert_eq!(error.field(), Some("range.offset"));
     }
 }

@@ -11,22 +11,29 @@ use std::collections::BTreeMap;
 
 const SIZE: usize = CUT_MIN as usize + (1 << 20);
 
-async fn upload_to(service: &Service, key: &[u8], value: &[u8]) -> Result<UploadDone> {
-    let namespace = service.default_namespace();
-    let mut upload = service.upload(namespace)?;
-    for piece in value.chunks(700_000) {
-        upload.push(Bytes::copy_from_slice(piece)).await?;
-    }
-    let put = Put {
-        namespace,
+fn put_of<'a>(service: &'a Service, key: &'a [u8]) -> Put<'a> {
+    Put {
+        namespace: service.default_namespace(),
         key,
         data: Bytes::new(),
-        sum64: Some(codec::sum64_of(value)),
-        digest: Some(codec::digest_of(value)),
+        sum64: None,
+        digest: None,
         rule: PutRule::Free,
         lifetime: Lifetime::Forever,
         attributes: Attributes::default(),
+    }
+}
+
+async fn upload_to(service: &Service, key: &[u8], value: &[u8]) -> Result<UploadDone> {
+    let put = Put {
+        sum64: Some(codec::sum64_of(value)),
+        digest: Some(codec::digest_of(value)),
+        ..put_of(service, key)
     };
+    let mut upload = service.upload(&put)?;
+    for piece in value.chunks(700_000) {
+        upload.push(Bytes::copy_from_slice(piece)).await?;
+    }
     upload.finish(put, Some(value.len() as u64)).await
 }
 
@@ -198,10 +205,8 @@ async fn an_upload_that_is_cut_leaves_nothing_to_see_and_resumes() {
     house.config.dedup.grace = std::time::Duration::from_secs(600);
     house.crash().await;
     let value = noise(6, SIZE + (5 << 20));
-    let mut cut = house
-        .service()
-        .upload(house.service().default_namespace())
-        .unwrap();
+    let put = put_of(house.service(), b"key");
+    let mut cut = house.service().upload(&put).unwrap();
     for piece in value[..value.len() - 1000].chunks(1 << 20) {
         cut.push(Bytes::copy_from_slice(piece)).await.unwrap();
     }

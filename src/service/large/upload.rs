@@ -2,7 +2,7 @@
 //! chunks stored as they come. It holds its blocks, however large the value is.
 
 use super::super::Service;
-use super::super::checked::{Checked, check_size, check_sums, size_max};
+use super::super::checked::{Checked, check_size, check_sums, key_in, size_max};
 use super::super::put::{Form, Put, PutDone};
 use super::Whole;
 use super::blocks::{BLOCK_SIZE, Blocks};
@@ -10,7 +10,7 @@ use super::content::check_length;
 use super::intake::{Intake, Kept, lost, taken};
 use super::whole::Sums;
 use crate::codec::{CUT_MIN, Cutter};
-use crate::model::{Namespace, Result, ValueInfo};
+use crate::model::{Result, ValueInfo};
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
@@ -94,12 +94,16 @@ impl Cutting {
 }
 
 impl Service {
-    /// Begins an upload.
+    /// Begins the upload of a value for a put, whose key can be one.
     ///
     /// # Errors
-    /// `Disabled` (`SET_DISABLED`), `DiskFull` (`DISK_FULL`).
-    pub fn upload(&self, namespace: &Namespace) -> Result<Upload> {
+    /// `Disabled` (`SET_DISABLED`), `DiskFull` (`DISK_FULL`); `Invalid` for an impossible key.
+    pub fn upload(&self, put: &Put<'_>) -> Result<Upload> {
         self.check_set_allowed()?;
+        let namespace = put.namespace;
+        if !namespace.options.by_content {
+            key_in(namespace, put.key)?;
+        }
         let server = (self.rules().large_size_max, "server.max_value_size");
         Ok(Upload {
             service: self.clone(),

@@ -2,11 +2,11 @@
 
 use super::error::status_of;
 use super::outbox::{End, Outbox};
-use super::read::{locate, part};
+use super::read::{bytes_of, locate};
 use super::{BLOB_MESSAGE_SIZE_MAX, Native, answer, content, door, entry, respond, write};
 use crate::gateway::grpc::delivery::Desk;
 use crate::gateway::grpc::parted::{self, Carrier, Parted};
-use crate::model::{Error, ErrorKind, Key, Namespace, Result};
+use crate::model::{Error, ErrorKind, Namespace, Result};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
 use crate::proto::v1::download_response::Part as Sent;
@@ -28,7 +28,7 @@ const MESSAGES_HELD: usize = 4;
 /// A download's messages leave beside this stream of none.
 type Answered = Empty<Result<v1::DownloadResponse, Status>>;
 
-/// What an upload says of itself, checked.
+/// What an upload says of itself.
 struct Asked {
     header: v1::UploadHeader,
     namespace: Arc<Namespace>,
@@ -37,12 +37,7 @@ struct Asked {
 impl Asked {
     fn of(service: &Service, header: v1::UploadHeader) -> Result<Self> {
         let namespace = door::namespace(service, &header.namespace)?;
-        if !namespace.options.by_content {
-            Key::in_namespace(namespace.id, &header.key).map_err(|error| error.at("key"))?;
-        }
-        let asked = Self { header, namespace };
-        asked.put(service)?;
-        Ok(asked)
+        Ok(Self { header, namespace })
     }
 
     /// The put that stands at its end.
@@ -106,8 +101,8 @@ async fn upload(
         .check_set_allowed()
         .map_err(|error| status_of(&error))?;
     let asked = Asked::of(service, header).map_err(told)?;
-    let upload = service.upload(&asked.namespace);
-    let mut upload = upload.map_err(|error| status_of(&error))?;
+    let put = asked.put(service).map_err(told)?;
+    let mut upload = service.upload(&put).map_err(told)?;
     while let Some(message) = stream.next().await? {
         let data = match message.part {
             Some(Part::Data(data)) => data,
@@ -159,7 +154,7 @@ async fn download(
 ) -> Result<Response<Answered>> {
     let place = (&*request.namespace, &*request.key, &*request.snapshot);
     let located = locate(service, place).await?;
-    let range = part(located.size(), request.range)?;
+    let range = located.part(bytes_of(request.range))?;
     let held = MESSAGES_HELD * DATA_SIZE_MAX + located.held_by_download();
     let room = desk.room(held).await?;
     let service = service.clone();

@@ -21,7 +21,7 @@ pub(super) async fn get(
 ) -> Result<Response<v1::GetResponse>> {
     let place = (&*request.namespace, &*request.key, &*request.snapshot);
     let located = locate(service, place).await?;
-    let range = part(located.size(), request.range)?;
+    let range = located.part(bytes_of(request.range))?;
     let room = desk.room(service.size_to_read(&located, &range)?).await?;
     let service = service.clone();
     let read = async move { service.read_part(located, range).await };
@@ -57,20 +57,14 @@ pub(super) async fn locate(
     }
 }
 
-/// The bytes that a range names of a value of `size` bytes.
-pub(super) fn part(size: u64, range: Option<v1::ByteRange>) -> Result<Range<u64>> {
-    let Some(v1::ByteRange { offset, length }) = range else {
-        return Ok(0..size);
-    };
-    if offset > size {
-        let message = format!("range begins behind the value's end: offset={offset}, size={size}");
-        return Err(Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset"));
-    }
+/// The bytes that a range names, which may end behind the value.
+pub(super) fn bytes_of(range: Option<v1::ByteRange>) -> Range<u64> {
+    let v1::ByteRange { offset, length } = range.unwrap_or_default();
     let end = match length {
-        0 => size,
-        length => offset.saturating_add(length).min(size),
+        0 => u64::MAX,
+        length => offset.saturating_add(length),
     };
-    Ok(offset..end)
+    offset..end
 }
 
 /// Tells what is known of a value.
@@ -136,14 +130,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_ends_with_the_value() {
-        let of = |offset, length| part(10, Some(v1::ByteRange { offset, length }));
-        assert_eq!(part(10, None).unwrap(), 0..10);
-        assert_eq!(of(2, 3).unwrap(), 2..5);
-        assert_eq!(of(8, 0).unwrap(), 8..10);
-        assert_eq!(of(8, u64::MAX).unwrap(), 8..10);
-        assert_eq!(of(10, 5).unwrap(), 10..10);
-        let error = of(11, 1).unwrap_err();
-        assert_eq!(error.field(), Some("range.offset"));
+    fn a_range_without_a_length_goes_to_the_end() {
+        let of = |offset, length| bytes_of(Some(v1::ByteRange { offset, length }));
+        assert_eq!(bytes_of(None), 0..u64::MAX);
+        assert_eq!(of(2, 3), 2..5);
+        assert_eq!(of(8, 0), 8..u64::MAX);
+        assert_eq!(of(8, u64::MAX), 8..u64::MAX);
     }
 }

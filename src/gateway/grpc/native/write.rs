@@ -3,7 +3,7 @@
 use super::once::{name_of, once};
 use super::token::Query;
 use super::{door, entry};
-use crate::model::{Direction, Error, KeyRange, Result};
+use crate::model::{Direction, Result};
 use crate::proto::v1;
 use crate::service::{Addition, DeleteDone, Put, PutDone, Service};
 use prost::Message as _;
@@ -109,11 +109,7 @@ pub(super) async fn delete_range(
     let limit = LIMIT.of(request.limit)?;
     let query = query_of(&request);
     let last = query.last_of(&request.page_token)?;
-    let mut range = door::range(request.selection)?;
-    if range == KeyRange::all() {
-        let message = "selection is empty: set a bound or a prefix; start_key \"\\0\" is every key";
-        return Err(Error::invalid("SELECTION_EMPTY", message).at("selection"));
-    }
+    let mut range = door::range(request.selection)?.bounded()?;
     if let Some(last) = &last {
         range = range.after(last.as_bytes(), Direction::Forward);
     }
