@@ -53,7 +53,8 @@ impl Service {
 }
 
 impl Download {
-    /// The next bytes, in pieces, at most so many; `None` at the end.
+    /// The next bytes, in pieces, at most so many; `None` at the end, or behind an error. May be dropped
+    /// and called again.
     ///
     /// # Errors
     /// `Corrupt` when a chunk is damaged or not there; what its shard answers.

@@ -42,16 +42,24 @@ impl Pieces {
     /// Bytes of chunks that it holds at most.
     pub const HELD: usize = 2 * READ_AT_ONCE;
 
-    /// The next pieces in order, those that were read at once; none at the end.
+    /// The next pieces in order, those that were read at once; none at the end, or behind an error. May
+    /// be dropped and called again: what is being read stays for the next call.
     ///
     /// # Errors
     /// `Corrupt` when one is damaged or not there; what its shard answers.
     pub async fn next(&mut self) -> Result<VecDeque<Bytes>> {
-        let reading = self.reading.take().or_else(|| self.read_on());
-        let Some(reading) = reading else {
+        if self.reading.is_none() {
+            self.reading = self.read_on();
+        }
+        let Some(reading) = &mut self.reading else {
             return Ok(VecDeque::new());
         };
-        let pieces = reading.await.map_err(lost)??;
+        let read = reading.await.map_err(lost);
+        self.reading = None;
+        if !matches!(read, Ok(Ok(_))) {
+            self.left.clear();
+        }
+        let pieces = read??;
         self.reading = self.read_on();
         Ok(pieces)
     }
