@@ -86,11 +86,11 @@ impl Service {
     /// Changes settings until the server stops: all that are named, or none.
     ///
     /// # Errors
-    /// `Invalid` (`LOG_LEVEL`).
+    /// `Invalid` (`LOG_LEVEL`), for any level where there is no log.
     pub fn change_settings(&self, change: SettingsChange) -> Result<Settings> {
-        if let (Some(text), Some(level)) = (&change.log_level, &self.0.parts.log_level) {
-            let set = level.set(text);
-            set.map_err(|error| Error::invalid("LOG_LEVEL", error.to_string()).at("log_level"))?;
+        if let Some(text) = &change.log_level {
+            let set = self.set_log_level(text);
+            set.map_err(|message| Error::invalid("LOG_LEVEL", message).at("log_level"))?;
         }
         let switches = &self.0.switches;
         if let Some(disabled) = change.set_disabled {
@@ -107,5 +107,12 @@ impl Service {
             "settings changed by an administrator"
         );
         Ok(now)
+    }
+
+    fn set_log_level(&self, text: &str) -> Result<(), String> {
+        let Some(level) = &self.0.parts.log_level else {
+            return Err("this store has no log of its own: set the level of its program's".into());
+        };
+        level.set(text).map_err(|error| error.to_string())
     }
 }
