@@ -128,6 +128,15 @@ impl Service {
         .await
     }
 
+    /// What a namespace holds, as [`Service::counts`] tells it.
+    ///
+    /// # Errors
+    /// What the shards answer.
+    pub async fn counts_of(&self, namespace: NamespaceId) -> Result<Totals> {
+        let counts = self.counts().await?;
+        Ok(counts.get(&namespace).copied().unwrap_or_default())
+    }
+
     /// Makes a namespace.
     ///
     /// # Errors

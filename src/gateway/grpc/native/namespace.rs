@@ -45,9 +45,7 @@ fn message(of: &Namespace, counts: Totals) -> v1::Namespace {
 
 /// The message of a namespace, with what it holds now.
 async fn told(service: &Service, namespace: &Namespace) -> Result<v1::Namespace> {
-    let counts = service.counts().await?;
-    let counts = counts.get(&namespace.id).copied();
-    Ok(message(namespace, counts.unwrap_or_default()))
+    Ok(message(namespace, service.counts_of(namespace.id).await?))
 }
 
 /// The rules that a client asks for in a field.
