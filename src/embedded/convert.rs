@@ -8,10 +8,11 @@ use crate::model::{
     Attributes, Condition, Error, KeyRange, Lifetime, Namespace, Result, Timestamp, Version,
 };
 use crate::service::{
-    Addition, Commit, CommitDone, Found, Happened, Head, KeyRequirement, NewEntry, PutDone,
-    Requirement, ScanItem, Step, StepDone, WatchEvent,
+    Addition, Commit, CommitDone, Found, Happened, Head, KeyRequirement, NewEntry, Put, PutDone,
+    PutRule, Requirement, ScanItem, Step, StepDone, WatchEvent,
 };
 use bytes::Bytes;
+use std::ops::{Bound, Range, RangeBounds};
 
 pub(super) fn requirement(expect: Expect) -> Result<Requirement> {
     Ok(match expect {
@@ -27,7 +28,7 @@ pub(super) fn requirement(expect: Expect) -> Result<Requirement> {
 }
 
 /// How long a record stays that is put at `now`.
-pub(super) fn lifetime(stay: Stay, namespace: &Namespace, now: Timestamp) -> Result<Lifetime> {
+fn lifetime(stay: Stay, namespace: &Namespace, now: Timestamp) -> Result<Lifetime> {
     match stay {
         Stay::Default => Ok(namespace.default_lifetime(now)),
         stay => lifetime_said(stay, now),
@@ -48,8 +49,45 @@ pub(super) fn lifetime_said(stay: Stay, now: Timestamp) -> Result<Lifetime> {
     }
 }
 
-pub(super) fn attributes(options: PutOptions) -> Result<Attributes> {
+/// A put as a program asks for it.
+pub(super) fn put<'a>(
+    (namespace, key): (&'a Namespace, &'a [u8]),
+    data: Bytes,
+    options: PutOptions,
+    now: Timestamp,
+) -> Result<Put<'a>> {
+    Ok(Put {
+        namespace,
+        key,
+        data,
+        sum64: None,
+        digest: None,
+        rule: match options.only_if {
+            None => PutRule::Free,
+            Some(expect) => PutRule::If(requirement(expect)?),
+        },
+        lifetime: lifetime(options.lifetime, namespace, now)?,
+        attributes: attributes(options)?,
+    })
+}
+
+fn attributes(options: PutOptions) -> Result<Attributes> {
     Attributes::new(options.value_type, options.metadata)
+}
+
+/// The bytes that a range of a value names; one without an end goes to the value's.
+pub(super) fn bytes_of(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Unbounded => 0,
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+    };
+    let end = match range.end_bound() {
+        Bound::Unbounded => u64::MAX,
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+    };
+    start..end
 }
 
 pub(super) fn range(query: &Query) -> Result<KeyRange> {

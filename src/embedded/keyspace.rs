@@ -5,14 +5,18 @@ use super::store::Guard;
 use super::{Changes, Measuring, Rows, Snapshot, convert};
 use crate::client::{Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Value};
 use crate::model::{Direction, Key, Namespace, Result, SnapshotId, Version};
-use crate::service::{Addition, Moment, Put, PutRule, Scan, ScanItem, Service, WatchQuery};
+use crate::service::{Addition, Located, Moment, Scan, ScanItem, Service, WatchQuery};
 use bytes::Bytes;
+use std::ops::RangeBounds;
 use std::sync::Arc;
+
+/// Keys that are removed as of one moment, which keeps what they held on the disk.
+const DELETED_AT_ONCE: u64 = 10_000;
 
 /// The keys of one namespace. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
-    service: Service,
+    pub(super) service: Service,
     guard: Arc<Guard>,
     namespace: String,
     /// Where reads are from; `None` for now.
@@ -38,22 +42,44 @@ impl Keyspace {
         }
     }
 
-    /// Reads a value; `None` when the key is not there.
+    /// Reads a value; `None` when the key is not there. One that came in a stream may be too large to be
+    /// read at once: see [`Keyspace::download`].
     ///
     /// # Errors
-    /// `Corrupt`, naming file and offset; `NotFound` for the namespace or the snapshot; what the
-    /// shards answer.
+    /// `TooLarge` (`VALUE_NEEDS_DOWNLOAD`) for a value in chunks of more than `server.max_upload_size`;
+    /// `Corrupt`, naming file and offset; `NotFound` for the namespace or the snapshot; what the shards
+    /// answer.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Value>> {
-        let (key, namespace) = (key.into(), self.namespace()?);
-        let located = match self.moment_named()? {
-            Some(moment) => self.service.locate_at(moment, &namespace, &key).await?,
-            None => self.service.locate(&namespace, &key).await?,
-        };
-        let Some(located) = located else {
+        self.get_range(key, ..).await
+    }
+
+    /// Reads a part of a value, up to where it ends: `100..200`, `100..` or `..=9`, in bytes from 0. The
+    /// entry is that of the whole value. Of a value in chunks, only those are read that it needs.
+    ///
+    /// # Errors
+    /// `Invalid` (`RANGE_BEYOND_VALUE`) when it begins behind the value's end, and as
+    /// [`Keyspace::get`], of the part.
+    pub async fn get_range(
+        &self,
+        key: impl Into<Bytes>,
+        range: impl RangeBounds<u64>,
+    ) -> Result<Option<Value>> {
+        let key = key.into();
+        let Some(located) = self.locate(&key).await? else {
             return Ok(None);
         };
-        let found = self.service.read(located).await?;
-        convert::value(key, found.with_digest()).map(Some)
+        let part = located.part(convert::bytes_of(&range))?;
+        let found = self.service.read_part(located, part).await?;
+        convert::value(key, found).map(Some)
+    }
+
+    /// Where a value is, now or at the snapshot.
+    pub(super) async fn locate(&self, key: &Bytes) -> Result<Option<Located>> {
+        let namespace = self.namespace()?;
+        match self.moment_named()? {
+            Some(moment) => self.service.locate_at(moment, &namespace, key).await,
+            None => self.service.locate(&namespace, key).await,
+        }
     }
 
     /// What is known of a key without its value; `None` when it is not there.
@@ -123,7 +149,8 @@ impl Keyspace {
     /// Stores a value, whatever was there.
     ///
     /// # Errors
-    /// `DiskFull`, `TooLarge`, and what the shards answer.
+    /// `DiskFull`; `TooLarge` (`VALUE_TOO_LARGE`) above `server.max_upload_size`, see
+    /// [`Keyspace::upload`]; what the shards answer.
     pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Stored> {
         self.put_with(key, value, PutOptions::default()).await
     }
@@ -156,21 +183,8 @@ impl Keyspace {
         options: PutOptions,
     ) -> Result<Stored> {
         let (key, namespace) = (key.into(), self.namespace()?);
-        let rule = match options.only_if {
-            None => PutRule::Free,
-            Some(expect) => PutRule::If(convert::requirement(expect)?),
-        };
-        let now = self.service.now();
-        let put = Put {
-            namespace: &namespace,
-            key: &key,
-            data: value.into(),
-            sum64: None,
-            digest: None,
-            rule,
-            lifetime: convert::lifetime(options.lifetime, &namespace, now)?,
-            attributes: convert::attributes(options)?,
-        };
+        let (place, now) = ((&*namespace, &*key), self.service.now());
+        let put = convert::put(place, value.into(), options, now)?;
         self.service.put(put).await.map(convert::stored)
     }
 
@@ -235,6 +249,32 @@ impl Keyspace {
         convert::committed(done)
     }
 
+    /// Removes the keys of a query's selection, of which a bound or a prefix must be set; how many.
+    /// Its order and limit mean nothing here.
+    ///
+    /// Each key is removed by itself: a value that is put meanwhile may stay, and an error may leave a
+    /// part done.
+    ///
+    /// # Errors
+    /// `Invalid` (`SELECTION_EMPTY`, `RANGE_UPSIDE_DOWN`), `Disabled` (`DELETE_DISABLED`), and what the
+    /// shards answer.
+    pub async fn delete_range(&self, query: &Query) -> Result<u64> {
+        let namespace = self.namespace()?;
+        let mut range = convert::range(query)?.bounded()?;
+        let mut deleted = 0;
+        loop {
+            let some = self
+                .service
+                .delete_range(namespace.clone(), range.clone(), DELETED_AT_ONCE);
+            let some = some.await?;
+            deleted += some.deleted;
+            match some.last {
+                Some(last) => range = range.after(last.as_bytes(), Direction::Forward),
+                None => return Ok(deleted),
+            }
+        }
+    }
+
     /// Walks keys, all of them as of now or of the snapshot.
     ///
     /// # Errors
@@ -283,7 +323,7 @@ impl Keyspace {
         Ok(Measuring(self.service.measure(moment, namespace, range)))
     }
 
-    fn namespace(&self) -> Result<Arc<Namespace>> {
+    pub(super) fn namespace(&self) -> Result<Arc<Namespace>> {
         self.guard.check()?;
         self.service.namespace(&self.namespace)
     }

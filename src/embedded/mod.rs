@@ -1,11 +1,11 @@
 //! A store inside a program, without a server: the same engine, the same service, the same words as
 //! [`crate::client`], and nothing between.
 //!
-//! This room opens and closes ([`Store`]), and hands on what the service answers ([`Keyspace`]). It
-//! decides nothing about values. [`blocking`] is its twin for programs without async.
+//! This room opens, looks after and closes ([`Store`]), and hands on what the service answers
+//! ([`Keyspace`]). It decides nothing about values. [`blocking`] is its twin for programs without async.
 //!
 //! ```
-//! use shardkeep::client::{Batch, Expect, Query};
+//! use shardkeep::client::{Batch, Expect, PutOptions, Query};
 //! use shardkeep::{Options, Store};
 //!
 //! # #[tokio::main(flavor = "multi_thread")]
@@ -37,23 +37,44 @@
 //! assert_eq!(changes.next().await?.version, snapshot.version());
 //! let step = changes.next().await?;
 //! assert_eq!(step.changes[0].key, "1002");
+//!
+//! // A value of any size goes in from a reader and comes out in pieces.
+//! let file = tokio::fs::File::open("Cargo.toml").await.unwrap();
+//! orders.upload_from("scans/1001", file, PutOptions::default()).await?;
+//! let mut download = orders.download("scans/1001").await?.unwrap();
+//! let mut size = 0;
+//! while let Some(piece) = download.next().await? {
+//!     size += piece.len() as u64;
+//! }
+//! assert_eq!(size, download.entry.len);
+//! orders.delete_range(&Query::prefix("scans/")).await?;
 //! # drop((changes, rows, snapshot));
 //! store.close().await?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod admin;
+mod backup;
 pub mod blocking;
 mod changes;
 mod convert;
 mod keyspace;
+mod large;
+mod namespace;
 mod options;
 mod rows;
 mod snapshot;
 mod store;
 
+pub use crate::service::{
+    BackupDone, NamespaceChange, RestoreDone, Settings, SettingsChange, Stored as StoredBackup,
+    Totals, Verification, VerifyStep,
+};
 pub use changes::Changes;
 pub use keyspace::Keyspace;
+pub use large::Download;
+pub use namespace::NamespaceInfo;
 pub use options::Options;
 pub use rows::{Measuring, Rows};
 pub use snapshot::Snapshot;

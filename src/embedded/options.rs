@@ -20,7 +20,11 @@ impl Options {
     }
 
     /// Sets a key of the configuration, such as `storage.durability` to `os`; see
-    /// `config/default.toml` for all of them. Those of `server`, `admin` and `log` mean nothing here. The last one wins.
+    /// `config/default.toml` for all of them. The last one wins.
+    ///
+    /// Some are about what a server does with its clients and mean nothing here: `admin`, `log`,
+    /// `admission.bytes_in_flight`, and those of `server`, but for `server.max_upload_size`, which bounds
+    /// values that are put or read at once, and `server.max_value_size` for those that come in a stream.
     #[must_use]
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.insert(key, value.into());

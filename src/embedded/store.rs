@@ -1,8 +1,8 @@
 //! Open, look after, close.
 
 use super::{Keyspace, Options, Snapshot};
-use crate::model::{Error, Namespace, NamespaceOptions, Result, StatusReport, Version};
-use crate::service::{BackupDone, RestoreDone, RestoreSource, Service};
+use crate::model::{Error, Result};
+use crate::service::Service;
 use crate::start::Running;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,36 +101,6 @@ impl Store {
         Keyspace::new(self.service.clone(), self.guard.clone(), namespace.into())
     }
 
-    /// Makes a namespace.
-    ///
-    /// # Errors
-    /// `AlreadyExists` (`NAMESPACE_EXISTS`), `Invalid` (`NAMESPACE_NAME`), and what the shards
-    /// answer.
-    pub async fn create_namespace(
-        &self,
-        name: &str,
-        options: NamespaceOptions,
-    ) -> Result<Keyspace> {
-        self.service()?.create_namespace(name, options).await?;
-        Ok(self.keyspace(name))
-    }
-
-    /// The namespaces that are there, in the order of their names.
-    ///
-    /// # Errors
-    /// What the shards answer.
-    pub fn namespaces(&self) -> Result<Vec<Arc<Namespace>>> {
-        self.service()?.namespaces()
-    }
-
-    /// Drops a namespace with everything in it.
-    ///
-    /// # Errors
-    /// `NotFound` (`NAMESPACE_NOT_FOUND`), and what the shards answer.
-    pub async fn drop_namespace(&self, name: &str) -> Result<()> {
-        self.service()?.drop_namespace(name).await.map(drop)
-    }
-
     /// The whole store as it is now, for reads that belong together, until it is dropped.
     ///
     /// # Errors
@@ -139,42 +109,7 @@ impl Store {
         Snapshot::take(self.service()?.clone()).await
     }
 
-    /// Makes durable what was acknowledged before it was ([`Options::unsynced`]).
-    ///
-    /// # Errors
-    /// What the shards answer.
-    pub async fn sync(&self) -> Result<()> {
-        self.service()?.sync().await
-    }
-
-    /// What it holds, and what its writes were like since it was opened.
-    ///
-    /// # Errors
-    /// What the shards answer.
-    pub async fn status(&self) -> Result<StatusReport> {
-        self.service()?.report().await
-    }
-
-    /// Writes all changes after a version (0 is everything) to a file in `backups/` below the
-    /// store's path, while others go on; it appears complete and checked, or not at all.
-    ///
-    /// # Errors
-    /// `Unavailable` (`CHORE_BUSY`) while another one is written, and what the disk says.
-    pub async fn backup(&self, name: &str, since: Version) -> Result<BackupDone> {
-        self.service()?.backup(name, since).await
-    }
-
-    /// Merges a backup file, ours or zstdb's: versions are kept, what is newer here wins. The file is
-    /// checked whole before anything changes.
-    ///
-    /// # Errors
-    /// `Corrupt` and `Conflict` about the file, and what the shards answer.
-    pub async fn restore(&self, file: impl AsRef<Path>) -> Result<RestoreDone> {
-        let source = RestoreSource::Operator(file.as_ref().to_owned());
-        self.service()?.restore(source, |_, _| {}).await
-    }
-
-    fn service(&self) -> Result<&Service> {
+    pub(super) fn service(&self) -> Result<&Service> {
         self.guard.check()?;
         Ok(&self.service)
     }

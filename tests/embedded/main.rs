@@ -1,6 +1,13 @@
 //! A store inside a program: the same operations, opened and closed without a server.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod admin;
+mod backups;
+mod large;
+mod namespaces;
+mod ranges;
 
 use shardkeep::client::{Batch, ChangeKind, Expect, OperationDone, PutOptions, Query, Stay};
 use shardkeep::model::{NamespaceOptions, Version};
