@@ -218,9 +218,28 @@ impl Keyspace {
     /// # Errors
     /// `NotFound` (`KEY_NOT_FOUND`), and what the shards answer.
     pub async fn touch(&self, key: impl Into<Bytes>, stay: Stay) -> Result<Entry> {
-        let (key, namespace) = (key.into(), self.namespace()?);
+        self.touch_now(key.into(), stay, None).await
+    }
+
+    /// As [`Keyspace::touch`], if what is under the key is as expected.
+    ///
+    /// # Errors
+    /// `Conflict`, and as there.
+    pub async fn touch_if(
+        &self,
+        key: impl Into<Bytes>,
+        stay: Stay,
+        expect: Expect,
+    ) -> Result<Entry> {
+        self.touch_now(key.into(), stay, Some(expect)).await
+    }
+
+    async fn touch_now(&self, key: Bytes, stay: Stay, only_if: Option<Expect>) -> Result<Entry> {
+        let namespace = self.namespace()?;
+        let requirement = only_if.map(convert::requirement).transpose()?;
         let lifetime = convert::lifetime_said(stay, self.service.now())?;
-        let head = self.service.touch(&namespace, &key, None, lifetime).await?;
+        let head = self.service.touch(&namespace, &key, requirement, lifetime);
+        let head = head.await?;
         convert::entry(key, &head)
     }
 

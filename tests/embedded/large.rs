@@ -201,6 +201,33 @@ async fn a_download_that_is_dropped_half_way_keeps_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_is_held_keeps_nobody_from_closing_the_store() {
+    let place = TempDir::new().unwrap();
+    let store = Store::open(place.path(), narrow()).await.unwrap();
+    let keys = store.keyspace("");
+    let value = Bytes::from(noise(8, 20 * MIB));
+    upload(&keys, "k", &value, MIB).await.unwrap();
+    let mut download = keys.download("k").await.unwrap().unwrap();
+    download.next().await.unwrap().unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(place.path(), narrow()).await.unwrap();
+    let end = loop {
+        match download.next().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    let error = end.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        shardkeep::model::ErrorKind::Unavailable,
+        "{error}"
+    );
+    assert_eq!(download.next().await.unwrap(), None);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_does_not_come_to_its_end_leaves_nothing() {
     let place = TempDir::new().unwrap();
     let store = Store::open(place.path(), narrow()).await.unwrap();
@@ -319,7 +346,7 @@ fn a_program_without_async_has_them_too() {
     assert_eq!(again.new_bytes, 0);
 
     let download = keys.download("twin").unwrap().unwrap();
-    assert_eq!(download.entry().len, size);
+    assert_eq!(download.entry.len, size);
     let found: Vec<Bytes> = download.map(Result::unwrap).collect();
     assert!(found.concat() == value);
     let part = keys.download_range("k", 9_999_999..).unwrap().unwrap();

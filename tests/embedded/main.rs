@@ -120,6 +120,10 @@ async fn every_operation_answers_as_over_the_wire() {
         keys.touch("short", Stay::Default).await.unwrap().expiry,
         None
     );
+    let stale = keys.touch_if("short", Stay::Default, Expect::Absent).await;
+    assert_eq!(reason(stale.unwrap_err()), "KEY_EXISTS");
+    let there = keys.touch_if("short", Stay::Default, Expect::Present).await;
+    assert_eq!(there.unwrap().expiry, None);
     let never = Stay::For(Duration::ZERO);
     assert_eq!(
         reason(keys.touch("short", never).await.unwrap_err()),
@@ -193,6 +197,8 @@ fn a_program_without_async_has_the_same() {
             .unwrap();
     }
     let snapshot = store.snapshot().unwrap();
+    let never = keys.touch_if("0001", Stay::Default, Expect::Version(Version(9999)));
+    assert_eq!(never.unwrap_err().reason(), "VERSION_MISMATCH");
     keys.delete("0000").unwrap();
     let query = || Query::all().reversed().limit(2400).values();
     let rows: Result<Vec<_>, _> = keys.at(&snapshot).scan(query()).unwrap().collect();

@@ -145,6 +145,14 @@ impl Keyspace {
         self.runtime.block_on(self.keys.touch(key, stay))
     }
 
+    /// See [`embedded::Keyspace::touch_if`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn touch_if(&self, key: impl Into<Bytes>, stay: Stay, expect: Expect) -> Result<Entry> {
+        self.runtime.block_on(self.keys.touch_if(key, stay, expect))
+    }
+
     /// See [`embedded::Keyspace::increment`].
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 /// A value on its way out: its pieces in order, of up to [`PIECE_SIZE_MAX`]; an error is the last.
 #[derive(Debug)]
 pub struct Download {
+    /// What is known of the whole value.
+    pub entry: Entry,
     download: embedded::Download,
     runtime: Arc<Runtime>,
 }
@@ -79,6 +81,7 @@ impl Keyspace {
         let begun = self.keys.download_range(key, range);
         let begun = self.runtime.block_on(begun)?;
         Ok(begun.map(|download| Download {
+            entry: download.entry.clone(),
             download,
             runtime: self.runtime.clone(),
         }))
@@ -113,14 +116,6 @@ impl Keyspace {
     ) -> Result<Stored> {
         let put = self.keys.put_content(key, digest, chunks, options);
         self.runtime.block_on(put)
-    }
-}
-
-impl Download {
-    /// What is known of the whole value.
-    #[must_use]
-    pub fn entry(&self) -> &Entry {
-        &self.download.entry
     }
 }
 
