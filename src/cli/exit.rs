@@ -176,7 +176,7 @@ impl CliError {
 
 fn exit_of_client(error: &ClientError) -> Exit {
     match error {
-        ClientError::Address { .. } => Exit::Usage,
+        ClientError::Address { .. } | ClientError::Invalid { .. } => Exit::Usage,
         ClientError::Unreachable { .. } | ClientError::Unavailable { .. } => Exit::Unreachable,
         ClientError::NotFound { .. } | ClientError::Gone { .. } => Exit::NotFound,
         ClientError::Denied { .. } | ClientError::Refused { .. } => Exit::Refused,
@@ -187,9 +187,10 @@ fn exit_of_client(error: &ClientError) -> Exit {
             }
             _ => Exit::Failure,
         },
-        ClientError::TooLarge { .. } | ClientError::Server { .. } | ClientError::Answer { .. } => {
-            Exit::Failure
-        }
+        ClientError::Unreadable { .. }
+        | ClientError::TooLarge { .. }
+        | ClientError::Server { .. }
+        | ClientError::Answer { .. } => Exit::Failure,
     }
 }
 

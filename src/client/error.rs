@@ -1,7 +1,7 @@
 //! What can go wrong between a program and a server, in words that say what to do next.
 
 use super::retry::{is_lost, is_overload};
-use crate::model::Key;
+use crate::model::{Key, ValueType};
 use std::error::Error as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -97,6 +97,22 @@ pub enum ClientError {
         /// What does not fit.
         message: String,
     },
+    /// A value is not what its type says; its bytes are there, for whoever reads them as such.
+    #[error(
+        "the value of {key} is not of its type, {value_type:?}: read it as bytes, or as who wrote it does"
+    )]
+    Unreadable {
+        /// The key, escaped.
+        key: String,
+        /// What stands with it.
+        value_type: ValueType,
+    },
+    /// What was asked for cannot be; nothing was sent.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong with it, and what to do instead.
+        message: String,
+    },
     /// Anything else that the server answered.
     #[error("{call} failed on {address}: {message}")]
     Server {
@@ -131,6 +147,16 @@ impl ClientError {
             key: shown(key),
             message: message.into(),
         }
+    }
+
+    pub(super) fn unreadable(key: &[u8], value_type: ValueType) -> Self {
+        let key = shown(key);
+        Self::Unreadable { key, value_type }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Invalid { message }
     }
 
     /// The error of a call that the transport or the server's gRPC layer ended.
@@ -199,7 +225,7 @@ pub(super) fn reason_of(status: &Status) -> String {
 }
 
 /// A key as messages show it: escaped, and cut when it is long.
-fn shown(key: &[u8]) -> String {
+pub(super) fn shown(key: &[u8]) -> String {
     Key::new(key).map_or_else(|_| key.escape_ascii().to_string(), |key| key.to_string())
 }
 

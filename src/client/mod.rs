@@ -26,6 +26,7 @@ mod reply;
 mod retry;
 mod scan;
 mod snapshot;
+mod typed;
 
 pub use batch::{Action, Batch, BatchParts, Committed, KeyChange, OperationDone};
 pub use changes::{Change, ChangeKind, Changes, Step};
@@ -40,6 +41,7 @@ pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
 pub use scan::{Query, Row, Rows};
 pub use snapshot::{Snapshot, SnapshotLease};
+pub use typed::Typed;
 
 use crate::model::{Digest, StatusReport, Version};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};
