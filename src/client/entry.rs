@@ -1,5 +1,6 @@
 //! Keys and values as programs see them, and what goes over the wire for them.
 
+use super::error::shown;
 use super::{ClientError, Result, sum64};
 use crate::model::{Digest, Timestamp, ValueType, Version};
 use crate::proto::v1;
@@ -136,6 +137,34 @@ impl Stored {
             deduplicated: put.deduplicated,
             previous: version_of(put.previous_version),
         }
+    }
+}
+
+impl Expect {
+    /// Whether it is so of a key of which this is known, its digest included; `None` for one that is
+    /// not there.
+    pub(super) fn holds(&self, found: Option<&Entry>) -> bool {
+        match self {
+            Self::Absent => found.is_none(),
+            Self::Present => found.is_some(),
+            Self::Version(version) => found.is_some_and(|it| it.version == *version),
+            Self::Digest(digest) => found.is_some_and(|it| it.digest.as_ref() == Some(digest)),
+        }
+    }
+
+    /// That it is not so, in words.
+    pub(super) fn broken(&self, key: &[u8], found: Option<&Entry>) -> String {
+        let wanted = match self {
+            Self::Absent => "not to be there".to_owned(),
+            Self::Present => "to be there".to_owned(),
+            Self::Version(version) => format!("to be at version {version}"),
+            Self::Digest(digest) => format!("to have the digest {digest}"),
+        };
+        let found = found.map_or_else(
+            || "is not there".to_owned(),
+            |entry| format!("is at version {}", entry.version),
+        );
+        format!("key {} was {wanted} and {found}", shown(key))
     }
 }
 

@@ -26,6 +26,8 @@ mod reply;
 mod retry;
 mod scan;
 mod snapshot;
+mod transaction;
+mod transaction_state;
 mod typed;
 
 pub use batch::{Action, Batch, BatchParts, Committed, KeyChange, OperationDone};
@@ -41,6 +43,8 @@ pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
 pub use scan::{Query, Row, Rows};
 pub use snapshot::{Snapshot, SnapshotLease};
+pub use transaction::{Seen, Transaction};
+pub use transaction_state::Savepoint;
 pub use typed::Typed;
 
 use crate::model::{Digest, StatusReport, Version};
