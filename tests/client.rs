@@ -3,8 +3,8 @@
 mod support;
 
 use shardkeep::client::{
-    Batch, ChangeKind, Changes, ClientError, Database, Expect, Keyspace, OperationDone, PutOptions,
-    Query, Stay,
+    Batch, ChangeKind, Changes, ClientError, CountOptions, Database, Expect, Ids, Keyspace,
+    OperationDone, PutOptions, Query, Stay,
 };
 use shardkeep::model::{Digest, ValueType, Version};
 use std::collections::BTreeMap;
@@ -93,6 +93,65 @@ async fn what_is_said_of_a_value_and_how_long_it_stays_come_back() {
     let found = keys.get_many(["n", "none", "k"]).await.unwrap();
     let found: Vec<_> = found.into_iter().map(|it| it.map(|it| it.data)).collect();
     assert_eq!(found, [Some("-2".into()), None, Some("{}".into())]);
+}
+
+#[tokio::test]
+async fn a_touch_and_a_count_on_a_condition_are_done_only_while_it_holds() {
+    let server = user_keys().start().await;
+    let keys = database(&server).await.keyspace("");
+    let first = keys.put("k", "x").await.unwrap().version;
+    let hour = Stay::For(Duration::from_secs(3600));
+    let touched = keys.touch_if("k", hour, Expect::Version(first)).await;
+    assert!(touched.unwrap().expiry.is_some());
+    let late = keys.touch_if("k", Stay::Default, Expect::Version(first));
+    let late = late.await.unwrap_err();
+    assert!(matches!(late, ClientError::Conflict { .. }), "{late}");
+
+    let anew = CountOptions {
+        only_if: Some(Expect::Absent),
+        initial: 100,
+    };
+    assert_eq!(keys.increment_with("n", 5, anew).await.unwrap(), 105);
+    let there = keys.increment_with("n", 5, anew).await.unwrap_err();
+    assert!(matches!(there, ClientError::Conflict { .. }), "{there}");
+    let batch = Batch::new().increment_from(7, "m", 1).increment("n", 1);
+    let done = keys.commit(batch).await.unwrap();
+    let counted = [OperationDone::Counted(8), OperationDone::Counted(106)];
+    assert_eq!(done.results, counted);
+}
+
+#[tokio::test]
+async fn ids_are_given_once_to_whomever_asks() {
+    let server = user_keys().start().await;
+    let mut takers = Vec::new();
+    for _ in 0..4 {
+        let keys = database(&server).await.keyspace("");
+        let ids = keys.ids("ids", 10).unwrap();
+        let taking = async move |ids: Ids| {
+            let mut taken = Vec::new();
+            for _ in 0..15 {
+                taken.push(ids.next().await.unwrap());
+            }
+            taken
+        };
+        // Two of one block, and four clients.
+        takers.push(tokio::spawn(taking(ids.clone())));
+        takers.push(tokio::spawn(taking(ids)));
+    }
+    let mut all = Vec::new();
+    for taker in takers {
+        all.extend(taker.await.unwrap());
+    }
+    all.sort_unstable();
+    let count = all.len();
+    all.dedup();
+    assert_eq!((all.len(), all[0]), (count, 1));
+    assert_eq!(*all.last().unwrap(), 120);
+    let keys = database(&server).await.keyspace("");
+    assert!(matches!(
+        keys.ids("ids", 0),
+        Err(ClientError::Invalid { .. })
+    ));
 }
 
 #[tokio::test]

@@ -43,8 +43,13 @@ pub enum Action {
     Delete,
     /// It stays as long as this says; [`Stay::Default`] is for ever here.
     Touch(Stay),
-    /// This is added to the counter that it is.
-    Increment(i64),
+    /// It is added to, as a counter.
+    Increment {
+        /// What is added.
+        delta: i64,
+        /// Where a counter that is not there begins, before the addition.
+        initial: i64,
+    },
 }
 
 /// What a commit did.
@@ -124,7 +129,13 @@ impl Batch {
     /// Adds to a counter, which begins at 0. When it is no counter, nothing of the batch is done.
     #[must_use]
     pub fn increment(self, key: impl Into<Bytes>, delta: i64) -> Self {
-        self.with((key.into(), Action::Increment(delta)))
+        self.increment_from(0, key, delta)
+    }
+
+    /// As [`Batch::increment`], of a counter that begins at `initial`, before the addition.
+    #[must_use]
+    pub fn increment_from(self, initial: i64, key: impl Into<Bytes>, delta: i64) -> Self {
+        self.with((key.into(), Action::Increment { delta, initial }))
     }
 
     /// What follows is done instead, when a condition does not hold.
@@ -153,7 +164,7 @@ impl Batch {
 impl BatchParts {
     fn twice(&self) -> Twice {
         let mut all = self.operations.iter().chain(&self.otherwise);
-        let counts = all.any(|(_, action)| matches!(action, Action::Increment(_)));
+        let counts = all.any(|(_, action)| matches!(action, Action::Increment { .. }));
         Twice::on_condition(counts || !self.conditions.is_empty())
     }
 }
@@ -211,9 +222,9 @@ fn operation_of((key, action): KeyChange) -> v1::Operation {
         Action::Touch(stay) => Change::Touch(v1::TouchOperation {
             expiry: stay.wire(),
         }),
-        Action::Increment(delta) => Change::Increment(v1::IncrementOperation {
+        Action::Increment { delta, initial } => Change::Increment(v1::IncrementOperation {
             delta,
-            initial_value: 0,
+            initial_value: initial,
         }),
         Action::Put(value, options) => Change::Put(v1::PutOperation {
             sum64: Some(sum64(&value)),

@@ -60,20 +60,29 @@ impl Keyspace {
     /// # Errors
     /// [`ClientError::Damaged`], [`ClientError::Gone`] and those of every call.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Value>> {
+        let Some(found) = self.fetch(key.into(), None).await? else {
+            return Ok(None);
+        };
+        Value::verified(found.entry.unwrap_or_default(), found.value).map(Some)
+    }
+
+    /// A value, or a part of it, as it came.
+    pub(super) async fn fetch(
+        &self,
+        key: Bytes,
+        range: Option<v1::ByteRange>,
+    ) -> Result<Option<v1::GetResponse>> {
         let request = v1::GetRequest {
             namespace: self.namespace.clone(),
-            key: key.into(),
+            key,
             snapshot: self.snapshot.clone(),
-            range: None,
+            range,
         };
         let found = self.pool.call(Repeat::Always, |channel| {
             let request = request.clone();
             async move { wire(channel).get(request).await }
         });
-        let Some(found) = self.there("get", found.await)? else {
-            return Ok(None);
-        };
-        Value::verified(found.entry.unwrap_or_default(), found.value).map(Some)
+        self.there("get", found.await)
     }
 
     /// What is known of a key without reading its value; `None` when it is not there.
@@ -255,17 +264,36 @@ impl Keyspace {
     /// # Errors
     /// [`ClientError::NotFound`] and those of every call.
     pub async fn touch(&self, key: impl Into<Bytes>, stay: Stay) -> Result<Entry> {
-        let key = key.into();
+        self.touch_now(key.into(), stay, None).await
+    }
+
+    /// As [`Keyspace::touch`], if what is under the key is as expected.
+    ///
+    /// # Errors
+    /// [`ClientError::Conflict`] and as there.
+    pub async fn touch_if(
+        &self,
+        key: impl Into<Bytes>,
+        stay: Stay,
+        expect: Expect,
+    ) -> Result<Entry> {
+        self.touch_now(key.into(), stay, Some(expect)).await
+    }
+
+    async fn touch_now(&self, key: Bytes, stay: Stay, only_if: Option<Expect>) -> Result<Entry> {
         let request = v1::TouchRequest {
             namespace: self.namespace.clone(),
             key: key.clone(),
             expiry: stay.wire(),
-            condition: None,
+            condition: only_if.map(Into::into),
             request_id: request_id(),
             ..v1::TouchRequest::default()
         };
-        let touched = self.pool.call(Repeat::Always, |channel| {
-            let request = request.clone();
+        let twice = Twice::on_condition(only_if.is_some());
+        let tries = Tries::of(&self.pool, "touch", &request.request_id, twice).await?;
+        let touched = self.pool.call(tries.repeat, |channel| {
+            let mut request = request.clone();
+            request.only_run = tries.only_run();
             async move { wire(channel).touch(request).await }
         });
         let touched = touched.await;
@@ -274,33 +302,12 @@ impl Keyspace {
         Ok(Entry::of(touched.entry.unwrap_or_default()))
     }
 
-    /// Adds to a counter, which begins at 0, and tells what it is then.
-    ///
-    /// # Errors
-    /// [`ClientError::Server`] for a value that is no counter, and those of every call.
-    pub async fn increment(&self, key: impl Into<Bytes>, delta: i64) -> Result<i64> {
-        let key = key.into();
-        let request = v1::IncrementRequest {
-            namespace: self.namespace.clone(),
-            key: key.clone(),
-            delta,
-            request_id: request_id(),
-            ..v1::IncrementRequest::default()
-        };
-        let tries = Tries::of(&self.pool, "increment", &request.request_id, Twice::Differs).await?;
-        let counted = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            async move { wire(channel).increment(request).await }
-        });
-        let counted = counted.await;
-        let counted = counted.map_err(|status| self.failed_on("increment", &key, &status))?;
-        self.pool.heard_of(counted.run);
-        Ok(counted.value)
-    }
-
     /// An answer, or `None` where only the key is not there.
-    fn there<T>(&self, call: &'static str, answer: Result<T, Status>) -> Result<Option<T>> {
+    pub(super) fn there<T>(
+        &self,
+        call: &'static str,
+        answer: Result<T, Status>,
+    ) -> Result<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if is_missing_key(&status) => Ok(None),
@@ -308,7 +315,7 @@ impl Keyspace {
         }
     }
 
-    fn failed_on(&self, call: &'static str, key: &[u8], status: &Status) -> ClientError {
+    pub(super) fn failed_on(&self, call: &'static str, key: &[u8], status: &Status) -> ClientError {
         match is_missing_key(status) {
             true => ClientError::not_found(key),
             false => self.pool.failed(call, status),

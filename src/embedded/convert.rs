@@ -99,7 +99,9 @@ pub(super) fn commit(batch: BatchParts, namespace: &Namespace, now: Timestamp) -
         Ok(match action {
             Action::Delete => Step::Delete(key),
             Action::Touch(stay) => Step::Touch(key, lifetime_said(stay, now)?),
-            Action::Increment(delta) => Step::Increment(key, Addition { delta, initial: 0 }),
+            Action::Increment { delta, initial } => {
+                Step::Increment(key, Addition { delta, initial })
+            }
             Action::Put(data, options) => Step::Put(Box::new(NewEntry {
                 key,
                 data,
