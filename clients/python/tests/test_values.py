@@ -1,12 +1,15 @@
 """Values, types, codecs, conditions and expiry, over a real connection."""
 
 import asyncio
+import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 import shardkeep
 from shardkeep import KEEP, ValueType, if_absent, if_digest, if_present, if_version
+from shardkeep.values import TypedCodec
 
 TYPED = [
     (b"\x00\xff", ValueType.BYTES),
@@ -33,6 +36,14 @@ async def test_numbers_that_do_not_fit_are_refused_before_they_are_sent(ns, valu
     with pytest.raises(ValueError):
         await ns.put("k", value)
     assert await ns.get("k", "none") == "none"
+
+
+def test_values_have_the_bytes_that_the_client_in_rust_is_held_to():
+    codec = TypedCodec()
+    rows = Path(__file__).parents[3] / "tests" / "data" / "typed-values.jsonl"
+    for row in map(json.loads, rows.read_text().splitlines()):
+        stored = bytes.fromhex(row["hex"]), ValueType[row["type"]]
+        assert codec.encode(codec.decode(*stored)) == stored
 
 
 async def test_the_codec_of_the_longest_prefix_counts(db, server):
