@@ -188,6 +188,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
             _ => Exit::Failure,
         },
         ClientError::Unreadable { .. }
+        | ClientError::Source { .. }
         | ClientError::TooLarge { .. }
         | ClientError::Server { .. }
         | ClientError::Answer { .. } => Exit::Failure,

@@ -6,7 +6,7 @@
 
 use super::entry::Entry;
 use super::error::reason_of;
-use super::retry::{Repeat, pause_after};
+use super::retry::Repeat;
 use super::{Keyspace, Query, Result};
 use crate::model::Version;
 use crate::proto::v1;
@@ -162,13 +162,13 @@ impl Changes {
         self.messages = None;
         // One that was too slow for what it was sent has all the time now.
         let is_slow = status.code() == Code::Aborted && reason_of(status) == "WATCH_TOO_SLOW";
-        let pause = match is_slow {
-            true => Some(std::time::Duration::ZERO),
-            false => pause_after(Repeat::Always, status, self.tries),
-        };
-        let pause = pause.ok_or_else(|| self.keyspace.pool.failed("watch", status))?;
+        if !is_slow {
+            self.keyspace
+                .pool
+                .pause("watch", status, self.tries)
+                .await?;
+        }
         self.tries += 1;
-        tokio::time::sleep(pause).await;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! message: a few of them let large values move in parallel.
 
 use super::error::cause_of;
-use super::retry::{Repeat, RetryBudget, repeated};
+use super::retry::{Repeat, RetryBudget, pause_after, repeated};
 use super::{ClientError, Result, VALUE_SIZE_MAX};
 use crate::proto::zstdb::badger_client::BadgerClient;
 use std::future::Future;
@@ -74,6 +74,23 @@ impl Pool {
     {
         let answer = repeated(&self.budget, repeat, || call(self.next())).await;
         answer.map(Response::into_inner)
+    }
+
+    /// Waits until a stream that broke may be opened again, after so many tries since something came.
+    ///
+    /// # Errors
+    /// That of the break, when it is final, was met often enough, or the budget is spent.
+    pub(super) async fn pause(
+        &self,
+        call: &'static str,
+        status: &Status,
+        tries: usize,
+    ) -> Result<()> {
+        let pause = pause_after(Repeat::Always, status, tries);
+        let pause = pause.filter(|_| self.budget.spend());
+        let pause = pause.ok_or_else(|| self.failed(call, status))?;
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// Which run of the server answered last, as far as an answer told.

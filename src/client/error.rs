@@ -113,6 +113,12 @@ pub enum ClientError {
         /// What is wrong with it, and what to do instead.
         message: String,
     },
+    /// What was to be stored cannot be read; nothing was stored.
+    #[error("cannot read what is to be stored: {cause}")]
+    Source {
+        /// What the operating system said.
+        cause: String,
+    },
     /// Anything else that the server answered.
     #[error("{call} failed on {address}: {message}")]
     Server {

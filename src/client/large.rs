@@ -1,16 +1,13 @@
-//! Values that are larger than one message: in streams, or in chunks of which only those are sent that
+//! Large values on their way to a server: in a stream, or in chunks of which only those are sent that
 //! the server lacks.
 
-use super::connect::Pool;
-use super::entry::{Entry, PutOptions, Stored, wire_type};
-use super::error::reason_of;
+use super::entry::{PutOptions, Stored, wire_type};
 use super::keyspace::{repeat_of, request_id};
 use super::retry::Repeat;
-use super::{ClientError, Keyspace, Result};
+use super::{Keyspace, Result};
 use crate::model::{Chunk, Digest};
 use crate::proto::v1;
 use crate::proto::v1::blob_service_client::BlobServiceClient;
-use crate::proto::v1::download_response::Part as Received;
 use crate::proto::v1::upload_request::Part;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -18,8 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{StreamExt as _, iter};
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
-use xxhash_rust::xxh64::Xxh64;
+use tonic::{Response, Status};
 
 /// Digests that are asked for at once.
 const DIGESTS_MAX: usize = 10_000;
@@ -35,93 +31,41 @@ pub struct Uploaded {
     pub new_bytes: u64,
 }
 
-/// A value on its way, piece by piece.
-pub struct Download {
-    /// What is known of it.
-    pub entry: Entry,
-    messages: Streaming<v1::DownloadResponse>,
-    sum64: Xxh64,
-    received: u64,
-    pool: Pool,
-}
-
-impl std::fmt::Debug for Download {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("Download");
-        shown.field("entry", &self.entry);
-        shown.field("received", &self.received);
-        shown.finish_non_exhaustive()
-    }
-}
-
 impl Keyspace {
     /// Stores a value of `size` bytes that comes in pieces of up to [`PIECE_SIZE_MAX`]. A sender that
     /// goes away before its last piece stores nothing. Whoever sends the value again sends all of it, and
     /// the server stores what it lacks.
     ///
     /// # Errors
-    /// [`Conflict`](ClientError::Conflict) and those of every call.
+    /// [`Conflict`](super::ClientError::Conflict) and those of every call.
     pub async fn upload(
         &self,
         key: impl Into<Bytes>,
         (size, pieces): (u64, mpsc::Receiver<Bytes>),
         options: PutOptions,
     ) -> Result<Uploaded> {
-        let header = v1::UploadHeader {
+        let header = self.upload_header(key.into(), size, options);
+        let sent = send(self.pool.next(), header, pieces).await;
+        let sent = sent.map_err(|status| self.pool.failed("upload", &status))?;
+        Ok(sent.into_inner())
+    }
+
+    pub(super) fn upload_header(
+        &self,
+        key: Bytes,
+        size: u64,
+        options: PutOptions,
+    ) -> v1::UploadHeader {
+        v1::UploadHeader {
             namespace: self.namespace.clone(),
-            key: key.into(),
+            key,
             condition: options.only_if.map(Into::into),
             expiry: options.lifetime.wire(),
             size: Some(size),
             value_type: wire_type(options.value_type).into(),
             metadata: options.metadata,
             ..v1::UploadHeader::default()
-        };
-        let message = |part| v1::UploadRequest { part: Some(part) };
-        let data = ReceiverStream::new(pieces).map(move |piece| message(Part::Data(piece)));
-        let messages = iter([message(Part::Header(header))]).chain(data);
-        let sent = wire(self.pool.next()).upload(messages).await;
-        let sent = sent.map_err(|status| self.pool.failed("upload", &status))?;
-        let sent = sent.into_inner();
-        Ok(Uploaded {
-            stored: Stored::of(sent.put.unwrap_or_default()),
-            new_bytes: sent.new_bytes,
-        })
-    }
-
-    /// Begins to read a value; `None` when the key is not there.
-    ///
-    /// # Errors
-    /// [`Gone`](ClientError::Gone) and those of every call.
-    pub async fn download(&self, key: impl Into<Bytes>) -> Result<Option<Download>> {
-        let request = v1::DownloadRequest {
-            namespace: self.namespace.clone(),
-            key: key.into(),
-            snapshot: self.snapshot.clone(),
-            range: None,
-        };
-        let begun = self.pool.call(Repeat::Always, |channel| {
-            let request = request.clone();
-            async move { wire(channel).download(request).await }
-        });
-        let mut messages = match begun.await {
-            Ok(messages) => messages,
-            Err(status) if reason_of(&status) == "KEY_NOT_FOUND" => return Ok(None),
-            Err(status) => return Err(self.pool.failed("download", &status)),
-        };
-        let first = messages.message().await;
-        let first = first.map_err(|status| self.pool.failed("download", &status))?;
-        let Some(Received::Entry(entry)) = first.and_then(|first| first.part) else {
-            let status = Status::unknown("a download that does not begin with its entry");
-            return Err(self.pool.failed("download", &status));
-        };
-        Ok(Some(Download {
-            entry: Entry::of(entry),
-            messages,
-            sum64: Xxh64::new(0),
-            received: 0,
-            pool: self.pool.clone(),
-        }))
+        }
     }
 
     /// Which contents the server lacks. The others stay for its grace time.
@@ -164,7 +108,7 @@ impl Keyspace {
     /// Stores a value without its bytes, which the server has: as a whole, or in these chunks.
     ///
     /// # Errors
-    /// [`Gone`](ClientError::Gone) and [`Conflict`](ClientError::Conflict) (`CHUNKS_MISSING`) when it has
+    /// [`Gone`](super::ClientError::Gone) and [`Conflict`](super::ClientError::Conflict) (`CHUNKS_MISSING`) when it has
     /// not, and those of every call.
     pub async fn put_content(
         &self,
@@ -195,32 +139,24 @@ impl Keyspace {
     }
 }
 
-impl Download {
-    /// The next piece. `None` at the end, when the value has come whole and its checksum fits.
-    ///
-    /// # Errors
-    /// [`Damaged`](ClientError::Damaged) at the end, and those of every call.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        let message = self.messages.message().await;
-        let message = message.map_err(|status| self.pool.failed("download", &status))?;
-        if let Some(Received::Data(piece)) = message.and_then(|message| message.part) {
-            self.sum64.update(&piece);
-            self.received += piece.len() as u64;
-            return Ok(Some(piece));
-        }
-        let (sum64, entry) = (self.sum64.digest(), &self.entry);
-        if (self.received, sum64) == (entry.len, entry.sum64) {
-            return Ok(None);
-        }
-        let message = format!(
-            "{} bytes with checksum {sum64:016x} came, stored were {} with {:016x}",
-            self.received, entry.len, entry.sum64
-        );
-        Err(ClientError::damaged(&entry.key, message))
-    }
+/// Sends a value whose pieces come one after the other.
+pub(super) async fn send(
+    channel: Channel,
+    header: v1::UploadHeader,
+    pieces: mpsc::Receiver<Bytes>,
+) -> Result<Response<Uploaded>, Status> {
+    let message = |part| v1::UploadRequest { part: Some(part) };
+    let data = ReceiverStream::new(pieces).map(move |piece| message(Part::Data(piece)));
+    let messages = iter([message(Part::Header(header))]).chain(data);
+    let sent = wire(channel).upload(messages).await?;
+    Ok(sent.map(|sent| Uploaded {
+        stored: Stored::of(sent.put.unwrap_or_default()),
+        new_bytes: sent.new_bytes,
+    }))
 }
 
-fn wire(channel: Channel) -> BlobServiceClient<Channel> {
+/// The generated client over one connection.
+pub(super) fn wire(channel: Channel) -> BlobServiceClient<Channel> {
     BlobServiceClient::new(channel)
 }
 

@@ -46,7 +46,8 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    fn spend(&self) -> bool {
+    /// Takes what one retry costs, if that is left.
+    pub(super) fn spend(&self) -> bool {
         let spent = |left: u32| left.checked_sub(RETRY_COST);
         let order = Ordering::Relaxed;
         self.0.fetch_update(order, order, spent).is_ok()

@@ -6,7 +6,7 @@ use super::retry::Repeat;
 use super::{Keyspace, Result};
 use crate::proto::v1;
 use bytes::Bytes;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 /// Which keys are walked, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub struct Row {
 #[derive(Debug)]
 pub struct Rows {
     keyspace: Keyspace,
-    messages: Streaming<v1::StreamScanResponse>,
+    pub(super) messages: Streaming<v1::StreamScanResponse>,
     with_values: bool,
 }
 
@@ -134,24 +134,31 @@ impl Rows {
     /// [`Damaged`](super::ClientError::Damaged) and those of every call.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Row>>> {
         let message = self.messages.message().await;
-        let message = message.map_err(|status| self.keyspace.pool.failed("scan", &status))?;
-        let Some(message) = message else {
-            return Ok(None);
-        };
-        let row = |result: v1::ScanResult| {
-            let entry = result.entry.unwrap_or_default();
-            match self.with_values {
-                true => Value::verified(entry, result.value).map(|value| Row {
-                    entry: value.entry,
-                    data: Some(value.data),
-                }),
-                false => Ok(Row {
-                    entry: Entry::of(entry),
-                    data: None,
-                }),
-            }
-        };
-        let rows: Result<Vec<Row>> = message.results.into_iter().map(row).collect();
-        rows.map(Some)
+        self.page(message).transpose()
+    }
+
+    /// The rows of a message.
+    pub(super) fn page(
+        &self,
+        message: Result<Option<v1::StreamScanResponse>, Status>,
+    ) -> Option<Result<Vec<Row>>> {
+        match message {
+            Ok(None) => None,
+            Ok(Some(message)) => Some(message.results.into_iter().map(|it| self.row(it)).collect()),
+            Err(status) => Some(Err(self.keyspace.pool.failed("scan", &status))),
+        }
+    }
+
+    fn row(&self, result: v1::ScanResult) -> Result<Row> {
+        let entry = result.entry.unwrap_or_default();
+        if !self.with_values {
+            let entry = Entry::of(entry);
+            return Ok(Row { entry, data: None });
+        }
+        let value = Value::verified(entry, result.value)?;
+        Ok(Row {
+            entry: value.entry,
+            data: Some(value.data),
+        })
     }
 }

@@ -1,0 +1,123 @@
+//! Parts of values: ranges as programs write them, and as they go over the wire.
+
+use super::entry::Entry;
+use super::{ClientError, Keyspace, Result};
+use crate::proto::v1;
+use bytes::Bytes;
+use std::ops::{Bound, RangeBounds};
+
+/// Bytes of a value. The server has verified what it read them from; there is no checksum of a part
+/// alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What is known of the whole value.
+    pub entry: Entry,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+impl Keyspace {
+    /// Reads these bytes of a value, such as `..1024`; `None` when the key is not there. What lies
+    /// behind the value's end is left out.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] for a range of nothing, [`ClientError::Server`] for one that begins
+    /// behind the value's end, [`ClientError::Damaged`], [`ClientError::Gone`] and those of every call.
+    pub async fn get_range(
+        &self,
+        key: impl Into<Bytes>,
+        range: impl RangeBounds<u64>,
+    ) -> Result<Option<Part>> {
+        let range = wire_range(range)?;
+        let Some(found) = self.fetch(key.into(), range).await? else {
+            return Ok(None);
+        };
+        let entry = Entry::of(found.entry.unwrap_or_default());
+        let size = len_in(range.as_ref(), entry.len);
+        if found.value.len() as u64 == size {
+            let data = found.value;
+            return Ok(Some(Part { entry, data }));
+        }
+        let message = format!("{} bytes came of {size}", found.value.len());
+        Err(ClientError::damaged(&entry.key, message))
+    }
+}
+
+/// A range on the wire; `None` for all.
+pub(super) fn wire_range(range: impl RangeBounds<u64>) -> Result<Option<v1::ByteRange>> {
+    let offset = match range.start_bound() {
+        Bound::Included(&first) => Some(first),
+        Bound::Excluded(&before) => before.checked_add(1),
+        Bound::Unbounded => Some(0),
+    };
+    let end = match range.end_bound() {
+        // No value is as long as this.
+        Bound::Included(&u64::MAX) | Bound::Unbounded => None,
+        Bound::Included(&last) => Some(last + 1),
+        Bound::Excluded(&end) => Some(end),
+    };
+    match (offset, end) {
+        (Some(0), None) => Ok(None),
+        (Some(offset), None) => Ok(Some(v1::ByteRange { offset, length: 0 })),
+        (Some(offset), Some(end)) if offset < end => Ok(Some(v1::ByteRange {
+            offset,
+            length: end - offset,
+        })),
+        // On the wire, a range of nothing is one up to the end.
+        _ => Err(ClientError::invalid(
+            "a range of no bytes: to ask for none, ask what is known of the key",
+        )),
+    }
+}
+
+/// How many bytes a range has in a value of so many.
+pub(super) fn len_in(range: Option<&v1::ByteRange>, len: u64) -> u64 {
+    let Some(range) = range else { return len };
+    let left = len.saturating_sub(range.offset);
+    match range.length {
+        0 => left,
+        length => left.min(length),
+    }
+}
+
+/// What is left of a range of which so many bytes have come, and not all.
+pub(super) fn behind(range: Option<v1::ByteRange>, received: u64) -> v1::ByteRange {
+    let range = range.unwrap_or_default();
+    v1::ByteRange {
+        offset: range.offset + received,
+        length: range.length.saturating_sub(received),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(range: impl RangeBounds<u64>) -> Option<(u64, u64)> {
+        wire_range(range).unwrap().map(|it| (it.offset, it.length))
+    }
+
+    #[test]
+    fn every_form_of_a_range_is_told() {
+        assert_eq!(of(..), None);
+        assert_eq!(of(0..), None);
+        assert_eq!(of(..=u64::MAX), None);
+        assert_eq!(of(5..), Some((5, 0)));
+        assert_eq!(of(..5), Some((0, 5)));
+        assert_eq!(of(2..5), Some((2, 3)));
+        assert_eq!(of(2..=5), Some((2, 4)));
+        assert!(wire_range(5..5).is_err());
+        assert!(wire_range((Bound::Excluded(u64::MAX), Bound::Unbounded)).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_range_ends_where_it_did() {
+        let range = wire_range(10..30).unwrap();
+        assert_eq!(len_in(range.as_ref(), 100), 20);
+        assert_eq!(len_in(range.as_ref(), 15), 5);
+        let left = behind(range, 7);
+        assert_eq!((left.offset, left.length), (17, 13));
+        let left = behind(None, 7);
+        assert_eq!((left.offset, left.length), (7, 0));
+    }
+}

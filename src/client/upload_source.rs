@@ -1,0 +1,97 @@
+//! Values that are read from where they can be read again, such as files: an upload of one that is cut
+//! off begins again by itself, and the server stores only what it lacks.
+
+use super::entry::PutOptions;
+use super::keyspace::repeat_of;
+use super::large::{PIECE_SIZE_MAX, Uploaded, send};
+use super::{ClientError, Keyspace, Result, cause_of};
+use crate::proto::v1;
+use bytes::{Bytes, BytesMut};
+use std::io::{self, SeekFrom};
+use std::pin::pin;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
+use tokio::sync::{Mutex, mpsc};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// Pieces that are read ahead of what is sent.
+const READ_AHEAD: usize = 4;
+
+impl Keyspace {
+    /// Stores what a source holds, from its beginning to its end, such as a `tokio::fs::File`. When the
+    /// connection breaks it is sent again by itself, as long as the server comes back within a few
+    /// seconds; on a condition only where the server says that it has not begun.
+    ///
+    /// # Errors
+    /// [`ClientError::Source`] when it cannot be read, and as [`Keyspace::upload`].
+    pub async fn upload_from(
+        &self,
+        key: impl Into<Bytes>,
+        mut source: impl AsyncRead + AsyncSeek + Unpin,
+        options: PutOptions,
+    ) -> Result<Uploaded> {
+        let size = source.seek(SeekFrom::End(0)).await;
+        let size = size.map_err(|error| unreadable(&error))?;
+        let repeat = repeat_of(options.only_if);
+        let header = self.upload_header(key.into(), size, options);
+        let source = Mutex::new(source);
+        let sent = self.pool.call(repeat, |channel| {
+            let (header, source) = (header.clone(), &source);
+            async move { Ok(Response::new(attempt(channel, header, source).await?)) }
+        });
+        let sent = sent.await;
+        let sent = sent.map_err(|status| self.pool.failed("upload", &status))?;
+        sent.map_err(|error| unreadable(&error))
+    }
+}
+
+/// Sends a source once, as a whole. That it cannot be read is no reason to try again.
+async fn attempt(
+    channel: Channel,
+    header: v1::UploadHeader,
+    source: &Mutex<impl AsyncRead + AsyncSeek + Unpin>,
+) -> Result<io::Result<Uploaded>, Status> {
+    let mut source = source.lock().await;
+    let (sender, pieces) = mpsc::channel(READ_AHEAD);
+    let mut sending = pin!(send(channel, header, pieces));
+    tokio::select! {
+        // An upload that is refused ends before its pieces.
+        sent = &mut sending => return sent.map(|sent| Ok(sent.into_inner())),
+        read = read_from(&mut *source, sender) => {
+            if let Err(error) = read {
+                return Ok(Err(error));
+            }
+        }
+    }
+    sending.await.map(|sent| Ok(sent.into_inner()))
+}
+
+/// Reads a source in pieces, until nobody takes them.
+async fn read_from(
+    source: &mut (impl AsyncRead + AsyncSeek + Unpin),
+    pieces: mpsc::Sender<Bytes>,
+) -> io::Result<()> {
+    source.rewind().await?;
+    loop {
+        let mut piece = BytesMut::with_capacity(PIECE_SIZE_MAX);
+        while piece.len() < PIECE_SIZE_MAX {
+            let room = PIECE_SIZE_MAX - piece.len();
+            if (&mut *source)
+                .take(room as u64)
+                .read_buf(&mut piece)
+                .await?
+                == 0
+            {
+                break;
+            }
+        }
+        if piece.is_empty() || pieces.send(piece.freeze()).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn unreadable(error: &io::Error) -> ClientError {
+    let cause = cause_of(error);
+    ClientError::Source { cause }
+}
