@@ -210,3 +210,33 @@ async fn a_prefix_of_a_namespace_is_removed_after_a_yes_and_counted_before() {
     );
     assert_eq!(code(&nowhere), 3, "{}", said(&nowhere));
 }
+
+#[tokio::test]
+async fn a_value_is_put_with_its_type_and_told_with_it() {
+    let server = user_keys().start().await;
+    let server = server.address();
+    let place = tempfile::TempDir::new().unwrap();
+    let out = place.path().join("out");
+    let out = out.to_str().unwrap();
+    let get = |key: &'static str| json(server, &["get", "--user-keys", key, "--out", out]);
+    output(
+        server,
+        &["put", "--key", "n", "--type", "int64", "--value", "41"],
+    );
+    assert_eq!(get("n")["type"], "int64");
+    output(server, &["put", "--key", "plain", "--value", "41"]);
+    assert_eq!(get("plain")["type"], serde_json::Value::Null);
+    let piped = piped(
+        server,
+        &["put", "--key", "j", "--type", "json"],
+        b"{\"a\":1}",
+    );
+    assert_eq!(code(&piped), 0, "{}", said(&piped));
+    assert_eq!(get("j")["type"], "json");
+
+    let harmed = ["put", "--key", "x", "--type", "double", "--value", "much"];
+    let refused = run(server, &harmed);
+    assert_eq!(code(&refused), 2, "{}", said(&refused));
+    assert!(said(&refused).contains("double"), "{}", said(&refused));
+    assert_eq!(code(&run(server, &["get", "--user-keys", "x"])), 3);
+}

@@ -9,7 +9,9 @@ use super::session::Session;
 use super::target::Target;
 use super::terminal::json_bytes;
 use super::upload_large::is_large;
+use super::value_type;
 use crate::client::{ClientError, Found, Keyspace};
+use crate::model::ValueType;
 use bytes::Bytes;
 use serde_json::json;
 use std::ffi::OsString;
@@ -115,16 +117,17 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
         .or_stop(fetch_one(session, args, (key, out), check));
     let written = match (got.await?, out) {
         (Got::Written(written), _) => written,
-        (Got::Whole(found), None) => {
+        (Got::Whole(found, _), None) => {
             session.terminal.write(&found.data)?;
             return Ok(Exit::Ok);
         }
-        (Got::Whole(found), Some(out)) => {
+        (Got::Whole(found, value_type), Some(out)) => {
             Target::write_file(out, &found.data)?;
             Written {
                 bytes: found.data.len() as u64,
                 version: found.version.0,
                 sum64: found.sum64,
+                value_type,
             }
         }
     };
@@ -135,6 +138,7 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
             "bytes": written.bytes,
             "version": written.version,
             "sum64": format!("{:016x}", written.sum64),
+            "type": value_type::word(written.value_type),
         });
         session.terminal.result("", &value)?;
     }
@@ -144,7 +148,7 @@ async fn get_one(session: &Session, args: &GetArgs, check: Check) -> Result<Exit
 /// A value that was asked for.
 enum Got {
     /// In memory.
-    Whole(Found),
+    Whole(Found, ValueType),
     /// Where it was to go, piece by piece.
     Written(Written),
 }
@@ -154,6 +158,7 @@ struct Written {
     bytes: u64,
     version: u64,
     sum64: u64,
+    value_type: ValueType,
 }
 
 async fn fetch_one(
@@ -167,12 +172,13 @@ async fn fetch_one(
     let keyspace = keyspace.at_id(&args.snapshot.snapshot);
     let downloader = Downloader::new(client, check);
     let head = keyspace.head(Bytes::copy_from_slice(key)).await?;
-    if !head.is_some_and(|head| is_large(head.len)) {
-        return match args.is_native() {
+    let (len, value_type) = head.map_or_else(Default::default, |it| (it.len, it.value_type));
+    if !is_large(len) {
+        let found = match args.is_native() {
             true => get_native(&keyspace, key).await,
             false => downloader.fetch(key).await,
-        }
-        .map(Got::Whole);
+        };
+        return Ok(Got::Whole(found?, value_type));
     }
     let entry = match out {
         Some(out) => {
@@ -191,6 +197,7 @@ async fn fetch_one(
         bytes: entry.len,
         version: entry.version.0,
         sum64: entry.sum64,
+        value_type: entry.value_type,
     }))
 }
 

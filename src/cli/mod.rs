@@ -68,6 +68,7 @@ mod target;
 mod terminal;
 mod upload;
 mod upload_large;
+mod value_type;
 mod walk;
 mod watch;
 mod words;

@@ -12,8 +12,9 @@ use super::selection::{NamespaceFlag, bytes};
 use super::session::Session;
 use super::terminal::json_bytes;
 use super::upload::{How, Loaded, Naming, Stored, Uploader};
-use super::walk;
+use super::{value_type, walk};
 use crate::client::PutOptions;
+use crate::model::ValueType;
 use bytes::Bytes;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -58,8 +59,18 @@ pub struct PutArgs {
     /// The value itself, instead of a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with_all = ["paths", "recursive", "prefix"])]
     value: Option<std::ffi::OsString>,
+    /// What the value is to all clients; one of up to 8 MiB is checked
+    #[arg(long = "type", value_name = "TYPE", value_parser = value_type::parser(), conflicts_with_all = ["recursive", "prefix"])]
+    value_type: Option<ValueType>,
     #[command(flatten)]
     namespace: NamespaceFlag,
+}
+
+impl PutArgs {
+    /// Whether the value is one that only the native protocol takes so.
+    fn is_native(&self) -> bool {
+        self.value.is_some() || self.value_type.is_some() || !self.namespace.namespace.is_empty()
+    }
 }
 
 /// Runs the command.
@@ -73,7 +84,7 @@ pub async fn run(session: &Session, args: PutArgs) -> Result<Exit, CliError> {
         },
         false => Naming::Content,
     };
-    if args.value.is_some() || !args.namespace.namespace.is_empty() {
+    if args.is_native() {
         return session.interrupt.or_stop(put_native(session, &args)).await;
     }
     if args.key.is_some() && !args.user_keys {
@@ -150,7 +161,8 @@ async fn put_native(session: &Session, args: &PutArgs) -> Result<Exit, CliError>
         _ => None,
     };
     let path = path.ok_or_else(|| {
-        let message = "--namespace takes one value at a time: a file, standard input, or --value";
+        let message =
+            "--namespace and --type take one value at a time: a file, standard input, or --value";
         CliError::Usage(message.to_owned())
     })?;
     let value = match &args.value {
@@ -163,12 +175,18 @@ async fn put_native(session: &Session, args: &PutArgs) -> Result<Exit, CliError>
         None => Bytes::new(),
     };
     let keyspace = session.keyspace(&args.namespace).await?;
+    let options = PutOptions {
+        value_type: args.value_type.unwrap_or_default(),
+        ..PutOptions::default()
+    };
     let stored = match value {
-        Input::Whole(loaded) => keyspace.put(key, loaded.data).await?,
+        Input::Whole(loaded) => {
+            value_type::check(&loaded.data, options.value_type)?;
+            keyspace.put_with(key, loaded.data, options).await?
+        }
         Input::Large(file) => {
             let progress = reading(session, file.len);
             let outline = Outline::read(file.path(), &progress).await?;
-            let options = PutOptions::default();
             let put = put_chunked((&keyspace, &key), &outline, &options, &progress);
             put.await?.1
         }
