@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 use std::process::Stdio;
 use support::program::{command, json, output, run, said, text};
-use support::{Server, noise};
+use support::proxy::Proxy;
+use support::{Server, eventually, noise};
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
@@ -47,6 +48,35 @@ async fn a_large_file_goes_and_comes_in_chunks_and_its_next_version_shares_them(
         &["get", "--user-keys", "next", "--out", text(&back)],
     );
     assert!(fs::read(&back).unwrap() == value);
+}
+
+// The way must be open while this waits for what the program says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_whose_way_is_cut_goes_on_by_itself() {
+    let builder = Server::builder().flags(["--allow-user-key", "--allow-overwrite"]);
+    let server = builder.fail_points("shard::commit=sleep(40)").start().await;
+    let proxy = Proxy::to(server.address()).await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    let value = noise(5, 40 * MIB);
+    fs::write(&file, &value).unwrap();
+    let put = ["put", "--user-keys", "--key", "large", text(&file)];
+    let mut putting = command(proxy.address(), &put);
+    let mut putting = putting.stdout(Stdio::null()).spawn().unwrap();
+    // Cut off when a part of it has come.
+    let some = || {
+        let stored = json(server.address(), &["status"])["log_bytes"].as_u64();
+        (stored.unwrap() > 4 * MIB as u64).then_some(())
+    };
+    eventually("some chunks", some).await;
+    assert!(putting.try_wait().unwrap().is_none(), "it was too fast");
+    let before = proxy.accepted();
+    proxy.cut();
+    let ended = tokio::task::spawn_blocking(move || putting.wait().unwrap());
+    assert!(ended.await.unwrap().success());
+    assert!(proxy.accepted() > before, "nothing was cut off");
+    let got = run(server.address(), &["get", "--user-keys", "large"]);
+    assert!(got.status.success() && got.stdout == value);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 const READ_AHEAD: usize = 4;
 /// Chunks of one stream.
 const STREAM_CHUNKS_MAX: usize = 60_000;
-/// How often chunks may be gone again before it is given up.
+/// How often chunks may be gone again, or the way to the server, before it is given up.
 const ATTEMPTS_MAX: usize = 3;
 
 /// A large value of which every chunk can be read, as often as it takes.
@@ -49,13 +49,19 @@ pub async fn put_chunked(
     options: &PutOptions,
     progress: &Progress,
 ) -> Result<(How, client::Stored), CliError> {
-    let mut tries = 0;
+    let (mut tries, mut how) = (0, How::Duplicate);
     loop {
-        let mut how = How::Duplicate;
         let digest = source.digest();
         if !keyspace.find_missing(&[digest]).await?.is_empty() {
             how = How::Sent;
-            send_missing(keyspace, source, progress).await?;
+            match send_missing(keyspace, source, progress).await {
+                // What has come is stored: only the rest is sent, once the server is there again.
+                Err(error) if is_lost(&error) && tries < ATTEMPTS_MAX => {
+                    tries += 1;
+                    continue;
+                }
+                sent => sent?,
+            }
         }
         let put = keyspace.put_content(key.clone(), digest, source.chunks(), options.clone());
         match put.await {
@@ -68,6 +74,14 @@ pub async fn put_chunked(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn is_lost(error: &CliError) -> bool {
+    use ClientError::{Unavailable, Unreachable};
+    matches!(
+        error,
+        CliError::Client(Unreachable { .. } | Unavailable { .. })
+    )
 }
 
 async fn send_missing(
