@@ -3,11 +3,12 @@
 mod support;
 
 use shardkeep::client::{
-    ClientError, Database, Expect, Keyspace, PutOptions, Seen, Transaction, Typed,
+    ClientError, Database, Expect, Keyspace, PutOptions, Query, Seen, Transaction, Typed,
 };
 use std::time::Duration;
 use support::{PATIENCE, Server};
 use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
 
 struct Stage {
     server: Server,
@@ -121,6 +122,36 @@ async fn own_writes_are_seen_and_nobody_else_sees_them_before_the_commit() {
     assert_eq!(Some(new.entry.version), done.version);
     assert_eq!(new.typed().unwrap(), Typed::Int(42));
     assert_eq!(stage.now("old").await, None);
+}
+
+#[tokio::test]
+async fn many_keys_are_read_at_once_beside_own_writes() {
+    let stage = Stage::set().await;
+    stage.keys.put("a", "1").await.unwrap();
+    stage.keys.put("b", "2").await.unwrap();
+    let mut transaction = stage.keys.begin().await.unwrap();
+    transaction.put("own", "3");
+    transaction.delete("b");
+    let read = async |transaction: &mut Transaction, keys: &[&'static str]| {
+        let keys = keys.iter().copied();
+        let seen = transaction.get_many_for_update(keys).await.unwrap();
+        let seen = seen.into_iter().map(|it| data(it).map(|it| it[0]));
+        seen.collect::<Vec<_>>()
+    };
+    let seen = read(&mut transaction, &["own", "none", "a", "b", "a"]).await;
+    assert_eq!(seen, [Some(b'3'), None, Some(b'1'), None, Some(b'1')]);
+    assert_eq!(
+        read(&mut transaction, &["own", "b"]).await,
+        [Some(b'3'), None]
+    );
+    // What it writes itself others may write, too; what it has read they may not.
+    stage.keys.put("b", "4").await.unwrap();
+    stage.keys.put("none", "5").await.unwrap();
+    let before = transaction.begun().scan(Query::all()).await.unwrap();
+    let pages: Vec<_> = before.map(|page| page.unwrap().len()).collect().await;
+    assert_eq!(pages.iter().sum::<usize>(), 2);
+    let (_, message) = conflict(transaction.commit().await.unwrap_err());
+    assert!(message.contains("none was not to be there"), "{message}");
 }
 
 #[tokio::test]

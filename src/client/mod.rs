@@ -31,6 +31,7 @@ mod retry;
 mod scan;
 mod snapshot;
 mod stream;
+mod transact;
 mod transaction;
 mod transaction_state;
 mod typed;

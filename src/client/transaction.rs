@@ -12,9 +12,6 @@ use crate::model::{ValueType, Version};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// How often [`Keyspace::transact`] begins again.
-const ATTEMPTS_MAX: usize = 32;
-
 /// Reads of one moment, and changes of keys of one namespace that rest on them: up to 10,000 keys that
 /// were read for update, 10,000 changes, and 64 MiB of them.
 ///
@@ -83,56 +80,6 @@ impl Keyspace {
             seen: BTreeMap::new(),
         })
     }
-
-    /// Does some work in a transaction and commits it, from the beginning when others were faster, up
-    /// to 32 times in all. What the work gives, and what it has done outside of the transaction, is of
-    /// its last run.
-    ///
-    /// ```no_run
-    /// # async fn example(keys: shardkeep::client::Keyspace) -> shardkeep::client::Result<()> {
-    /// use shardkeep::client::Typed;
-    ///
-    /// let seats_left = keys
-    ///     .transact(async |transaction| {
-    ///         let seats = transaction.get_for_update("seats").await?;
-    ///         let Some(Typed::Int(seats)) = seats.map(|it| it.typed()).transpose()? else {
-    ///             return Ok(0);
-    ///         };
-    ///         transaction.put_typed("seats", seats - 1)?;
-    ///         Ok(seats - 1)
-    ///     })
-    ///     .await?;
-    /// # let _: i64 = seats_left;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ClientError::Conflict`] after the last attempt, those of the work, and those of
-    /// [`Transaction::commit`].
-    pub async fn transact<T>(
-        &self,
-        mut work: impl AsyncFnMut(&mut Transaction) -> Result<T>,
-    ) -> Result<T> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.attempt(&mut work).await {
-                Err(ClientError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {}
-                done => return done,
-            }
-        }
-    }
-
-    async fn attempt<T>(
-        &self,
-        work: &mut impl AsyncFnMut(&mut Transaction) -> Result<T>,
-    ) -> Result<T> {
-        let mut transaction = self.begin().await?;
-        let done = work(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(done)
-    }
 }
 
 impl Transaction {
@@ -140,6 +87,13 @@ impl Transaction {
     #[must_use]
     pub fn version(&self) -> Version {
         self.snapshot.version()
+    }
+
+    /// The keys as they were when it began, without its own changes: for scans and parts of values, of
+    /// which nothing is checked at the commit. Writes of this are of now, and no part of the commit.
+    #[must_use]
+    pub fn begun(&self) -> &Keyspace {
+        &self.then
     }
 
     /// What is under a key, with this transaction's own changes on top; `None` when nothing is. Others
@@ -150,10 +104,11 @@ impl Transaction {
     /// as [`Keyspace::get`].
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
         let key = key.into();
-        match self.own.read(&key) {
-            Some(own) => Ok(own),
-            None => Ok(self.read(key).await?.map(Seen::of)),
+        if let Some(own) = self.own.read(&key) {
+            return Ok(own);
         }
+        let value = self.then.get(key).await.map_err(of_snapshot)?;
+        Ok(value.map(Seen::of))
     }
 
     /// As [`Transaction::get`], of a key that must be the same still at the commit: at the same version,
@@ -163,26 +118,64 @@ impl Transaction {
     /// As there.
     pub async fn get_for_update(&mut self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
         let key = key.into();
-        if let Some(own) = self.own.read(&key) {
-            return Ok(own);
-        }
-        let value = self.read(key.clone()).await?;
-        let found = value.as_ref().map(|value| value.entry.version);
-        self.seen
-            .insert(key, found.map_or(Expect::Absent, Expect::Version));
-        Ok(value.map(Seen::of))
+        let found = self.get(key.clone()).await?;
+        self.check_at_commit(key, found.as_ref());
+        Ok(found)
     }
 
-    async fn read(&self, key: Bytes) -> Result<Option<Value>> {
-        match self.then.get(key).await {
-            Err(ClientError::Gone { reason, .. }) if reason == "SNAPSHOT_NOT_FOUND" => {
-                Err(snapshot_is_gone(reason))
-            }
-            read => read,
+    /// As [`Transaction::get`], of up to 10,000 keys, in their order.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_many<K: Into<Bytes>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Seen>>> {
+        let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
+        let rest: Vec<Bytes> = keys
+            .iter()
+            .filter(|key| self.own.read(key).is_none())
+            .cloned()
+            .collect();
+        let read = match rest.is_empty() {
+            true => Vec::new(),
+            false => self.then.get_many(rest).await.map_err(of_snapshot)?,
+        };
+        let mut read = read.into_iter();
+        let seen = |key| match self.own.read(key) {
+            Some(own) => own,
+            None => read.next().flatten().map(Seen::of),
+        };
+        Ok(keys.iter().map(seen).collect())
+    }
+
+    /// As [`Transaction::get_for_update`], of up to 10,000 keys, in their order.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_many_for_update<K: Into<Bytes>>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Seen>>> {
+        let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
+        let found = self.get_many(keys.clone()).await?;
+        for (key, found) in keys.into_iter().zip(&found) {
+            self.check_at_commit(key, found.as_ref());
+        }
+        Ok(found)
+    }
+
+    /// The commit asks for a key to be as it was found, unless that is this transaction's own doing.
+    fn check_at_commit(&mut self, key: Bytes, found: Option<&Seen>) {
+        if self.own.read(&key).is_none() {
+            let version = found.and_then(|seen| seen.version);
+            let as_found = version.map_or(Expect::Absent, Expect::Version);
+            self.seen.insert(key, as_found);
         }
     }
 
-    /// Puts a value at the commit. The last change of a key counts.
+    /// Puts a value at the commit. The last change of a key counts. Where the key was not read for
+    /// update, it is put whatever others have put there meanwhile.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.put_with(key, value, PutOptions::default());
     }
@@ -282,12 +275,18 @@ impl Seen {
     }
 }
 
-fn snapshot_is_gone(reason: String) -> ClientError {
-    let message =
-        "what the transaction reads from is gone, as the server has started anew: begin again";
-    ClientError::Conflict {
-        reason,
-        message: message.to_owned(),
+/// The error of a read at the snapshot: that it is gone means to begin again.
+fn of_snapshot(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Gone { reason, .. } if reason == "SNAPSHOT_NOT_FOUND" => {
+            let message = "what the transaction reads from is gone, as the server has started anew: \
+                           begin it again";
+            ClientError::Conflict {
+                reason,
+                message: message.to_owned(),
+            }
+        }
+        other => other,
     }
 }
 
