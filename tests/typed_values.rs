@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use shardkeep::client::{Database, PutOptions, Typed};
+use shardkeep::client::{Batch, Database, PutOptions, Typed};
 use shardkeep::model::ValueType;
 use support::Server;
 
@@ -97,6 +97,10 @@ async fn a_value_comes_back_as_what_it_was() {
         assert_eq!(stored.entry.value_type, value.value_type());
         assert_eq!(keys.get_typed("k").await.unwrap(), Some(value));
     }
+    let options = PutOptions::default();
+    let batch = Batch::new().put_typed("b", true, options).unwrap();
+    keys.commit(batch).await.unwrap();
+    assert_eq!(keys.get_typed("b").await.unwrap(), Some(true.into()));
     keys.increment("n", 5).await.unwrap();
     assert_eq!(keys.get_typed("n").await.unwrap(), Some(Typed::Int(5)));
     assert_eq!(keys.get_typed("none").await.unwrap(), None);

@@ -182,9 +182,8 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Denied { .. } | ClientError::Refused { .. } => Exit::Refused,
         ClientError::Damaged { .. } => Exit::Damaged,
         ClientError::Conflict { reason, .. } => match reason.as_str() {
-            "VERSION_MISMATCH" | "DIGEST_CONFLICT" | "KEY_EXISTS" | "KEY_CONTENDED" => {
-                Exit::Conflict
-            }
+            "VERSION_MISMATCH" | "DIGEST_CONFLICT" | "KEY_EXISTS" | "KEY_CONTENDED"
+            | "CONDITION_FAILED" | "VALUE_CHANGED" => Exit::Conflict,
             _ => Exit::Failure,
         },
         ClientError::Unreadable { .. }

@@ -1,13 +1,13 @@
 //! Parts of values: ranges as programs write them, and as they go over the wire.
 
-use super::entry::Entry;
+use super::entry::{Entry, Value};
 use super::{ClientError, Keyspace, Result};
 use crate::proto::v1;
 use bytes::Bytes;
 use std::ops::{Bound, RangeBounds};
 
-/// Bytes of a value. The server has verified what it read them from; there is no checksum of a part
-/// alone.
+/// Bytes of a value. The server has verified what it read them from; there is a checksum of a whole value
+/// only, which is verified where the part is all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// What is known of the whole value.
@@ -32,7 +32,12 @@ impl Keyspace {
         let Some(found) = self.fetch(key.into(), range).await? else {
             return Ok(None);
         };
-        let entry = Entry::of(found.entry.unwrap_or_default());
+        let entry = found.entry.unwrap_or_default();
+        if found.value.len() as u64 == entry.size {
+            let Value { entry, data } = Value::verified(entry, found.value)?;
+            return Ok(Some(Part { entry, data }));
+        }
+        let entry = Entry::of(entry);
         let size = len_in(range.as_ref(), entry.len);
         if found.value.len() as u64 == size {
             let data = found.value;

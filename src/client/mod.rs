@@ -8,6 +8,16 @@
 //! Repeated are calls that read, and [`Client::set_content`], which changes nothing the second
 //! time. [`Client::set`] and [`Client::delete`] are repeated only when the server said that it did
 //! not start them (overloaded): a late repetition could undo what somebody else did in between.
+//!
+//! | a program wants to | it takes |
+//! |---|---|
+//! | read and write keys, now or as of a moment | [`Keyspace`], [`Snapshot`] |
+//! | change many keys as one, on conditions | [`Batch`] |
+//! | read, decide, and write if nothing has changed | [`Transaction`] |
+//! | store numbers, texts and JSON as such | [`Typed`] |
+//! | move values of any size | [`Keyspace::upload_from`], [`Download`] |
+//! | follow what changes | [`Changes`] |
+//! | number things | [`Ids`] |
 
 mod again;
 mod batch;

@@ -4,7 +4,7 @@
 //! the Python client makes of the same value. Texts are UTF-8, numbers are decimal digits, as counters
 //! are, truth values are `true` and `false`, and all else is JSON without spaces.
 
-use super::{ClientError, Entry, Keyspace, PutOptions, Result, Stored, Value};
+use super::{Batch, ClientError, Entry, Keyspace, PutOptions, Result, Stored, Value};
 use crate::model::ValueType;
 use bytes::Bytes;
 use serde::Serialize;
@@ -164,6 +164,22 @@ impl Keyspace {
     pub async fn get_typed(&self, key: impl Into<Bytes>) -> Result<Option<Typed>> {
         let value = self.get(key).await?;
         value.map(|value| value.typed()).transpose()
+    }
+}
+
+impl Batch {
+    /// Puts a value with its type, as the options say beside that.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] for a floating-point number that is not finite.
+    pub fn put_typed(
+        self,
+        key: impl Into<Bytes>,
+        value: impl Into<Typed>,
+        options: PutOptions,
+    ) -> Result<Self> {
+        let (value, options) = options.of_typed(&value.into())?;
+        Ok(self.put_with(key, value, options))
     }
 }
 
