@@ -54,11 +54,11 @@ fn conflict(error: ClientError) -> (String, String) {
 }
 
 #[tokio::test]
-async fn of_two_transactions_that_read_the_same_for_update_one_is_done() {
+async fn of_two_transactions_that_read_the_same_one_is_done() {
     let stage = Stage::set().await;
     stage.keys.put("seats", "1").await.unwrap();
     let book = async |transaction: &mut Transaction, who: &'static str| {
-        let left = data(transaction.get_for_update("seats").await.unwrap());
+        let left = data(transaction.get("seats").await.unwrap());
         assert_eq!(left.as_deref(), Some(&b"1"[..]));
         transaction.put("seats", "0");
         transaction.put(format!("seat of {who}"), "1");
@@ -84,7 +84,7 @@ async fn of_two_transactions_that_read_the_same_for_update_one_is_done() {
 async fn that_a_key_was_not_there_is_checked_too() {
     let stage = Stage::set().await;
     let mut late = stage.keys.begin().await.unwrap();
-    assert_eq!(late.get_for_update("lock").await.unwrap(), None);
+    assert_eq!(late.get("lock").await.unwrap(), None);
     late.put("lock", "late");
     stage.keys.put("lock", "early").await.unwrap();
     let (_, message) = conflict(late.commit().await.unwrap_err());
@@ -93,12 +93,12 @@ async fn that_a_key_was_not_there_is_checked_too() {
 }
 
 #[tokio::test]
-async fn what_was_read_without_update_may_change_before_the_commit() {
+async fn what_was_peeked_at_may_change_before_the_commit() {
     let stage = Stage::set().await;
     stage.keys.put("rate", "2").await.unwrap();
     let mut transaction = stage.keys.begin().await.unwrap();
     stage.keys.put("rate", "3").await.unwrap();
-    let rate = data(transaction.get("rate").await.unwrap());
+    let rate = data(transaction.peek("rate").await.unwrap());
     assert_eq!(rate.as_deref(), Some(&b"2"[..]), "reads are of its begin");
     transaction.put("price", "20");
     transaction.commit().await.unwrap();
@@ -112,9 +112,9 @@ async fn own_writes_are_seen_and_nobody_else_sees_them_before_the_commit() {
     let mut transaction = stage.keys.begin().await.unwrap();
     transaction.put_typed("new", 42).unwrap();
     transaction.delete("old");
-    let new = transaction.get("new").await.unwrap().unwrap();
+    let new = transaction.peek("new").await.unwrap().unwrap();
     assert_eq!((new.version, new.typed().unwrap()), (None, Typed::Int(42)));
-    assert_eq!(transaction.get_for_update("old").await.unwrap(), None);
+    assert_eq!(transaction.get("old").await.unwrap(), None);
     assert_eq!(stage.now("new").await, None);
     assert_eq!(stage.now("old").await.as_deref(), Some(&b"there"[..]));
     let done = transaction.commit().await.unwrap();
@@ -134,7 +134,7 @@ async fn many_keys_are_read_at_once_beside_own_writes() {
     transaction.delete("b");
     let read = async |transaction: &mut Transaction, keys: &[&'static str]| {
         let keys = keys.iter().copied();
-        let seen = transaction.get_many_for_update(keys).await.unwrap();
+        let seen = transaction.get_many(keys).await.unwrap();
         let seen = seen.into_iter().map(|it| data(it).map(|it| it[0]));
         seen.collect::<Vec<_>>()
     };
@@ -172,10 +172,10 @@ async fn a_rollback_to_a_save_point_drops_what_came_after_it() {
     );
     let after = transaction.savepoint();
     transaction.rollback_to(&before);
-    let kept = data(transaction.get("kept").await.unwrap());
+    let kept = data(transaction.peek("kept").await.unwrap());
     assert_eq!(kept.as_deref(), Some(&b"first"[..]));
     transaction.rollback_to(&after);
-    assert!(transaction.get("dropped").await.unwrap().is_some());
+    assert!(transaction.peek("dropped").await.unwrap().is_some());
     transaction.rollback_to(&before);
     transaction.commit().await.unwrap();
     assert_eq!(stage.now("kept").await.as_deref(), Some(&b"first"[..]));
@@ -185,7 +185,7 @@ async fn a_rollback_to_a_save_point_drops_what_came_after_it() {
     let mut transaction = stage.keys.begin().await.unwrap();
     transaction.put("kept", "third");
     let before = transaction.savepoint();
-    transaction.get_for_update("seen").await.unwrap();
+    transaction.get("seen").await.unwrap();
     transaction.rollback_to(&before);
     stage.keys.put("seen", "2").await.unwrap();
     let (_, message) = conflict(transaction.commit().await.unwrap_err());
@@ -207,7 +207,7 @@ async fn a_transaction_that_is_rolled_back_or_dropped_does_nothing_and_lets_its_
     assert_eq!(stage.now("k").await, None);
     // One that has only read is right as of its moment.
     let mut reader = stage.keys.begin().await.unwrap();
-    assert_eq!(reader.get_for_update("k").await.unwrap(), None);
+    assert_eq!(reader.get("k").await.unwrap(), None);
     stage.keys.put("k", "v").await.unwrap();
     assert_eq!(reader.commit().await.unwrap().version, None);
 }
@@ -218,7 +218,7 @@ async fn work_that_others_overtake_is_done_again_until_it_is_done() {
     let counting = |keys: Keyspace| async move {
         for _ in 0..5 {
             let step = keys.transact(async |transaction| {
-                let found = transaction.get_for_update("n").await?;
+                let found = transaction.get("n").await?;
                 let Some(Typed::Int(n)) = found.map(|it| it.typed()).transpose()? else {
                     return transaction.put_typed("n", 1);
                 };
@@ -252,7 +252,7 @@ async fn a_read_after_the_server_has_started_anew_is_a_conflict() {
     server.kill();
     server = builder().start().await;
     proxy.lead_to(server.address());
-    let (reason, _) = conflict(transaction.get_for_update("k").await.unwrap_err());
+    let (reason, _) = conflict(transaction.get("k").await.unwrap_err());
     assert_eq!(reason, "SNAPSHOT_NOT_FOUND");
     server.stop().await;
 }

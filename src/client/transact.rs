@@ -16,7 +16,7 @@ impl Keyspace {
     ///
     /// let seats_left = keys
     ///     .transact(async |transaction| {
-    ///         let seats = transaction.get_for_update("seats").await?;
+    ///         let seats = transaction.get("seats").await?;
     ///         let Some(Typed::Int(seats)) = seats.map(|it| it.typed()).transpose()? else {
     ///             return Ok(0);
     ///         };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Reads of one moment, and changes of keys of one namespace that rest on them: up to 10,000 keys that
-/// were read for update, 10,000 changes, and 64 MiB of them.
+/// were got, 10,000 changes, and 64 MiB of them.
 ///
 /// Dropped without a commit, it has done nothing, and its snapshot is let go.
 ///
@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 /// # async fn example() -> shardkeep::client::Result<()> {
 /// let accounts = Database::connect("127.0.0.1:8282").await?.keyspace("accounts");
 /// let mut transfer = accounts.begin().await?;
-/// let from = transfer.get_for_update("alice").await?;
-/// let to = transfer.get_for_update("bob").await?;
+/// let from = transfer.get("alice").await?;
+/// let to = transfer.get("bob").await?;
 /// println!("from {from:?} to {to:?}");
 /// transfer.put("alice", "70");
 /// transfer.put("bob", "80");
@@ -45,7 +45,7 @@ pub struct Transaction {
     then: Keyspace,
     snapshot: Snapshot,
     own: Own,
-    /// What keys were that were read for update. It outlives a roll back: decisions rest on it.
+    /// What keys were that were got, not peeked at. It outlives a roll back: decisions rest on it.
     seen: BTreeMap<Bytes, Expect>,
 }
 
@@ -96,13 +96,25 @@ impl Transaction {
         &self.then
     }
 
-    /// What is under a key, with this transaction's own changes on top; `None` when nothing is. Others
-    /// may change it before the commit.
+    /// What is under a key, with this transaction's own changes on top; `None` when nothing is. The
+    /// commit asks for it to be the same still: at the same version, or not there. (Elsewhere this is
+    /// called to get for update.)
     ///
     /// # Errors
     /// [`ClientError::Conflict`] (`SNAPSHOT_NOT_FOUND`) when the server has started anew meanwhile, and
     /// as [`Keyspace::get`].
-    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
+    pub async fn get(&mut self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
+        let key = key.into();
+        let found = self.peek(key.clone()).await?;
+        self.check_at_commit(key, found.as_ref());
+        Ok(found)
+    }
+
+    /// As [`Transaction::get`], of a key that others may change before the commit.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn peek(&self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
         let key = key.into();
         if let Some(own) = self.own.read(&key) {
             return Ok(own);
@@ -111,23 +123,11 @@ impl Transaction {
         Ok(value.map(Seen::of))
     }
 
-    /// As [`Transaction::get`], of a key that must be the same still at the commit: at the same version,
-    /// or not there.
+    /// As [`Transaction::peek`], of up to 10,000 keys, in their order.
     ///
     /// # Errors
     /// As there.
-    pub async fn get_for_update(&mut self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
-        let key = key.into();
-        let found = self.get(key.clone()).await?;
-        self.check_at_commit(key, found.as_ref());
-        Ok(found)
-    }
-
-    /// As [`Transaction::get`], of up to 10,000 keys, in their order.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn get_many<K: Into<Bytes>>(
+    pub async fn peek_many<K: Into<Bytes>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Seen>>> {
@@ -149,16 +149,16 @@ impl Transaction {
         Ok(keys.iter().map(seen).collect())
     }
 
-    /// As [`Transaction::get_for_update`], of up to 10,000 keys, in their order.
+    /// As [`Transaction::get`], of up to 10,000 keys, in their order.
     ///
     /// # Errors
     /// As there.
-    pub async fn get_many_for_update<K: Into<Bytes>>(
+    pub async fn get_many<K: Into<Bytes>>(
         &mut self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Seen>>> {
         let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
-        let found = self.get_many(keys.clone()).await?;
+        let found = self.peek_many(keys.clone()).await?;
         for (key, found) in keys.into_iter().zip(&found) {
             self.check_at_commit(key, found.as_ref());
         }
@@ -174,8 +174,8 @@ impl Transaction {
         }
     }
 
-    /// Puts a value at the commit. The last change of a key counts. Where the key was not read for
-    /// update, it is put whatever others have put there meanwhile.
+    /// Puts a value at the commit. The last change of a key counts. Where the key was not
+    /// got, it is put whatever others have put there meanwhile.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.put_with(key, value, PutOptions::default());
     }
@@ -205,8 +205,8 @@ impl Transaction {
         self.own.delete(key.into());
     }
 
-    /// The commit is done only if what is under this key is as expected then. This stands before what a
-    /// read for update has seen there.
+    /// The commit is done only if what is under this key is as expected then. This stands before what was
+    /// got there.
     pub fn require(&mut self, key: impl Into<Bytes>, expect: Expect) {
         self.own.require(key.into(), expect);
     }
@@ -217,8 +217,8 @@ impl Transaction {
         self.own.savepoint()
     }
 
-    /// Drops the changes since then, or brings back those that were dropped. What was read for update
-    /// is asked for at the commit all the same.
+    /// Drops the changes since then, or brings back those that were dropped. What was got is
+    /// asked for at the commit all the same.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) {
         self.own.rollback_to(savepoint);
     }
@@ -231,7 +231,7 @@ impl Transaction {
         self.snapshot.close().await
     }
 
-    /// Does all changes, if what was read for update is as it was read, and what is required is so. One
+    /// Does all changes, if what was got is as it was then, and what is required is so. One
     /// that changes and requires nothing is right as of its moment, and nothing is sent.
     ///
     /// # Errors
