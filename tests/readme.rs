@@ -1,10 +1,56 @@
 //! README.md against the program: what it tells people to type exists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README: &str = include_str!("../README.md");
+
+/// How an error is made, and the status that its kind is sent as.
+const STATUSES: [(&str, &str); 18] = [
+    ("Error::invalid(", "INVALID_ARGUMENT"),
+    ("Error::too_large(", "INVALID_ARGUMENT"),
+    ("Error::unavailable(", "UNAVAILABLE"),
+    ("Error::corrupt(", "DATA_LOSS"),
+    ("Error::internal(", "INTERNAL"),
+    ("ErrorKind::NotFound,", "NOT_FOUND"),
+    ("ErrorKind::AlreadyExists,", "ALREADY_EXISTS"),
+    ("ErrorKind::Conflict,", "ABORTED"),
+    ("ErrorKind::Invalid,", "INVALID_ARGUMENT"),
+    ("ErrorKind::TooLarge,", "INVALID_ARGUMENT"),
+    ("ErrorKind::Denied,", "PERMISSION_DENIED"),
+    ("ErrorKind::Disabled,", "FAILED_PRECONDITION"),
+    ("ErrorKind::Overloaded,", "RESOURCE_EXHAUSTED"),
+    ("ErrorKind::DiskFull,", "RESOURCE_EXHAUSTED"),
+    ("ErrorKind::Unavailable,", "UNAVAILABLE"),
+    ("ErrorKind::Timeout,", "DEADLINE_EXCEEDED"),
+    ("ErrorKind::Corrupt,", "DATA_LOSS"),
+    ("ErrorKind::Internal,", "INTERNAL"),
+];
+
+/// Reasons that no message brings to a client, and why.
+const NOT_SENT: [(&str, &str); 11] = [
+    ("BACKUP_RANGE", "the service makes ranges that run forwards"),
+    ("DATA_DIR", "the store does not open, and nobody is served"),
+    (
+        "JSON_MALFORMED",
+        "zstdb's protocol has no reasons, only texts",
+    ),
+    ("KEY_NAMESPACE", "ids are of the namespaces that made them"),
+    ("NOOP_FILE", "the server of benches does not start"),
+    ("PATH_EMPTY", "zstdb's protocol has no reasons, only texts"),
+    ("SHARD_CLOSE", "it is logged when the server ends"),
+    ("STORE_CLOSED", "of a store inside a program"),
+    ("SWEEP_BUSY", "the server sweeps by itself, and logs"),
+    ("SWEEP_FAILED", "the server sweeps by itself, and logs"),
+    ("WATCH_OVER", "of a store inside a program"),
+];
+
+/// What is written as reasons are and is none.
+const NO_REASONS: [&str; 3] = ["CARGO_PKG_VERSION", "PER_SECOND", "XDG_STATE_HOME"];
+
+/// Words in capitals that the README puts between backticks beside statuses and reasons.
+const OTHER_WORDS: [&str; 1] = ["NOT_SERVING"];
 
 /// Command lines behind a prompt in code blocks, the parts of a pipe apart.
 fn typed() -> Vec<String> {
@@ -202,4 +248,83 @@ fn every_link_leads_somewhere() {
             assert!(there, "no file {target}");
         }
     }
+}
+
+/// Adds the text of each source below a folder, its tests aside.
+fn sources(folder: PathBuf, texts: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(path, texts);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            let text = std::fs::read_to_string(path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            texts.push(code.to_owned());
+        }
+    }
+}
+
+/// Whether it is written as reasons are; `RANDOM` is the one that is a single word.
+fn is_reason(word: &str) -> bool {
+    let is_part = |it: u8| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_';
+    let is_variable = word.starts_with("SHARDKEEP_");
+    let is_name = (word.contains('_') && !is_variable) || word == "RANDOM";
+    is_name && word.starts_with(|it: char| it.is_ascii_uppercase()) && word.bytes().all(is_part)
+}
+
+/// Every reason in a source, and what stands before it.
+fn reasons(code: &str) -> impl Iterator<Item = (&str, &str)> {
+    let word = |(at, _)| {
+        let rest: &str = &code[at + 1..];
+        let word = &rest[..rest.find('"')?];
+        let is_one = is_reason(word) && !NO_REASONS.contains(&word);
+        is_one.then(|| (word, code[..at].trim_end()))
+    };
+    code.match_indices('"').filter_map(word)
+}
+
+/// Whether a row of the table of a status names a reason.
+fn is_told(status: Option<&str>, reason: &str) -> bool {
+    let row = format!("| `{}", status.unwrap_or_default());
+    let mut rows = README.lines().filter(|line| line.starts_with(&row));
+    rows.any(|line| line.contains(&format!("`{reason}`")))
+}
+
+#[test]
+fn every_reason_is_told_under_its_status_and_none_besides() {
+    let mut codes = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    sources(root.join("src"), &mut codes);
+    let mut known = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for (reason, before) in codes.iter().flat_map(|it| reasons(it)) {
+        known.insert(reason);
+        let status = STATUSES.iter().find(|(end, _)| before.ends_with(end));
+        let status = status.map(|(_, status)| *status);
+        let is_inside = NOT_SENT.iter().any(|(inside, _)| *inside == reason);
+        let is_told = is_told(status, reason);
+        if is_told == is_inside {
+            wrong.push((reason, status, is_told));
+        }
+    }
+    assert!(wrong.is_empty(), "reason, status, told: {wrong:?}");
+    assert!(known.len() > 100, "the reasons were not found");
+    let statuses = STATUSES.iter().map(|(_, status)| *status);
+    known.extend(statuses.chain(OTHER_WORDS));
+    for (inside, why) in NOT_SENT {
+        assert!(known.contains(inside), "{inside} ({why}) is no more");
+    }
+    let unknown = |it: &&str| is_reason(it) && !known.contains(it);
+    let told: Vec<&str> = spans().into_iter().filter(unknown).collect();
+    assert!(told.is_empty(), "the README tells of {told:?}");
+}
+
+#[test]
+fn a_reason_that_is_not_told_is_found() {
+    let code = "Err(Error::corrupt(\n    \"NEW_REASON\", \"PER_SECOND\"))";
+    let found: Vec<_> = reasons(code).collect();
+    assert_eq!(found, [("NEW_REASON", "Err(Error::corrupt(")]);
+    assert!(!is_told(None, "NEW_REASON"));
+    assert!(is_told(Some("ALREADY_EXISTS"), "KEY_EXISTS"));
+    assert!(!is_told(Some("DATA_LOSS"), "KEY_EXISTS"));
 }

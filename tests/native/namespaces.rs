@@ -650,6 +650,15 @@ async fn what_is_wrong_with_a_namespace_is_said_with_its_field() {
             paths: paths.iter().map(|it| (*it).to_owned()).collect(),
         }),
     };
+    let mut wrong = update("orders", &["options.default_ttl"]);
+    wrong.namespace.as_mut().unwrap().options = Some(options(3, -1));
+    let mut elsewhere = wrong.clone();
+    elsewhere.update_mask = update("orders", &["options.overwrite"]).update_mask;
+    let refused = namespaces.update_namespace(wrong).await.unwrap_err();
+    let field = Some("namespace.options.default_ttl");
+    assert_error(&refused, Code::InvalidArgument, "TTL_RANGE", field);
+    // What the mask does not name is not looked at.
+    namespaces.update_namespace(elsewhere).await.unwrap();
     for (paths, reason) in [
         (&[][..], "UPDATE_MASK_EMPTY"),
         (&["options.key_mode"], "UPDATE_MASK_PATH"),

@@ -67,6 +67,21 @@ fn options_of(asked: Option<v1::NamespaceOptions>, field: &str) -> Result<Namesp
     })
 }
 
+/// Of the options of an update what its mask names, so that nothing else is judged.
+fn only_named(
+    asked: Option<v1::NamespaceOptions>,
+    mask: Option<&prost_types::FieldMask>,
+) -> v1::NamespaceOptions {
+    let asked = asked.unwrap_or_default();
+    let names_ttl = mask.is_some_and(|mask| mask.paths.iter().any(|path| path == DEFAULT_TTL));
+    v1::NamespaceOptions {
+        // It can never be named.
+        key_mode: v1::KeyMode::Unspecified.into(),
+        default_ttl: asked.default_ttl.filter(|_| names_ttl),
+        ..asked
+    }
+}
+
 /// What a mask takes over from the options that a client sent.
 fn change_of(
     mask: Option<prost_types::FieldMask>,
@@ -82,7 +97,7 @@ fn change_of(
     for path in paths {
         match path.as_str() {
             "options.overwrite" => change.overwrite = Some(options.overwrite),
-            "options.default_ttl" => change.default_ttl_ms = Some(options.default_ttl_ms),
+            DEFAULT_TTL => change.default_ttl_ms = Some(options.default_ttl_ms),
             "options.value_size_max" => change.value_size_max = Some(options.value_size_max),
             "options.compress" => change.compress = Some(options.compress),
             "options.dedup" => change.dedup = Some(options.dedup),
@@ -96,6 +111,9 @@ fn change_of(
     }
     Ok(change)
 }
+
+/// The path of the option whose values are judged when it is read.
+const DEFAULT_TTL: &str = "options.default_ttl";
 
 const CHANGEABLE: &str = "options.overwrite, options.default_ttl, options.value_size_max, options.compress and options.dedup";
 
@@ -139,7 +157,8 @@ async fn list(
 
 async fn update(service: &Service, request: v1::UpdateNamespaceRequest) -> Result<v1::Namespace> {
     let asked = request.namespace.unwrap_or_default();
-    let options = options_of(asked.options, "namespace.options")?;
+    let options = only_named(asked.options, request.update_mask.as_ref());
+    let options = options_of(Some(options), "namespace.options")?;
     let change = change_of(request.update_mask, &options)?;
     let changed = service.update_namespace(&asked.name, change).await;
     told(
