@@ -2,7 +2,7 @@
 # The rows of benches/RESULTS.md that take more than one command: cold reads, reads beside the
 # server's own chores, many keys, many connections. Each measures both sides in one run.
 #
-#   benches/rows.sh ROW...        rows: writers text json cold chores keys connections restart native
+#   benches/rows.sh ROW...        rows: writers text json cold chores keys connections restart native insert
 #
 # Needs a release build, and root for `cold`. Everything listens on loopback and keeps its data in one
 # folder, which is removed.
@@ -288,7 +288,34 @@ print(" ".join(sys.argv[1:]), "over", report["baseline"] + ":", spread(ratio["th
       "MiB above idle")' "$@"
 }
 
-for row in "${@:?which rows: writers text json cold chores keys connections restart native}"; do
+# What a second version of a file of 200 MiB takes that has 1 MiB more in its middle, at another place
+# each round: values as the server counts them, compressed, and the log.
+row_insert() {
+    local round place before after
+    for ((round = 0; round < ROUNDS; round++)); do
+        server insert --allow-user-key
+        head -c 200M /dev/urandom >"$scratch/first"
+        place=$((100 * 1024 * 1024 + RANDOM * 31))
+        { head -c "$place" "$scratch/first" && head -c 1M /dev/urandom && tail -c "+$((place + 1))" "$scratch/first"; } >"$scratch/second"
+        insert_one first
+        before=$("$SHARDKEEP" status --server "$address" --output json)
+        insert_one second
+        after=$("$SHARDKEEP" status --server "$address" --output json)
+        "$SHARDKEEP" get second --server "$address" --quiet | cmp - "$scratch/second"
+        python3 - "$before" "$after" <<'END'
+import json, sys
+before, after = map(json.loads, sys.argv[1:])
+values = after["store"]["stored_bytes"] - before["store"]["stored_bytes"]
+print(f"{max(values, after['log_bytes'] - before['log_bytes']) / 2**20:.3f}")
+END
+        end "$pid"
+        rm -rf "$scratch/insert"
+    done | median | sed 's/^/MiB that the second version takes, the larger of values and log: /'
+}
+
+insert_one() { "$SHARDKEEP" put "$scratch/$1" --user-keys --key "$1" --server "$address" --quiet >/dev/null; }
+
+for row in "${@:?which rows: writers text json cold chores keys connections restart native insert}"; do
     note "$row"
     "row_$row"
 done
