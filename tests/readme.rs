@@ -29,7 +29,7 @@ const STATUSES: [(&str, &str); 18] = [
 ];
 
 /// Reasons that no message brings to a client, and why.
-const NOT_SENT: [(&str, &str); 11] = [
+const NOT_SENT: [(&str, &str); 12] = [
     ("BACKUP_RANGE", "the service makes ranges that run forwards"),
     ("DATA_DIR", "the store does not open, and nobody is served"),
     (
@@ -39,6 +39,7 @@ const NOT_SENT: [(&str, &str); 11] = [
     ("KEY_NAMESPACE", "ids are of the namespaces that made them"),
     ("NOOP_FILE", "the server of benches does not start"),
     ("PATH_EMPTY", "zstdb's protocol has no reasons, only texts"),
+    ("READER_FAILED", "of a store inside a program"),
     ("SHARD_CLOSE", "it is logged when the server ends"),
     ("STORE_CLOSED", "of a store inside a program"),
     ("SWEEP_BUSY", "the server sweeps by itself, and logs"),
