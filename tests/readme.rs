@@ -29,8 +29,9 @@ const STATUSES: [(&str, &str); 18] = [
 ];
 
 /// Reasons that no message brings to a client, and why.
-const NOT_SENT: [(&str, &str); 12] = [
+const NOT_SENT: [(&str, &str); 14] = [
     ("BACKUP_RANGE", "the service makes ranges that run forwards"),
+    ("CONDITION_FAILED", "of a transaction of the Rust client"),
     ("DATA_DIR", "the store does not open, and nobody is served"),
     (
         "JSON_MALFORMED",
@@ -44,6 +45,7 @@ const NOT_SENT: [(&str, &str); 12] = [
     ("STORE_CLOSED", "of a store inside a program"),
     ("SWEEP_BUSY", "the server sweeps by itself, and logs"),
     ("SWEEP_FAILED", "the server sweeps by itself, and logs"),
+    ("VALUE_CHANGED", "of a download of the Rust client"),
     ("WATCH_OVER", "of a store inside a program"),
 ];
 
