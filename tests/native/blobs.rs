@@ -1,7 +1,7 @@
 //! Upload and Download.
 
 use crate::call::{assert_error, client, get_of, only_if, put, user_keys};
-use crate::support::{PATIENCE, Server, noise};
+use crate::support::{PATIENCE, Server, http2, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
@@ -10,6 +10,7 @@ use shardkeep::proto::v1::condition::Requirement::Absent;
 use shardkeep::proto::v1::download_response::Part as Sent;
 use shardkeep::proto::v1::upload_request::Part;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -197,6 +198,47 @@ async fn a_stream_that_breaks_off_stores_nothing_and_goes_on_where_it_was() {
     assert!(done.new_bytes < 20 * MIB as u64, "{}", done.new_bytes);
     let (_, read) = download(&mut blobs, download_of("key")).await.unwrap();
     assert!(read == value);
+}
+
+/// A value whose size nobody has said ends where the client ends the stream, and nowhere else.
+#[tokio::test]
+async fn an_upload_that_is_taken_back_is_no_shorter_value() {
+    /// RFC 9113, section 7.
+    const REASONS: [(&str, u32); 3] = [("no error", 0), ("internal error", 2), ("cancel", 8)];
+    let dir = tempfile::tempdir().unwrap();
+    let start = || user_keys().data_dir(dir.path()).start();
+    let server = start().await;
+    for (name, reason) in REASONS {
+        for waits in [false, true].repeat(25) {
+            let header = message(Part::Header(header_of(&format!("{name} {waits}"))));
+            let data = message(Part::Data(noise(1, 5_000).into()));
+            let mut frames = http2::headers(1, "/shardkeep.v1.BlobService/Upload", &[]);
+            for message in [header, data] {
+                let message = http2::grpc_message(&message);
+                frames.extend(http2::frame(http2::DATA, 0, 1, &message));
+            }
+            let mut stream = http2::connect(server.address(), &[]).await;
+            if waits {
+                stream.write_all(&frames).await.unwrap();
+                http2::seen(&mut stream).await;
+                frames.clear();
+            }
+            frames.extend(http2::frame(http2::RST_STREAM, 0, 1, &reason.to_be_bytes()));
+            stream.write_all(&frames).await.unwrap();
+            http2::seen(&mut stream).await;
+        }
+    }
+    // What was begun is done when the server has ended.
+    server.stop().await;
+    let server = start().await;
+    let scan = v1::ScanRequest::default();
+    let found = client(&server).await.scan(scan).await.unwrap().into_inner();
+    let keys: Vec<_> = found
+        .results
+        .into_iter()
+        .filter_map(|it| it.entry)
+        .collect();
+    assert_eq!(keys, []);
 }
 
 #[tokio::test]

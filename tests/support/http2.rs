@@ -34,13 +34,17 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The HEADERS frame of a call.
+/// The HEADERS frame of a call of zstdb's protocol.
 pub fn call_headers(stream: u32, method: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let path = format!("/Badger/{method}");
+    headers(stream, &format!("/Badger/{method}"), more)
+}
+
+/// The HEADERS frame of a call.
+pub fn headers(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let usual = [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", &path),
+        (":path", path),
         (":authority", "test"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),

@@ -21,6 +21,7 @@ pub mod native;
 pub mod noop;
 mod opening;
 mod parted;
+mod received;
 mod server;
 mod serving;
 mod turn;

@@ -5,10 +5,11 @@ use super::calls::Call;
 use super::connection::{Connection, Incoming, Peer};
 use super::idle::Row;
 use super::parted;
+use super::received::Received;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming as Received;
+use hyper::body;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -153,14 +154,14 @@ struct Front {
     routes: Routes,
 }
 
-impl hyper::service::Service<Request<Received>> for Front {
+impl hyper::service::Service<Request<body::Incoming>> for Front {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Received>) -> Self::Future {
+    fn call(&self, request: Request<body::Incoming>) -> Self::Future {
         let call = self.peer.begin_call();
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Received::new(body)));
         request.extensions_mut().insert(self.peer.clone());
         // Routes are always ready, and never fail.
         let peer = self.peer.clone();
