@@ -131,6 +131,7 @@ impl Keyspace {
             keys,
             entries_only,
             snapshot: self.snapshot.clone(),
+            range: None,
         };
         let found = self.pool.call(Repeat::Always, |channel| {
             let request = request.clone();

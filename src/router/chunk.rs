@@ -4,6 +4,7 @@ use super::{FoundValue, Moment, Router};
 use crate::model::{Chunk, Error, Result, ShardId};
 use crate::shard::{Found, ShardError};
 use bytes::{Bytes, BytesMut};
+use std::ops::Range;
 
 impl Router {
     /// The raw bytes of a chunk. May wait for the disk.
@@ -39,13 +40,14 @@ impl Moment {
         self.router.open_chunk(shard, chunk, found)
     }
 
-    /// The raw value of a list's chunks.
-    pub(super) fn assemble(&self, found: &FoundValue) -> Result<Bytes> {
+    /// A range of the raw value of a list's chunks, which lies in it. Only those are read that it
+    /// needs.
+    pub(super) fn assemble(&self, found: &FoundValue, range: Range<u64>) -> Result<Bytes> {
         let list = self.router.told(found.shard, found.body.chunks())?;
-        let size = usize::try_from(found.body.row.info.raw_len).unwrap_or_default();
+        let size = usize::try_from(range.end - range.start).unwrap_or_default();
         let mut value = BytesMut::with_capacity(size);
-        for chunk in &list.chunks {
-            value.extend_from_slice(&self.chunk(chunk)?);
+        for (chunk, part) in list.parts(range) {
+            value.extend_from_slice(&self.chunk(&chunk)?[part]);
         }
         Ok(value.freeze())
     }

@@ -27,6 +27,7 @@ use crate::shard::{
     Epoch, Found, GcOutcome, GroupStats, Homes, Look, ShardError, ShardHandle, ShardReader,
     ShardStats,
 };
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
@@ -61,6 +62,11 @@ impl FoundValue {
             record,
             shard,
         }
+    }
+
+    /// What of a range lies in the value.
+    fn part(&self, range: &Range<u64>) -> Range<u64> {
+        self.record.row.info.part(range)
     }
 }
 

@@ -16,7 +16,11 @@ use crate::model::{
 };
 use crate::shard::{Found, ShardReader, ShardSnapshot, Still, payloads};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// All of any value.
+const WHOLE: Range<u64> = 0..u64::MAX;
 
 /// How often it is tried beside the writers.
 const ATTEMPTS_MAX: usize = 8;
@@ -179,7 +183,7 @@ impl Moment {
     /// `Corrupt`, naming file and offset.
     pub fn read(&self, found: &FoundValue) -> Result<Bytes> {
         if found.body.is_in_chunks() {
-            return self.assemble(found);
+            return self.assemble(found, found.part(&WHOLE));
         }
         let body = &found.body;
         let opened = body.payload().and_then(|payload| body.open(payload));
@@ -192,16 +196,39 @@ impl Moment {
     /// # Errors
     /// As [`Moment::read`].
     pub fn read_all(&self, found: &[FoundValue]) -> Result<Vec<Bytes>> {
-        let bodies = found.iter().map(|it| &it.body);
-        let plain: Vec<&Found> = bodies.filter(|body| !body.is_in_chunks()).collect();
+        self.read_each(found, &WHOLE, |value, _whole| value)
+    }
+
+    /// A range of the raw values of many, as far as it lies in each, in their order. They are copies,
+    /// which keep nothing else of the values. May wait for the disk; of a value in chunks, only those
+    /// are read that the range needs.
+    ///
+    /// # Errors
+    /// As [`Moment::read`].
+    pub fn read_parts(&self, found: &[FoundValue], range: &Range<u64>) -> Result<Vec<Bytes>> {
+        self.read_each(found, range, |value, part| {
+            let within = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+            Bytes::copy_from_slice(&value[within(part.start)..within(part.end)])
+        })
+    }
+
+    fn read_each(
+        &self,
+        found: &[FoundValue],
+        range: &Range<u64>,
+        cut: impl Fn(Bytes, Range<u64>) -> Bytes,
+    ) -> Result<Vec<Bytes>> {
+        let is_plain = |it: &&FoundValue| !it.body.is_in_chunks() && !it.part(range).is_empty();
+        let plain: Vec<&Found> = found.iter().filter(is_plain).map(|it| &it.body).collect();
         let mut payloads = payloads(&plain).into_iter();
-        let value = |it: &FoundValue| {
-            if it.body.is_in_chunks() {
-                return self.assemble(it);
+        let value = |it: &FoundValue| match it.part(range) {
+            part if part.is_empty() => Ok(Bytes::new()),
+            part if it.body.is_in_chunks() => self.assemble(it, part),
+            part => {
+                let payload = payloads.next().expect("there is one for each of them");
+                let opened = payload.and_then(|payload| it.body.open(payload));
+                Ok(cut(self.router.told(it.shard, opened)?, part))
             }
-            let payload = payloads.next().expect("there is one for each of them");
-            let opened = payload.and_then(|payload| it.body.open(payload));
-            self.router.told(it.shard, opened)
         };
         found.iter().map(value).collect()
     }

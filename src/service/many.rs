@@ -4,14 +4,16 @@
 //! that time is the moment: it takes no snapshot, no look-up and no other thread. Else it is taken
 //! over all shards, and what is read there is kept for the next time.
 
+use super::extent::{Extent, Item};
 use super::get::Found;
 use super::recent::RecentValues;
-use super::scan::{ScanItem, items_of, size_of};
+use super::scan::ScanItem;
 use super::{Service, blocking};
-use crate::model::{Error, Key, Result};
+use crate::model::{Error, Key, Result, ValueInfo};
 use crate::router::Moment;
 use crate::shard::Found as Record;
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of values that a read of many keys answers with.
@@ -31,13 +33,13 @@ enum Place {
     /// In the shards.
     Stored {
         moment: Arc<Moment>,
-        found: Vec<Option<(Key, Record)>>,
-        heads_only: bool,
+        found: Vec<Option<Item>>,
+        extent: Extent,
     },
 }
 
 impl LocatedMany {
-    /// Bytes that the answer holds.
+    /// Bytes that are in memory while it is read, the answer with them.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
@@ -57,20 +59,45 @@ impl Service {
         keys: Vec<Key>,
         heads_only: bool,
     ) -> Result<LocatedMany> {
-        let moment = match moment {
-            Some(moment) => moment,
-            None if heads_only => self.moment().await?,
-            None => match self.recall_many(&keys) {
+        self.locate_extent(moment, keys, self.extent(heads_only))
+            .await
+    }
+
+    /// As [`Service::locate_many`], for a range of each value. What of it lies behind a value's end is
+    /// left out, which may be all of it.
+    ///
+    /// # Errors
+    /// As [`Service::locate_many`], of the ranges.
+    pub async fn locate_parts(
+        &self,
+        moment: Option<Arc<Moment>>,
+        keys: Vec<Key>,
+        range: Range<u64>,
+    ) -> Result<LocatedMany> {
+        self.locate_extent(moment, keys, self.extent_of_part(range))
+            .await
+    }
+
+    async fn locate_extent(
+        &self,
+        moment: Option<Arc<Moment>>,
+        keys: Vec<Key>,
+        extent: Extent,
+    ) -> Result<LocatedMany> {
+        let moment = match (moment, &extent) {
+            (Some(moment), _) => moment,
+            (None, Extent::Head) => self.moment().await?,
+            (None, _) => match self.recall_many(&keys, &extent.range()) {
                 Ok(Some(recent)) => return Ok(recent),
                 // A shard that does not serve just now is waited for there.
                 Ok(None) | Err(_) => self.moment().await?,
             },
         };
-        blocking(move || find_many(moment, keys, heads_only)).await
+        blocking(move || find_many(moment, keys, extent)).await
     }
 
-    /// The values of keys, if this thread keeps all of them and they were so at one moment.
-    fn recall_many(&self, keys: &[Key]) -> Result<Option<LocatedMany>> {
+    /// A range of the values of keys, if this thread keeps all of them and they were so at one moment.
+    fn recall_many(&self, keys: &[Key], range: &Range<u64>) -> Result<Option<LocatedMany>> {
         let recall = || -> Result<Option<Vec<Found>>> {
             let found = keys.iter().map(|key| {
                 fail::fail_point!("moment::between");
@@ -81,15 +108,17 @@ impl Service {
         let Some(found) = self.router().undisturbed(recall)?.flatten() else {
             return Ok(None);
         };
-        let size = found.iter().map(|it| it.data.len()).sum();
         let items = keys.iter().zip(found).map(|(key, found)| ScanItem {
             key: key.to_bytes(),
+            data: Some(part_of(&found, range)),
             head: found.head,
-            data: Some(found.data),
         });
+        let items: Vec<ScanItem> = items.collect();
+        let data = items.iter().filter_map(|item| item.data.as_ref());
+        let size = data.map(Bytes::len).sum();
         // What is too large is refused where the key is known with which it is.
         Ok((size <= BATCH_SIZE_MAX).then(|| LocatedMany {
-            place: Place::Recent(items.collect()),
+            place: Place::Recent(items),
             size,
         }))
     }
@@ -99,24 +128,24 @@ impl Service {
     /// # Errors
     /// What the shards answer.
     pub async fn read_many(&self, located: LocatedMany) -> Result<Vec<Option<ScanItem>>> {
-        let (moment, found, heads_only) = match located.place {
+        let (moment, found, extent) = match located.place {
             Place::Recent(items) => return Ok(items.into_iter().map(Some).collect()),
             Place::Stored {
                 moment,
                 found,
-                heads_only,
-            } => (moment, found, heads_only),
+                extent,
+            } => (moment, found, extent),
         };
-        let extent = self.extent(heads_only);
         let read = blocking(move || {
             let is_there: Vec<bool> = found.iter().map(Option::is_some).collect();
-            let records: Vec<(Key, Record)> = found.into_iter().flatten().collect();
-            let takes = |record: &Record| !heads_only && RecentValues::takes(record);
+            let records: Vec<Item> = found.into_iter().flatten().collect();
+            let is_whole = matches!(extent, Extent::Whole { .. });
+            let takes = |record: &Record| is_whole && RecentValues::takes(record);
             let to_keep: Vec<_> = records
                 .iter()
                 .map(|(key, record)| takes(record).then(|| (key.clone(), record.clone())))
                 .collect();
-            let items = items_of(&moment, records, extent)?;
+            let items = extent.read(&moment, records)?;
             Ok((is_there, items, to_keep))
         });
         let (is_there, items, to_keep) = read.await?;
@@ -131,7 +160,7 @@ impl Service {
     }
 
     /// Keeps what was read, if it may be kept and is still the newest.
-    fn keep_read(&self, item: &ScanItem, record: Option<(Key, Record)>) {
+    fn keep_read(&self, item: &ScanItem, record: Option<Item>) {
         let is_newest = |key: &Key, record: &Record| {
             let unchanged = self.router().is_unchanged(key, record.seen);
             unchanged.is_ok_and(|it| it)
@@ -149,14 +178,25 @@ impl Service {
     }
 }
 
-fn find_many(moment: Arc<Moment>, keys: Vec<Key>, heads_only: bool) -> Result<LocatedMany> {
+/// What of a range lies in a value that is kept.
+fn part_of(found: &Found, range: &Range<u64>) -> Bytes {
+    let info = ValueInfo {
+        raw_len: found.head.raw_len,
+        sum64: found.head.sum64,
+    };
+    let part = info.part(range);
+    let within = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+    found.data.slice(within(part.start)..within(part.end))
+}
+
+fn find_many(moment: Arc<Moment>, keys: Vec<Key>, extent: Extent) -> Result<LocatedMany> {
     let count = keys.len();
     let mut size = 0;
     let mut found = Vec::with_capacity(count);
     for (number, key) in keys.into_iter().enumerate() {
         let record = moment.find(&key)?;
         let item = record.map(|record| (key, record));
-        let item_size = item.as_ref().map_or(0, |it| size_of(it, heads_only));
+        let item_size = item.as_ref().map_or(0, |it| extent.size_of(it));
         size = item_size.saturating_add(size);
         if size > BATCH_SIZE_MAX {
             let message = format!(
@@ -166,10 +206,11 @@ fn find_many(moment: Arc<Moment>, keys: Vec<Key>, heads_only: bool) -> Result<Lo
         }
         found.push(item);
     }
+    let size = size.saturating_add(extent.held(found.iter().flatten()));
     let place = Place::Stored {
         moment,
         found,
-        heads_only,
+        extent,
     };
     Ok(LocatedMany { place, size })
 }

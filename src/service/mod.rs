@@ -36,6 +36,7 @@ mod delete_range;
 mod derived;
 mod disk_gate;
 mod expire;
+mod extent;
 mod get;
 mod housekeeping;
 mod import;

@@ -1,11 +1,10 @@
 //! Scans, each as of one moment.
 
+use super::extent::{Extent, Item};
 use super::get::Head;
-use super::large::needs_download;
 use super::{Service, blocking};
-use crate::model::{Direction, Key, KeyRange, Namespace, Result};
-use crate::router::{FoundValue, Moment, Walk};
-use crate::shard::Found as Record;
+use crate::model::{Direction, KeyRange, Namespace, Result};
+use crate::router::{Moment, Walk};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ pub struct ScanStream {
 /// What a scan has not answered with yet.
 #[derive(Debug)]
 struct Rest {
-    next: (Key, Record),
+    next: Item,
     walk: Walk,
 }
 
@@ -80,21 +79,13 @@ impl Service {
     }
 }
 
-impl Service {
-    pub(super) fn extent(&self, head_only: bool) -> Extent {
-        match head_only {
-            true => Extent::Head,
-            false => Extent::Whole(self.rules().value_size_max),
-        }
-    }
-}
-
 impl ScanStream {
     /// Bytes that the next page holds at most.
     #[must_use]
     pub fn next_size(&self) -> usize {
+        let extent = self.of.0.extent(self.keys_only);
         let next = self.rest.as_ref().map(|rest| &rest.next);
-        next.map_or(0, |next| size_of(next, self.keys_only).max(PAGE_SIZE_MAX))
+        next.map_or(0, |next| extent.size_of(next).max(PAGE_SIZE_MAX))
     }
 
     /// The next keys, at most so many and 1 MiB, or one larger value; an empty page at the end.
@@ -109,7 +100,7 @@ impl ScanStream {
         };
         let count_max = count_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let extent = service.extent(self.keys_only);
-        let (items, rest) = blocking(move || rest.page(count_max, extent)).await?;
+        let (items, rest) = blocking(move || rest.page(count_max, &extent)).await?;
         self.left -= items.len() as u64;
         let more = rest.is_some();
         self.rest = rest.filter(|_| self.left > 0);
@@ -124,14 +115,13 @@ impl Rest {
     }
 
     /// A page, and what is behind it.
-    fn page(self, count_max: usize, extent: Extent) -> Result<(Vec<ScanItem>, Option<Self>)> {
-        let keys_only = matches!(extent, Extent::Head);
+    fn page(self, count_max: usize, extent: &Extent) -> Result<(Vec<ScanItem>, Option<Self>)> {
         let moment = self.walk.moment().clone();
         let mut records = Vec::new();
-        let mut room = size_of(&self.next, keys_only).max(PAGE_SIZE_MAX);
+        let mut room = extent.size_of(&self.next).max(PAGE_SIZE_MAX);
         let mut rest = Some(self);
         while let Some(Self { next, walk }) = rest.take() {
-            let fits = room.checked_sub(size_of(&next, keys_only));
+            let fits = room.checked_sub(extent.size_of(&next));
             let Some(left) = fits.filter(|_| records.len() < count_max) else {
                 rest = Some(Self { next, walk });
                 break;
@@ -140,63 +130,6 @@ impl Rest {
             records.push(next);
             rest = Self::of(walk)?;
         }
-        Ok((items_of(&moment, records, extent)?, rest))
+        Ok((extent.read(&moment, records)?, rest))
     }
-}
-
-/// Bytes that a key takes in an answer.
-pub(super) fn size_of((key, record): &(Key, Record), head_only: bool) -> usize {
-    /// The numbers beside key and value.
-    const FRAMING: usize = 64;
-    let raw_len = usize::try_from(record.row.info.raw_len).unwrap_or(usize::MAX);
-    let value = if head_only { 0 } else { raw_len };
-    value.saturating_add(FRAMING + key.as_bytes().len() + record.row.attributes.len())
-}
-
-/// How much of a key is answered with.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Extent {
-    /// What is known of its value.
-    Head,
-    /// The value too; one in chunks only up to so many bytes.
-    Whole(u64),
-}
-
-/// Keys as they are answered, with their values if those are asked for. May wait for the disk.
-pub(super) fn items_of(
-    moment: &Moment,
-    records: Vec<(Key, Record)>,
-    extent: Extent,
-) -> Result<Vec<ScanItem>> {
-    let known: Vec<(Key, Head)> = records
-        .iter()
-        .map(|(key, record)| (key.clone(), Head::of(key, record)))
-        .collect();
-    let values = match extent {
-        Extent::Head => vec![None; known.len()],
-        Extent::Whole(max) => {
-            let records = records.into_iter();
-            let found = records.map(|(key, record)| value_of(moment, key, record, max));
-            let found: Result<Vec<FoundValue>> = found.collect();
-            moment.read_all(&found?)?.into_iter().map(Some).collect()
-        }
-    };
-    let items = known.into_iter().zip(values);
-    Ok(items
-        .map(|((key, head), data)| ScanItem {
-            key: key.to_bytes(),
-            head,
-            data,
-        })
-        .collect())
-}
-
-/// The record that holds a value, which is not too large for an answer.
-fn value_of(moment: &Moment, key: Key, record: Record, max: u64) -> Result<FoundValue> {
-    let raw_len = record.row.info.raw_len;
-    let found = moment.value_of(&key, record)?;
-    if found.body.is_in_chunks() && raw_len > max {
-        return Err(needs_download(&key, raw_len, max));
-    }
-    Ok(found)
 }

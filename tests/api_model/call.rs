@@ -199,6 +199,7 @@ impl Connection {
             keys,
             entries_only: true,
             snapshot: String::new(),
+            range: None,
         };
         let found = self.keys.batch_get(request).await?.into_inner();
         Ok(found

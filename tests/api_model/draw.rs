@@ -225,16 +225,20 @@ impl Draw<'_> {
             true => self.at_of_large(),
             false => self.at(),
         };
-        let range = self.random.percent(30).then(|| v1::ByteRange {
-            offset: [0, 3, 299, 4_000, 80_000][self.random.within(0..5) as usize],
-            length: self.random.within(0..3) * 1_000,
-        });
         v1::GetRequest {
             namespace,
             key,
-            range,
+            range: self.range(),
             snapshot: self.snapshot(),
         }
+    }
+
+    /// A part of a value, or what lies behind it; mostly none.
+    fn range(&mut self) -> Option<v1::ByteRange> {
+        self.random.percent(30).then(|| v1::ByteRange {
+            offset: [0, 3, 299, 4_000, 80_000][self.random.within(0..5) as usize],
+            length: self.random.within(0..3) * 1_000,
+        })
     }
 
     fn head(&mut self) -> v1::HeadRequest {
@@ -253,6 +257,7 @@ impl Draw<'_> {
             keys: (0..count).map(|_| self.key()).collect(),
             entries_only: self.random.percent(30),
             snapshot: self.snapshot(),
+            range: self.range(),
         }
     }
 

@@ -566,13 +566,9 @@ impl Model {
                 );
                 for (key, result) in many.keys.iter().zip(&found.results) {
                     let kept = keys.get(&(many.namespace.clone(), key.clone()));
-                    check_result(
-                        key,
-                        kept,
-                        result.entry.as_ref(),
-                        &result.value,
-                        many.entries_only,
-                    )?;
+                    let told = (result.entry.as_ref(), &result.value);
+                    let range = sent(many.entries_only, many.range);
+                    check_result(key, kept, told, range)?;
                 }
                 Ok(())
             }
@@ -631,13 +627,8 @@ impl Model {
             expected.len()
         );
         for (((_, key), kept), result) in expected.iter().zip(found) {
-            check_result(
-                key,
-                Some(kept),
-                result.entry.as_ref(),
-                &result.value,
-                keys_only,
-            )?;
+            let told = (result.entry.as_ref(), &result.value);
+            check_result(key, Some(kept), told, sent(keys_only, None))?;
         }
         Ok(())
     }
@@ -863,7 +854,9 @@ fn too_large(call: &Call, keys: &Keys) -> Option<Refusal> {
         Call::BatchGet(many) if !many.entries_only => {
             let found = many.keys.iter();
             let found = found.filter_map(|key| keys.get(&(many.namespace.clone(), key.clone())));
-            found.map(|kept| kept.value.len()).collect()
+            found
+                .map(|kept| part(&kept.value, many.range).len())
+                .collect()
         }
         Call::Scan(scan) if !scan.keys_only => {
             let selection = scan.selection.clone().unwrap_or_default();
@@ -897,16 +890,31 @@ pub fn sums_of(value: &[u8]) -> (Bytes, u64) {
     (digest, xxh64(value, 0))
 }
 
+/// What lies in a range; nothing when it begins behind the value.
 fn part(value: &Bytes, range: Option<v1::ByteRange>) -> Bytes {
     let Some(v1::ByteRange { offset, length }) = range else {
         return value.clone();
     };
-    let start = offset as usize;
+    let start = value.len().min(offset as usize);
     let end = match length {
         0 => value.len(),
         length => value.len().min(start + length as usize),
     };
     value.slice(start..end)
+}
+
+/// What of a value an answer about many keys carries.
+enum Sent {
+    /// Nothing but its entry.
+    Entry,
+    Part(Option<v1::ByteRange>),
+}
+
+fn sent(entry_only: bool, range: Option<v1::ByteRange>) -> Sent {
+    match entry_only {
+        true => Sent::Entry,
+        false => Sent::Part(range),
+    }
 }
 
 fn entry_of(entry: &Option<v1::Entry>) -> Result<&v1::Entry, String> {
@@ -922,9 +930,8 @@ fn check_sums(value: &Bytes, told: (u64, u64)) -> Result<(), String> {
 fn check_result(
     key: &Bytes,
     kept: Option<&Kept>,
-    entry: Option<&v1::Entry>,
-    value: &Bytes,
-    without_value: bool,
+    (entry, value): (Option<&v1::Entry>, &Bytes),
+    sent: Sent,
 ) -> Result<(), String> {
     let (kept, entry) = match (kept, entry) {
         (None, None) => return Ok(()),
@@ -932,12 +939,11 @@ fn check_result(
         (kept, _) => return Err(format!("{key:?}: there should be {kept:?}")),
     };
     check_entry(entry, key, kept, false)?;
-    let expected = if without_value {
-        &Bytes::new()
-    } else {
-        &kept.value
+    let expected = match sent {
+        Sent::Entry => Bytes::new(),
+        Sent::Part(range) => part(&kept.value, range),
     };
-    ensure!(value == expected, "other bytes of {key:?}");
+    ensure!(*value == expected, "other bytes of {key:?}");
     Ok(())
 }
 

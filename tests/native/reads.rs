@@ -1,10 +1,12 @@
 //! Get, Head and `BatchGet`.
 
+use crate::blobs::{MIB, blobs, upload};
 use crate::call::{Client, assert_error, batch_get, client, get_of, put, user_keys};
 use crate::support::noise;
 use bytes::Bytes;
 use shardkeep::proto::v1;
-use tonic::Code;
+use shardkeep::proto::v1::snapshot_service_client::SnapshotServiceClient;
+use tonic::{Code, Status};
 use xxhash_rust::xxh64::xxh64;
 
 #[tokio::test]
@@ -68,6 +70,134 @@ async fn a_read_of_many_answers_in_the_order_of_the_request() {
             assert_eq!(result.value, value, "{number}");
         }
     }
+}
+
+/// A part of each value, `None` for a miss.
+async fn parts(
+    client: &mut Client,
+    keys: &[Bytes],
+    (offset, length): (u64, u64),
+    snapshot: &str,
+) -> Result<Vec<Option<Bytes>>, Status> {
+    let request = v1::BatchGetRequest {
+        keys: keys.to_vec(),
+        range: Some(v1::ByteRange { offset, length }),
+        snapshot: snapshot.to_owned(),
+        ..v1::BatchGetRequest::default()
+    };
+    let found = client.batch_get(request).await?.into_inner().results;
+    let found = found.into_iter();
+    Ok(found.map(|it| it.entry.map(|_| it.value)).collect())
+}
+
+#[tokio::test]
+async fn a_range_of_many_is_that_part_of_each_value() {
+    let server = user_keys().set("storage.shards", "3").start().await;
+    let mut client = client(&server).await;
+    // Within the index, in the log, more than is read at once, in chunks, and in more of them than
+    // fit an answer.
+    let sizes = [
+        0,
+        40,
+        5_000,
+        300_000,
+        3 * MIB,
+        3 * MIB + 1,
+        9 * MIB,
+        18 * MIB,
+    ];
+    let mut blobs = blobs(&server).await;
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for (number, size) in sizes.into_iter().enumerate() {
+        let (key, value) = (format!("key-{number}"), noise(number as u64, size));
+        match size > 8 * MIB {
+            true => drop(upload(&mut blobs, &key, &value).await),
+            false => drop(put(&mut client, key.clone(), value.clone()).await),
+        }
+        keys.push(Bytes::from(key));
+        values.push(Some(Bytes::from(value)));
+    }
+    keys.extend(["none".into(), keys[3].clone()]);
+    values.extend([None, values[3].clone()]);
+    let part = |value: &Bytes, offset: u64, length: u64| {
+        let begin = value.len().min(offset as usize);
+        let end = offset.saturating_add(if length == 0 { u64::MAX } else { length });
+        value.slice(begin..value.len().min(end as usize))
+    };
+    let mut snapshots = SnapshotServiceClient::new(server.channel().await);
+    let snapshot = snapshots.create_snapshot(v1::CreateSnapshotRequest::default());
+    let snapshot = snapshot.await.unwrap().into_inner().id;
+    let behind = 18 * MIB as u64 - 5;
+    for (offset, length) in [
+        (0, 1),
+        (30, 100),
+        (299_000, 3 * MIB as u64),
+        (behind, 0),
+        (behind, u64::MAX),
+        (u64::MAX, u64::MAX),
+    ] {
+        let of = |value: &Option<Bytes>| value.as_ref().map(|it| part(it, offset, length));
+        let expected: Vec<_> = values.iter().map(of).collect();
+        for snapshot in ["", &snapshot] {
+            let found = parts(&mut client, &keys, (offset, length), snapshot).await;
+            assert!(found.unwrap() == expected, "{offset} + {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_lately_is_cut_to_a_range_as_well() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    let value = Bytes::from(noise(1, 1_000));
+    let keys = [Bytes::from("long"), Bytes::from("short")];
+    put(&mut client, keys[0].clone(), value.clone()).await;
+    put(&mut client, keys[1].clone(), "short").await;
+    for _ in 0..3 {
+        let wholes = values(&mut client, &keys).await;
+        assert_eq!(wholes, [Some(value.clone()), Some("short".into())]);
+        let found = parts(&mut client, &keys, (3, 10), "").await.unwrap();
+        assert_eq!(found, [Some(value.slice(3..13)), Some("rt".into())]);
+        let found = parts(&mut client, &keys, (6, 0), "").await.unwrap();
+        assert_eq!(found, [Some(value.slice(6..)), Some(Bytes::new())]);
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_many_counts_what_is_sent_and_not_what_the_values_are() {
+    let server = user_keys().start().await;
+    let (mut client, mut blobs) = (client(&server).await, blobs(&server).await);
+    put(&mut client, "k", noise(1, 8 << 20)).await;
+    upload(&mut blobs, "film", &noise(2, 18 * MIB)).await;
+    let many = vec!["k".into(); 100];
+    let found = parts(&mut client, &many, (7, 100), "").await.unwrap();
+    assert!(found.iter().flatten().all(|it| it.len() == 100) && found.len() == 100);
+    let refused = parts(&mut client, &many, (0, 1 << 20), "").await;
+    let (code, field) = (Code::InvalidArgument, Some("keys"));
+    assert_error(&refused.unwrap_err(), code, "REPLY_TOO_LARGE", field);
+    // More of one value than fits an answer is for a download, as with Get.
+    let film = ["film".into()];
+    let refused = parts(&mut client, &film, (1, 17 << 20), "").await;
+    assert_error(&refused.unwrap_err(), code, "VALUE_NEEDS_DOWNLOAD", None);
+}
+
+#[tokio::test]
+async fn entries_of_many_come_without_any_part_of_their_values() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    put(&mut client, "k", "value").await;
+    let request = v1::BatchGetRequest {
+        keys: vec!["k".into()],
+        entries_only: true,
+        range: Some(v1::ByteRange::default()),
+        ..v1::BatchGetRequest::default()
+    };
+    let found = client.batch_get(request).await.unwrap().into_inner();
+    let [found] = &found.results[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(found.entry.as_ref().unwrap().size, 5);
+    assert_eq!(found.value, "");
 }
 
 /// The values under keys, `None` for a miss.

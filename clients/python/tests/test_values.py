@@ -191,6 +191,18 @@ async def test_many_keys_and_parts(ns):
     assert behind.value.reason == "RANGE_BEYOND_VALUE"
 
 
+async def test_a_part_of_many(ns):
+    await ns.put("long", "abcdef")
+    await ns.put("short", "ab")
+    keys = ["short", "none", "long", "long"]
+    assert await ns.read_range_many(keys, 1) == [b"b", None, b"bcdef", b"bcdef"]
+    assert await ns.read_range_many(keys, 1, 3) == [b"b", None, b"bcd", b"bcd"]
+    assert await ns.read_range_many(keys, 4, 1) == [b"", None, b"e", b"e"]
+    assert await ns.read_range_many(keys, 0, 0) == [b"", None, b"", b""]
+    with pytest.raises(ValueError):
+        await ns.read_range_many(keys, -1)
+
+
 async def test_a_large_value_goes_through(ns):
     value = bytes(range(256)) * 40_000
     await ns.put("large", value)

@@ -140,7 +140,7 @@ impl Service {
         let (router, body, shard) = (self.router().clone(), found.body.clone(), found.shard);
         let list = blocking(move || router.told(shard, body.chunks())).await?;
         Ok(Some(Pieces {
-            left: parts_of(&list.chunks, range),
+            left: list.parts(range).collect(),
             reading: None,
             router: self.router().clone(),
             source,
@@ -155,47 +155,5 @@ impl Service {
         while matches!(dedup.take_turn(digest).await, Turn::Passed) {}
         let there = self.router().find_blob(digest)?.is_some();
         Ok(there.then_some(held))
-    }
-}
-
-/// The chunks that a range touches, and the part of each that is in it.
-fn parts_of(chunks: &[Chunk], range: Range<u64>) -> VecDeque<Part> {
-    let mut at = 0;
-    let mut parts = VecDeque::new();
-    for chunk in chunks {
-        let end = at + u64::from(chunk.raw_len);
-        let (from, to) = (range.start.max(at), range.end.min(end));
-        if from < to {
-            let within = |offset: u64| usize::try_from(offset - at).expect("below 4 GiB");
-            parts.push_back((*chunk, within(from)..within(to)));
-        }
-        at = end;
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_touches_only_the_chunks_that_it_needs() {
-        let chunk = |number: u8, raw_len| Chunk {
-            digest: Digest([number; 32]),
-            raw_len,
-        };
-        let chunks = [chunk(1, 10), chunk(2, 5), chunk(3, 20)];
-        let parts = |range| -> Vec<_> {
-            let parts = parts_of(&chunks, range).into_iter();
-            parts
-                .map(|(chunk, part)| (chunk.digest.0[0], part))
-                .collect()
-        };
-        assert_eq!(parts(0..35), [(1, 0..10), (2, 0..5), (3, 0..20)]);
-        assert_eq!(parts(9..11), [(1, 9..10), (2, 0..1)]);
-        assert_eq!(parts(10..15), [(2, 0..5)]);
-        assert_eq!(parts(34..35), [(3, 19..20)]);
-        assert_eq!(parts(35..35), []);
-        assert_eq!(parts(12..12), []);
     }
 }

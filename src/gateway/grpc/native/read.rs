@@ -83,7 +83,7 @@ pub(super) async fn head(service: &Service, request: v1::HeadRequest) -> Result<
     })
 }
 
-/// Reads many keys as of one moment, once there is room for their values.
+/// Reads many keys, or a part of each, as of one moment, once there is room for what is read.
 pub(super) async fn batch_get(
     service: &Service,
     desk: Desk,
@@ -104,8 +104,13 @@ pub(super) async fn batch_get(
         .collect();
     let keys = keys?;
     let moment = snapshot::named(service, &request.snapshot)?;
-    let located = service.locate_many(moment, keys, request.entries_only);
-    let located = located.await?;
+    let located = match request.range.filter(|_| !request.entries_only) {
+        Some(range) => service.locate_parts(moment, keys, bytes_of(Some(range))).await?,
+        None => {
+            let located = service.locate_many(moment, keys, request.entries_only);
+            located.await?
+        }
+    };
     let room = desk.room(located.size()).await?;
     let service = service.clone();
     let read = async move { service.read_many(located).await };
