@@ -1,5 +1,6 @@
 //! Calls of the API, and their answers, over a real connection.
 
+use crate::held::LEASE;
 use crate::large;
 use crate::model::millis;
 use crate::support::Server;
@@ -8,6 +9,7 @@ use shardkeep::proto::v1;
 use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
 use shardkeep::proto::v1::expiry::Expiry;
 use shardkeep::proto::v1::key_value_service_client::KeyValueServiceClient;
+use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
 use shardkeep::proto::v1::operation::Change;
 use shardkeep::proto::v1::snapshot_service_client::SnapshotServiceClient;
 use shardkeep::proto::v1::transaction_service_client::TransactionServiceClient;
@@ -39,7 +41,14 @@ pub enum Call {
     PutContent(v1::PutContentRequest, usize),
     Download(v1::DownloadRequest),
     TakeSnapshot,
+    RenewSnapshot(String),
     DropSnapshot(String),
+    ListSnapshots,
+    Measure(v1::MeasureRequest),
+    UpdateNamespace(v1::UpdateNamespaceRequest),
+    GetNamespace(String),
+    /// Page after page of this size.
+    ListNamespaces(i32),
     ZstdbSet(Item),
     ZstdbGet(Item),
     ZstdbDelete(Item),
@@ -64,7 +73,12 @@ pub enum Answer {
     PutContent(v1::PutContentResponse),
     Download(Option<v1::Entry>, Bytes),
     Snapshot(v1::Snapshot),
+    Renewed(v1::Snapshot),
     Dropped,
+    Snapshots(Vec<v1::Snapshot>),
+    Measure(v1::MeasureResponse),
+    Namespace(v1::Namespace),
+    Namespaces(Vec<v1::Namespace>),
     ZstdbSet(ItemReply),
     ZstdbGet(ItemReply),
     ZstdbDelete(ItemReply),
@@ -87,6 +101,7 @@ pub struct Connection {
     blobs: BlobServiceClient<Channel>,
     commits: TransactionServiceClient<Channel>,
     snapshots: SnapshotServiceClient<Channel>,
+    namespaces: NamespaceServiceClient<Channel>,
     zstdb: BadgerClient<Channel>,
 }
 
@@ -99,6 +114,7 @@ impl Connection {
             blobs: BlobServiceClient::new(channel.clone()).max_decoding_message_size(size_max),
             commits: TransactionServiceClient::new(channel.clone()),
             snapshots: SnapshotServiceClient::new(channel.clone()),
+            namespaces: NamespaceServiceClient::new(channel.clone()),
             zstdb: BadgerClient::new(channel).max_decoding_message_size(size_max),
         }
     }
@@ -153,23 +169,89 @@ impl Connection {
                 large::put_content(blobs, it, &large::LARGE[which].chunks).await?
             }
             Call::Download(it) => large::download(blobs, it).await?,
-            Call::TakeSnapshot => {
-                let lease = Some(prost_types::Duration {
-                    seconds: 3600,
-                    nanos: 0,
-                });
-                let request = v1::CreateSnapshotRequest { lease };
-                Answer::Snapshot(self.snapshots.create_snapshot(request).await?.into_inner())
+            Call::TakeSnapshot
+            | Call::RenewSnapshot(_)
+            | Call::DropSnapshot(_)
+            | Call::ListSnapshots => self.of_snapshots(call).await?,
+            Call::Measure(it) => Answer::Measure(self.measured(it).await?),
+            Call::UpdateNamespace(it) => {
+                Answer::Namespace(self.namespaces.update_namespace(it).await?.into_inner())
             }
-            Call::DropSnapshot(id) => {
-                let request = v1::DeleteSnapshotRequest { id };
-                self.snapshots.delete_snapshot(request).await?;
-                Answer::Dropped
+            Call::GetNamespace(name) => {
+                let request = v1::GetNamespaceRequest { name };
+                Answer::Namespace(self.namespaces.get_namespace(request).await?.into_inner())
+            }
+            Call::ListNamespaces(page_size) => {
+                Answer::Namespaces(self.all_namespaces(page_size).await?)
             }
             Call::ZstdbSet(it) => Answer::ZstdbSet(zstdb.set(it).await?.into_inner()),
             Call::ZstdbGet(it) => Answer::ZstdbGet(zstdb.get(it).await?.into_inner()),
             Call::ZstdbDelete(it) => Answer::ZstdbDelete(zstdb.delete(it).await?.into_inner()),
         })
+    }
+
+    async fn of_snapshots(&mut self, call: &Call) -> Result<Answer, Status> {
+        let lease = Some(prost_types::Duration {
+            seconds: (LEASE / 1000) as i64,
+            nanos: 0,
+        });
+        let snapshots = &mut self.snapshots;
+        Ok(match call.clone() {
+            Call::RenewSnapshot(id) => {
+                let request = v1::RenewSnapshotRequest { id, lease };
+                Answer::Renewed(snapshots.renew_snapshot(request).await?.into_inner())
+            }
+            Call::DropSnapshot(id) => {
+                let request = v1::DeleteSnapshotRequest { id };
+                snapshots.delete_snapshot(request).await?;
+                Answer::Dropped
+            }
+            Call::ListSnapshots => {
+                let request = v1::ListSnapshotsRequest {};
+                let listed = snapshots.list_snapshots(request).await?;
+                Answer::Snapshots(listed.into_inner().snapshots)
+            }
+            _ => {
+                let request = v1::CreateSnapshotRequest { lease };
+                Answer::Snapshot(snapshots.create_snapshot(request).await?.into_inner())
+            }
+        })
+    }
+
+    /// What is told at the end of a measurement, which only grows until then.
+    async fn measured(
+        &mut self,
+        request: v1::MeasureRequest,
+    ) -> Result<v1::MeasureResponse, Status> {
+        let mut told = self.keys.measure(request).await?.into_inner();
+        let mut last = v1::MeasureResponse::default();
+        while let Some(now) = told.message().await? {
+            if last.whole || now.key_count < last.key_count {
+                return Err(Status::internal(format!("{now:?} after {last:?}")));
+            }
+            last = now;
+        }
+        Ok(last)
+    }
+
+    async fn all_namespaces(&mut self, page_size: i32) -> Result<Vec<v1::Namespace>, Status> {
+        let mut request = v1::ListNamespacesRequest {
+            page_size,
+            page_token: String::new(),
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self.namespaces.list_namespaces(request.clone()).await?;
+            let page = page.into_inner();
+            if page.namespaces.len() as i32 > page_size {
+                return Err(Status::internal(format!("a page of {page:?}")));
+            }
+            all.extend(page.namespaces);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     async fn pages(&mut self, mut request: v1::ScanRequest) -> Result<Vec<v1::ScanResult>, Status> {

@@ -3,7 +3,9 @@
 use crate::call::{Answer, Call, Connection, Failure};
 use crate::draw::{Draw, NAMESPACES};
 use crate::fault::{AGAIN, DELETED, distort};
+use crate::held::Snapshots;
 use crate::model::{At, Model, ensure};
+use crate::rules;
 use crate::support::{PATIENCE, Random, Server};
 use bytes::Bytes;
 use shardkeep::proto::v1;
@@ -91,11 +93,13 @@ impl Client {
     /// Looks at what a start has left, and begins to watch.
     pub async fn arrive(&mut self, server: &Server) -> Result<Vec<JoinHandle<()>>, String> {
         let mut connection = Connection::to(server).await;
-        self.model.snapshots.clear();
+        self.model.snapshots = Snapshots::default();
         self.answered.clear();
         self.send_to_old_run(&mut connection).await?;
         self.settled += u64::from(self.model.pending.is_some());
         self.settle(&mut connection, false).await?;
+        let rules = Call::GetNamespace(rules::name_of(&self.model.prefix));
+        self.read(&mut connection, rules).await?;
         self.check_all(&mut connection).await?;
         let mut watching = Vec::new();
         for namespace in NAMESPACES {
@@ -160,7 +164,7 @@ impl Client {
                 ..v1::KeySelection::default()
             }),
             after_version: Some(self.told[namespace].lock().unwrap().version),
-            include_values: false,
+            include_values: true,
             progress_interval: Some(prost_types::Duration {
                 seconds: 0,
                 nanos: 100_000_000,
@@ -324,11 +328,20 @@ impl Client {
 
     /// A watch that leaves one event out: a planted fault. Whether there was one.
     pub fn forget_an_event(&self) -> bool {
+        self.spoil_an_event(|events, place| drop(events.remove(place)))
+    }
+
+    /// A watch that tells one value wrong: a planted fault. Whether there was one.
+    pub fn bend_an_event(&self) -> bool {
+        self.spoil_an_event(|events, place| events[place].value = "bent".into())
+    }
+
+    fn spoil_an_event(&self, spoil: impl Fn(&mut Vec<v1::WatchEvent>, usize)) -> bool {
         let mut all = self.told.values().map(|told| told.lock().unwrap());
         let is_put = |it: &v1::WatchEvent| it.r#type() == v1::WatchEventType::Put;
         all.any(|mut told| match told.events.iter().position(is_put) {
             Some(place) => {
-                told.events.remove(place);
+                spoil(&mut told.events, place);
                 true
             }
             None => false,

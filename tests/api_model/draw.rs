@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::large::{self, LARGE};
 use crate::model::{At, FIRST, Kept, Model, digest_of};
+use crate::rules;
 use crate::support::{Random, noise};
 use bytes::Bytes;
 use shardkeep::proto::v1;
@@ -28,7 +29,7 @@ pub struct Draw<'a> {
 
 impl Draw<'_> {
     pub fn call(&mut self) -> Call {
-        match self.random.within(0..100) {
+        match self.random.within(0..108) {
             0..21 => Call::Put(self.put()),
             21 => self.upload(),
             22 => self.put_content(),
@@ -47,12 +48,25 @@ impl Draw<'_> {
             91..93 => self.drop_snapshot(),
             93..95 => Call::ZstdbSet(self.item(true)),
             95..98 => Call::ZstdbGet(self.item(false)),
-            _ => Call::ZstdbDelete(self.item(false)),
+            98..100 => Call::ZstdbDelete(self.item(false)),
+            100..103 => Call::Measure(self.measure()),
+            103 => match self.snapshot() {
+                none if none.is_empty() => Call::TakeSnapshot,
+                some => Call::RenewSnapshot(some),
+            },
+            104 => Call::ListSnapshots,
+            105 => Call::UpdateNamespace(rules::update(self.random, self.own_namespace())),
+            106 => Call::GetNamespace(self.own_namespace()),
+            _ => Call::ListNamespaces(self.random.within(1..5) as i32),
         }
     }
 
     fn namespace(&mut self) -> String {
         NAMESPACES[self.random.within(0..3) as usize].to_owned()
+    }
+
+    fn own_namespace(&self) -> String {
+        rules::name_of(&self.model.prefix)
     }
 
     fn key(&mut self) -> Bytes {
@@ -132,7 +146,7 @@ impl Draw<'_> {
 
     /// A snapshot that is held, or was; mostly none.
     fn snapshot(&mut self) -> String {
-        let held: Vec<&String> = self.model.snapshots.keys().collect();
+        let held: Vec<&String> = self.model.snapshots.held.keys().collect();
         match self.random.within(0..20) {
             0 => "0".repeat(32),
             1..8 if !held.is_empty() => {
@@ -349,6 +363,14 @@ impl Draw<'_> {
             reverse: self.random.percent(50),
             keys_only: self.random.percent(30),
             limit: self.random.within(0..5),
+            snapshot: self.snapshot(),
+        }
+    }
+
+    fn measure(&mut self) -> v1::MeasureRequest {
+        v1::MeasureRequest {
+            namespace: self.namespace(),
+            selection: self.selection(),
             snapshot: self.snapshot(),
         }
     }

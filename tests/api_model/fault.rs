@@ -6,7 +6,7 @@ use shardkeep::proto::v1;
 use shardkeep::proto::v1::operation_result::Result as StepDone;
 
 /// How many kinds there are.
-pub const KINDS: usize = 22;
+pub const KINDS: usize = 29;
 
 /// That a delete tells the wrong thing.
 pub const DELETED: usize = 4;
@@ -41,6 +41,13 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
                 .iter_mut()
                 .any(|result| distort_step(kind, result));
         }
+        (22, _, Answer::Measure(it)) => it.key_count += 1,
+        (23, _, Answer::Measure(it)) => it.freed_bytes = it.stored_bytes + 1,
+        (24, _, Answer::Renewed(it)) => it.version += 1,
+        (25, _, Answer::Snapshots(it)) if !it.is_empty() => it.push(it[0].clone()),
+        (26, Call::UpdateNamespace(_), Answer::Namespace(it)) => it.version = 0,
+        (27, Call::GetNamespace(_), Answer::Namespace(it)) => it.counts = None,
+        (28, _, Answer::Namespaces(it)) => drop(it.pop()),
         _ => return false,
     }
     true

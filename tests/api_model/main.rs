@@ -10,14 +10,18 @@ mod run;
 mod support;
 
 mod call;
+mod chores;
 mod client;
 mod draw;
 mod fault;
+mod held;
 mod large;
 mod model;
 mod operator;
+mod rules;
 
 use call::Connection;
+use chores::Operator;
 use client::{Client, version_now};
 use run::{cases, quick_dir, seed};
 use shardkeep::start::offline;
@@ -72,11 +76,9 @@ impl Crowd {
             watching.extend(client.arrive(server).await?);
         }
         let gone = Arc::new(AtomicBool::new(false));
-        let operator = tokio::spawn(operator::work(
-            server.channel().await,
-            self.random.fork(),
-            gone.clone(),
-        ));
+        let channel = server.channel().await;
+        let mut operator = Operator::new(channel, self.random.fork(), gone.clone());
+        let operator = tokio::spawn(async move { operator.work(u64::MAX).await });
         let mut working = JoinSet::new();
         for mut client in self.clients.drain(..) {
             client.may_lose = kill_after.is_some();
@@ -187,6 +189,26 @@ async fn every_kind_of_wrong_answer_is_found() {
     server.stop().await;
 }
 
+/// The planted faults of an operator's answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_kind_of_wrong_answer_to_an_operator_is_found() {
+    let seed = seed("every_kind_of_wrong_answer_to_an_operator_is_found");
+    let dir = quick_dir();
+    let server = builder(dir.path()).start().await;
+    for kind in 0..chores::KINDS {
+        let random = Random::seeded(seed + kind as u64);
+        let mut operator = Operator::new(server.channel().await, random, Arc::default());
+        operator.fault = Some(kind);
+        let done = operator.work(1_000).await;
+        assert!(
+            operator.distorted,
+            "{kind}: there was no such answer: {done:?}"
+        );
+        assert!(done.is_err(), "{kind}: a wrong answer was believed");
+    }
+    server.stop().await;
+}
+
 /// The planted fault of the watches: one event is left out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_event_that_is_left_out_is_found() {
@@ -200,4 +222,19 @@ async fn an_event_that_is_left_out_is_found() {
     assert!(client.forget_an_event());
     let what = client.check_watches(0).await.unwrap_err();
     assert!(what.contains("did not tell"), "{what}");
+}
+
+/// The same of one value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_event_with_another_value_is_found() {
+    let mut crowd = Crowd::new(1, seed("an_event_with_another_value_is_found"));
+    let dir = quick_dir();
+    let mut server = builder(dir.path()).start().await;
+    operator::make_namespaces(server.channel().await).await;
+    crowd.live(&mut server, None).await.unwrap();
+    let client = &crowd.clients[0];
+    client.check_watches(0).await.unwrap();
+    assert!(client.bend_an_event());
+    let what = client.check_watches(0).await.unwrap_err();
+    assert!(what.contains("other bytes"), "{what}");
 }

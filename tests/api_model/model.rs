@@ -5,7 +5,9 @@
 //! what it may have done pending, until somebody reads what it did.
 
 use crate::call::{Answer, Call, Failure};
+use crate::held::Snapshots;
 use crate::large::ANSWER_MAX;
+use crate::rules::{self, Rules};
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
@@ -50,7 +52,8 @@ pub struct Change {
     pub at: At,
     /// `None` when nobody was told.
     pub version: Option<u64>,
-    pub removed: bool,
+    /// What is there since; `None` when it removed the key.
+    pub new: Option<Kept>,
     /// Whether it is known to have happened.
     pub sure: bool,
 }
@@ -72,7 +75,9 @@ pub struct Model {
     /// In the order in which they happened.
     pub changes: Vec<Change>,
     /// What was there when a snapshot was taken.
-    pub snapshots: BTreeMap<String, Keys>,
+    pub snapshots: Snapshots,
+    /// Of its own namespace.
+    pub rules: Rules,
     pub pending: Option<Pending>,
     /// Keys that have expired at some time.
     pub expired: BTreeSet<At>,
@@ -82,6 +87,10 @@ pub struct Model {
 
 /// Bytes of values that one answer to a read of many keys holds.
 const BATCH_SIZE_MAX: usize = 64 << 20;
+
+/// Smaller values are told by a watch: those that stand with their keys (dedup.min_size). Where nothing
+/// is shared larger ones do too, up to 64 KiB; none of those is drawn.
+const TOLD_BELOW: usize = 8 << 10;
 
 /// The reason of a refusal.
 type Refusal = &'static str;
@@ -146,6 +155,7 @@ impl Model {
                 Ok(vec![Effect { at, new: Some(new) }])
             }
             Call::ZstdbDelete(item) => Ok(self.removed((String::new(), item.key.clone()))),
+            Call::UpdateNamespace(request) => self.rules.changed(request).map(|_| Vec::new()),
             _ => Ok(Vec::new()),
         }
     }
@@ -290,6 +300,9 @@ impl Model {
                 Ok(())
             }
             (Answer::Failed(Failure::Unknown(_)), _) => {
+                if let Call::UpdateNamespace(request) = call {
+                    self.rules.pending = self.rules.changed(request).ok();
+                }
                 self.pending = expected.ok().map(|effects| Pending {
                     effects,
                     atomic: !matches!(call, Call::DeleteRange(_)),
@@ -309,7 +322,10 @@ impl Model {
                 let refusal = self.read_refusal(call);
                 ensure!(refusal.is_none(), "not refused for {refusal:?}");
                 let effects = effects.clone();
-                self.agree(call, answer, effects)
+                match self.agree_beside_keys(call, answer, span) {
+                    Some(agreed) => agreed,
+                    None => self.agree(call, answer, effects),
+                }
             }
         }
     }
@@ -323,7 +339,8 @@ impl Model {
             Call::BatchGet(many) => (&many.snapshot, None),
             Call::Scan(scan) => (&scan.snapshot, None),
             Call::StreamScan(scan) => (&scan.snapshot, None),
-            Call::DropSnapshot(id) => (id, None),
+            Call::Measure(it) => (&it.snapshot, None),
+            Call::DropSnapshot(id) | Call::RenewSnapshot(id) => (id, None),
             _ => return None,
         };
         let Some(keys) = self.seen(snapshot) else {
@@ -349,8 +366,56 @@ impl Model {
     fn seen(&self, snapshot: &str) -> Option<&Keys> {
         match snapshot.is_empty() {
             true => Some(&self.keys),
-            false => self.snapshots.get(snapshot),
+            false => self.snapshots.held.get(snapshot).map(|held| &held.keys),
         }
+    }
+
+    /// What an answer says of something else than keys; `None` for one that does not.
+    fn agree_beside_keys(
+        &mut self,
+        call: &Call,
+        answer: &Answer,
+        span: Span,
+    ) -> Option<Result<(), String>> {
+        let name = rules::name_of(&self.prefix);
+        Some(match (call, answer) {
+            (Call::TakeSnapshot, Answer::Snapshot(told)) => {
+                self.snapshots.take(told, self.version, &self.keys)
+            }
+            (Call::RenewSnapshot(id), Answer::Renewed(told)) => {
+                self.snapshots.renew(id, told, span)
+            }
+            (Call::DropSnapshot(id), Answer::Dropped) => {
+                self.snapshots.drop(id);
+                Ok(())
+            }
+            (Call::ListSnapshots, Answer::Snapshots(told)) => self.snapshots.check_list(told),
+            (Call::UpdateNamespace(request), Answer::Namespace(told)) => {
+                self.changed_rules(&name, request, told)
+            }
+            (Call::GetNamespace(_), Answer::Namespace(told)) => self.rules.check(&name, told),
+            (Call::ListNamespaces(_), Answer::Namespaces(told)) => {
+                self.rules.check_list(&name, told)
+            }
+            _ => return None,
+        })
+    }
+
+    fn changed_rules(
+        &mut self,
+        name: &str,
+        request: &v1::UpdateNamespaceRequest,
+        told: &v1::Namespace,
+    ) -> Result<(), String> {
+        ensure!(
+            told.version > self.version,
+            "rules of {} after {}",
+            told.version,
+            self.version
+        );
+        self.version = told.version;
+        self.rules.change(self.rules.changed(request)?, told);
+        self.rules.check(name, told)
     }
 
     fn agree(&mut self, call: &Call, answer: &Answer, effects: Vec<Effect>) -> Result<(), String> {
@@ -420,22 +485,6 @@ impl Model {
             (Call::ZstdbDelete(_), Answer::ZstdbDelete(reply)) => {
                 ensure!(reply.errcode == 0, "{reply:?}");
                 self.happened_somewhen(effects)
-            }
-            (Call::TakeSnapshot, Answer::Snapshot(snapshot)) => {
-                // The namespaces were there before anybody came.
-                ensure!(
-                    snapshot.version >= self.version.max(1),
-                    "a snapshot of {} after {}",
-                    snapshot.version,
-                    self.version
-                );
-                self.snapshots
-                    .insert(snapshot.id.clone(), self.keys.clone());
-                Ok(())
-            }
-            (Call::DropSnapshot(id), Answer::Dropped) => {
-                self.snapshots.remove(id);
-                Ok(())
             }
             _ => self.check_read(call, answer),
         }
@@ -582,6 +631,7 @@ impl Model {
                 let how = (scan.reverse, scan.keys_only, scan.limit);
                 self.check_scan((&scan.snapshot, &scan.namespace), &selection, how, found)
             }
+            (Call::Measure(request), Answer::Measure(told)) => self.check_measure(request, told),
             (Call::ZstdbGet(item), Answer::ZstdbGet(reply)) => {
                 let Some(kept) = self.keys.get(&(String::new(), item.key.clone())) else {
                     ensure!(reply.errcode == 500, "{:?} is there", item.key);
@@ -603,6 +653,22 @@ impl Model {
             }
             (call, answer) => Err(format!("{call:?} was answered with {answer:?}")),
         }
+    }
+
+    /// What is stored depends on what others have of it: that is only bounded.
+    fn check_measure(
+        &self,
+        request: &v1::MeasureRequest,
+        told: &v1::MeasureResponse,
+    ) -> Result<(), String> {
+        let keys = self.seen(&request.snapshot).expect("it is held");
+        let selection = request.selection.clone().unwrap_or_default();
+        let sizes = sizes(selected(keys, &request.namespace, &selection));
+        let expected = (sizes.len() as u64, sizes.iter().sum::<usize>() as u64, true);
+        let counted = (told.key_count, told.logical_bytes, told.whole);
+        ensure!(counted == expected, "{counted:?}, not {expected:?}");
+        ensure!(told.freed_bytes <= told.stored_bytes, "{told:?}");
+        Ok(())
     }
 
     fn kept(&self, snapshot: &str, namespace: &str, key: &Bytes) -> Result<&Kept, String> {
@@ -658,7 +724,7 @@ impl Model {
         self.changes.push(Change {
             at: effect.at.clone(),
             version,
-            removed: effect.new.is_none(),
+            new: effect.new.clone(),
             sure: true,
         });
         let known = version.unwrap_or(0);
@@ -707,7 +773,7 @@ impl Model {
                     let change = Change {
                         at: effect.at.clone(),
                         version: None,
-                        removed: false,
+                        new: Some(new.clone()),
                         sure: lasting.is_some_and(|kept| kept.expires.is_none()),
                     };
                     self.changes.push(change);
@@ -775,9 +841,9 @@ fn check_story(key: &Bytes, changes: &[&Change], events: &[&v1::WatchEvent]) -> 
         .peekable();
     let known: BTreeSet<u64> = changes.iter().filter_map(|it| it.version).collect();
     for change in changes {
-        let kind = match change.removed {
-            true => v1::WatchEventType::Delete,
-            false => v1::WatchEventType::Put,
+        let kind = match change.new {
+            None => v1::WatchEventType::Delete,
+            Some(_) => v1::WatchEventType::Put,
         };
         let fits = |event: &&&v1::WatchEvent| {
             let fits = match change.version {
@@ -786,19 +852,43 @@ fn check_story(key: &Bytes, changes: &[&Change], events: &[&v1::WatchEvent]) -> 
             };
             event.r#type() == kind && fits
         };
-        if events.next_if(fits).is_none() {
-            ensure!(
+        match (events.next_if(fits), &change.new) {
+            (Some(event), Some(new)) => check_event(event, new)?,
+            (Some(_), None) => {}
+            (None, _) => ensure!(
                 !change.sure,
                 "the watch did not tell {change:?} but {:?}; of {changes:?}",
                 events
                     .map(|it| (it.r#type(), it.version))
                     .collect::<Vec<_>>()
-            );
+            ),
         }
     }
     ensure!(
         events.next().is_none(),
         "the watch invented something of {key:?}"
+    );
+    Ok(())
+}
+
+/// Whether a put was told with what is known of it, and with its value, if that is not too large.
+fn check_event(event: &v1::WatchEvent, new: &Kept) -> Result<(), String> {
+    let kept = Kept {
+        version: event.version,
+        ..new.clone()
+    };
+    check_result(
+        &event.key,
+        Some(&kept),
+        (event.entry.as_ref(), &event.value),
+        sent(!event.value_included, None),
+    )?;
+    ensure!(
+        event.value_included == (new.value.len() < TOLD_BELOW),
+        "{:?} of {} bytes was told with its value: {}",
+        event.key,
+        new.value.len(),
+        event.value_included
     );
     Ok(())
 }

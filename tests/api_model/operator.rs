@@ -1,31 +1,22 @@
-//! An operator who compacts, syncs, checks, backs up and makes namespaces while clients work, and
-//! what only an operator sees.
+//! What only an operator sees: namespaces and what they hold, and a backup that is restored.
 
+use crate::CLIENTS;
 use crate::call::Connection;
-use crate::client::{Client, now};
+use crate::chores;
+use crate::client::Client;
 use crate::draw::NAMESPACES;
+use crate::fault;
 use crate::large::ANSWER_MAX;
 use crate::model::{FIRST, ensure};
-use crate::support::{Builder, PATIENCE, Random, Server, admin};
+use crate::rules;
+use crate::support::{Builder, PATIENCE, Server, admin};
 use shardkeep::proto::v1;
-use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
 use shardkeep::proto::v1::backup_service_client::BackupServiceClient;
 use shardkeep::proto::v1::namespace_service_client::NamespaceServiceClient;
-use shardkeep::proto::v1::{create_backup_response, restore_backup_response};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tonic::Status;
+use shardkeep::proto::v1::restore_backup_response;
 use tonic::transport::Channel;
-use tonic_types::StatusExt as _;
 
-/// One life is over, or one other chore runs.
-fn is_in_the_way(status: &Status, gone: &AtomicBool) -> bool {
-    let details = status.get_error_details();
-    let reason = details.error_info().map(|info| info.reason.as_str());
-    gone.load(Ordering::SeqCst) || matches!(reason, Some("CHORE_BUSY" | "GC_BUSY"))
-}
-
-/// The namespaces of the clients.
+/// The namespaces of all clients, and one for each.
 pub async fn make_namespaces(channel: Channel) {
     let mut namespaces = NamespaceServiceClient::new(channel);
     for name in &NAMESPACES[1..] {
@@ -41,97 +32,13 @@ pub async fn make_namespaces(channel: Channel) {
         };
         namespaces.create_namespace(request).await.unwrap();
     }
-}
-
-/// One chore after the other until the server is gone.
-pub async fn work(
-    channel: Channel,
-    mut random: Random,
-    gone: Arc<AtomicBool>,
-) -> Result<(), String> {
-    let mut number = 0;
-    while !gone.load(Ordering::SeqCst) {
-        number += 1;
-        let done = chore(&channel, random.within(0..6), number).await;
-        match done {
-            Err(status) if !is_in_the_way(&status, &gone) => {
-                return Err(format!("a chore failed: {status:?}"));
-            }
-            _ => tokio::task::yield_now().await,
-        }
-    }
-    Ok(())
-}
-
-async fn chore(channel: &Channel, which: u64, number: u64) -> Result<(), Status> {
-    let mut administration = AdminServiceClient::new(channel.clone());
-    match which {
-        0 => drop(administration.sync(admin(v1::SyncRequest {})).await?),
-        1 => drop(
-            administration
-                .get_stats(admin(v1::GetStatsRequest {}))
-                .await?,
-        ),
-        2 => {
-            let verified = administration.verify(admin(v1::VerifyRequest {})).await?;
-            let mut messages = verified.into_inner();
-            while messages.message().await?.is_some() {}
-        }
-        3 => {
-            let backup = format!("model-{}-{number}", now());
-            back_up(channel, &backup).await?;
-            let mut backups = BackupServiceClient::new(channel.clone());
-            let request = v1::PurgeBackupsRequest {
-                keep: 1,
-                ..v1::PurgeBackupsRequest::default()
-            };
-            backups.purge_backups(admin(request)).await?;
-        }
-        4 => own_namespace(channel, number).await?,
-        _ => drop(administration.compact(admin(v1::CompactRequest {})).await?),
-    }
-    Ok(())
-}
-
-/// A full backup; its path below the root.
-async fn back_up(channel: &Channel, path: &str) -> Result<String, Status> {
-    let mut backups = BackupServiceClient::new(channel.clone());
-    let request = v1::CreateBackupRequest {
-        path: path.to_owned(),
-        since_version: 0,
-    };
-    let mut events = backups.create_backup(admin(request)).await?.into_inner();
-    let mut made = None;
-    while let Some(event) = events.message().await? {
-        if let Some(create_backup_response::Event::Backup(backup)) = event.event {
-            made = Some(backup.path);
-        }
-    }
-    made.ok_or_else(|| Status::internal("the stream ended without a backup"))
-}
-
-/// A namespace that comes, holds something, and goes.
-async fn own_namespace(channel: &Channel, number: u64) -> Result<(), Status> {
-    let mut namespaces = NamespaceServiceClient::new(channel.clone());
-    let name = format!("own-{}-{number}", now());
-    let request = v1::CreateNamespaceRequest {
-        name: name.clone(),
-        options: None,
-    };
-    namespaces.create_namespace(request).await?;
-    let mut keys = v1::key_value_service_client::KeyValueServiceClient::new(channel.clone());
-    for number in 0..5_u64 {
-        let put = v1::PutRequest {
-            namespace: name.clone(),
-            key: number.to_string().into(),
-            value: vec![number as u8; 10_000 * number as usize].into(),
-            ..v1::PutRequest::default()
+    for number in 0..CLIENTS.max(fault::KINDS) {
+        let request = v1::CreateNamespaceRequest {
+            name: rules::name_of(number.to_string().as_bytes()),
+            options: None,
         };
-        keys.put(put).await?;
+        namespaces.create_namespace(request).await.unwrap();
     }
-    let drop_it = v1::DropNamespaceRequest { name };
-    namespaces.drop_namespace(drop_it).await?;
-    Ok(())
 }
 
 /// Namespaces hold as many keys and bytes as their clients believe, once what has expired is gone.
@@ -168,7 +75,8 @@ pub async fn check_counts(channel: Channel, clients: &[Client]) -> Result<(), St
 
 /// A backup restored elsewhere answers as the store does.
 pub async fn check_backup(server: &Server, clients: &mut [Client]) {
-    let path = back_up(&server.channel().await, "last").await.unwrap();
+    let made = chores::back_up(&server.channel().await, "last").await;
+    let path = made.unwrap().path;
     let elsewhere = Server::builder()
         .flags(["--allow-user-key", "--allow-overwrite"])
         .set("server.max_upload_size", ANSWER_MAX.to_string());
