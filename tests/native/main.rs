@@ -12,6 +12,7 @@ mod connections;
 mod contents;
 mod counters;
 mod delete_ranges;
+mod errors;
 mod fields;
 mod lifetimes;
 mod measures;
