@@ -11,12 +11,15 @@ use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::snapshot_service_client::SnapshotServiceClient;
 use shardkeep::proto::v1::watch_service_client::WatchServiceClient;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt as _;
+
+/// So many calls are told when the model does not agree with the last of them.
+const PAST: usize = 40;
 
 /// Milliseconds within which a short-lived key is waited for.
 const SOON: u64 = 60_000;
@@ -43,6 +46,8 @@ pub struct Client {
     pub random: Random,
     told: BTreeMap<&'static str, Arc<Mutex<Told>>>,
     pub calls: u64,
+    /// The last of them, with their answers.
+    past: VecDeque<(u64, Call, Answer)>,
     /// Those of them that were done with a value in a stream, or in chunks.
     pub streamed: u64,
     pub settled: u64,
@@ -76,6 +81,7 @@ impl Client {
             random,
             told: NAMESPACES.map(|name| (name, Arc::default())).into(),
             calls: 0,
+            past: VecDeque::new(),
             streamed: 0,
             settled: 0,
             answered: Vec::new(),
@@ -205,12 +211,13 @@ impl Client {
                 self.distorted = distort(kind, &call, &mut answer);
             }
             self.calls += 1;
+            self.note(begun, call.clone(), answer.clone());
             self.streamed += u64::from(matches!(
                 answer,
                 Answer::Upload(_) | Answer::PutContent(_) | Answer::Download(..)
             ));
             let judged = self.model.judge(&call, &answer, (begun, now()));
-            judged.map_err(|what| described(what, &call, &answer))?;
+            judged.map_err(|what| self.described(what))?;
             if let Answer::Failed(Failure::Unknown(why)) = answer {
                 ensure!(self.may_lose, "{call:?} was not answered: {why}");
                 self.lost = Some(call).filter(Call::is_named);
@@ -222,10 +229,30 @@ impl Client {
             }
             match self.settle(&mut connection, true).await {
                 Err(gone) if gone == GONE => return Ok(()),
-                settled => settled.map_err(|what| described(what, &call, &answer))?,
+                settled => settled.map_err(|what| self.described(what))?,
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, begun: u64, call: Call, answer: Answer) {
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back((begun, call, answer));
+    }
+
+    /// What was wrong, and after which calls; of large values the beginning is enough.
+    fn described(&self, mut what: String) -> String {
+        const SHOWN: usize = 1_000;
+        for (begun, call, answer) in self.past.iter().rev() {
+            let texts = [format!("{begun}: {call:?}"), format!("answer: {answer:?}")];
+            for mut text in texts {
+                text.truncate(text.floor_char_boundary(SHOWN));
+                what += &format!("\n{text}");
+            }
+        }
+        what
     }
 
     async fn wait_for_expiries(&mut self) {
@@ -309,9 +336,11 @@ impl Client {
     }
 
     async fn read(&mut self, connection: &mut Connection, call: Call) -> Result<(), String> {
+        let begun = now();
         let answer = connection.ask(&call).await?;
-        let judged = self.model.judge(&call, &answer, (now(), now()));
-        judged.map_err(|what| described(what, &call, &answer))
+        let judged = self.model.judge(&call, &answer, (begun, now()));
+        self.note(begun, call, answer);
+        judged.map_err(|what| self.described(what))
     }
 
     /// Whether the watches told everything that has happened, once they have come so far.
@@ -351,19 +380,6 @@ impl Client {
 
 /// What says that the server is gone.
 const GONE: &str = "the server is gone";
-
-/// What was wrong, at which call; of large values the beginning is enough.
-fn described(mut what: String, call: &Call, answer: &Answer) -> String {
-    const SHOWN: usize = 4_000;
-    for (name, mut text) in [
-        ("call", format!("{call:?}")),
-        ("answer", format!("{answer:?}")),
-    ] {
-        text.truncate(text.floor_char_boundary(SHOWN));
-        what += &format!("\n{name}: {text}");
-    }
-    what
-}
 
 /// Notes what a watch tells until it ends.
 async fn follow(mut stream: Stream, told: Arc<Mutex<Told>>) {

@@ -105,7 +105,11 @@ pub(super) async fn batch_get(
     let keys = keys?;
     let moment = snapshot::named(service, &request.snapshot)?;
     let located = match request.range.filter(|_| !request.entries_only) {
-        Some(range) => service.locate_parts(moment, keys, bytes_of(Some(range))).await?,
+        Some(range) => {
+            service
+                .locate_parts(moment, keys, bytes_of(Some(range)))
+                .await?
+        }
         None => {
             let located = service.locate_many(moment, keys, request.entries_only);
             located.await?
