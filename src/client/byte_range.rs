@@ -4,7 +4,7 @@ use super::entry::{Entry, Value};
 use super::{ClientError, Keyspace, Result};
 use crate::proto::v1;
 use bytes::Bytes;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 
 /// Bytes of a value. The server has verified what it read them from; there is a checksum of a whole value
 /// only, which is verified where the part is all of it.
@@ -48,31 +48,34 @@ impl Keyspace {
     }
 }
 
-/// A range on the wire; `None` for all.
-pub(super) fn wire_range(range: impl RangeBounds<u64>) -> Result<Option<v1::ByteRange>> {
-    let offset = match range.start_bound() {
-        Bound::Included(&first) => Some(first),
-        Bound::Excluded(&before) => before.checked_add(1),
-        Bound::Unbounded => Some(0),
+/// The bytes that a range of a value names; one without an end goes to `u64::MAX`, behind every value's.
+pub(crate) fn bytes_of(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Unbounded => 0,
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
     };
     let end = match range.end_bound() {
-        // No value is as long as this.
-        Bound::Included(&u64::MAX) | Bound::Unbounded => None,
-        Bound::Included(&last) => Some(last + 1),
-        Bound::Excluded(&end) => Some(end),
+        Bound::Unbounded => u64::MAX,
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
     };
-    match (offset, end) {
-        (Some(0), None) => Ok(None),
-        (Some(offset), None) => Ok(Some(v1::ByteRange { offset, length: 0 })),
-        (Some(offset), Some(end)) if offset < end => Ok(Some(v1::ByteRange {
-            offset,
-            length: end - offset,
-        })),
+    start..end
+}
+
+/// A range on the wire; `None` for all.
+pub(super) fn wire_range(range: impl RangeBounds<u64>) -> Result<Option<v1::ByteRange>> {
+    let Range { start, end } = bytes_of(&range);
+    if start >= end {
         // On the wire, a range of nothing is one up to the end.
-        _ => Err(ClientError::invalid(
-            "a range of no bytes: to ask for none, ask what is known of the key",
-        )),
+        let message = "a range of no bytes: to ask for none, ask what is known of the key";
+        return Err(ClientError::invalid(message));
     }
+    let range = v1::ByteRange {
+        offset: start,
+        length: if end == u64::MAX { 0 } else { end - start },
+    };
+    Ok(Some(range).filter(|range| *range != v1::ByteRange::default()))
 }
 
 /// How many bytes a range has in a value of so many.

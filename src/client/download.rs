@@ -123,7 +123,7 @@ impl Download {
                 Ok(None) => return self.ended(),
                 // Only the end was cut off.
                 Err(_) if self.received == self.size => return self.ended(),
-                Err(status) => self.go_on(&status).await?,
+                Err(status) => self.go_on(status).await?,
             }
         }
     }
@@ -140,24 +140,26 @@ impl Download {
     }
 
     /// Opens it again behind what has come, unless this was tried often enough.
-    async fn go_on(&mut self, status: &Status) -> Result<()> {
+    async fn go_on(&mut self, mut status: Status) -> Result<()> {
         self.messages = None;
         let pool = self.keyspace.pool.clone();
-        pool.pause("download", status, self.tries).await?;
-        self.tries += 1;
         let request = v1::DownloadRequest {
             range: Some(byte_range::behind(self.request.range, self.received)),
             ..self.request.clone()
         };
-        match open(pool.next(), request).await {
-            Ok((messages, entry)) if entry.version == self.entry.version => {
-                self.messages = Some(messages);
-                Ok(())
+        loop {
+            pool.pause("download", &status, self.tries).await?;
+            self.tries += 1;
+            match open(pool.next(), request.clone()).await {
+                Ok((messages, entry)) if entry.version == self.entry.version => {
+                    self.messages = Some(messages);
+                    return Ok(());
+                }
+                Ok(_) => return Err(self.changed()),
+                Err(error) if reason_of(&error) == "KEY_NOT_FOUND" => return Err(self.changed()),
+                // The next turn waits for longer, or gives up.
+                Err(error) => status = error,
             }
-            Ok(_) => Err(self.changed()),
-            Err(status) if reason_of(&status) == "KEY_NOT_FOUND" => Err(self.changed()),
-            // The next turn waits for longer, or gives up.
-            Err(status) => Box::pin(self.go_on(&status)).await,
         }
     }
 

@@ -49,6 +49,7 @@ mod upload_source;
 
 pub use batch::{Action, Batch, BatchParts, Committed, KeyChange, OperationDone};
 pub use byte_range::Part;
+pub(crate) use byte_range::bytes_of;
 pub use changes::{Change, ChangeKind, Changes, Step};
 pub use counter::CountOptions;
 pub use database::Database;
@@ -67,6 +68,7 @@ pub use snapshot::{Snapshot, SnapshotLease};
 pub use transaction::{Seen, Transaction};
 pub use transaction_state::Savepoint;
 pub use typed::Typed;
+pub(crate) use upload_source::piece_of;
 
 use crate::model::{Digest, StatusReport, Version};
 use crate::proto::zstdb::{Item, ItemReply, ListFilter};

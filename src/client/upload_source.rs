@@ -6,7 +6,7 @@ use super::keyspace::repeat_of;
 use super::large::{PIECE_SIZE_MAX, Uploaded, send};
 use super::{ClientError, Keyspace, Result, cause_of};
 use crate::proto::v1;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::io::{self, SeekFrom};
 use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
@@ -73,22 +73,19 @@ async fn read_from(
 ) -> io::Result<()> {
     source.rewind().await?;
     loop {
-        let mut piece = BytesMut::with_capacity(PIECE_SIZE_MAX);
-        while piece.len() < PIECE_SIZE_MAX {
-            let room = PIECE_SIZE_MAX - piece.len();
-            if (&mut *source)
-                .take(room as u64)
-                .read_buf(&mut piece)
-                .await?
-                == 0
-            {
-                break;
-            }
-        }
-        if piece.is_empty() || pieces.send(piece.freeze()).await.is_err() {
+        let piece = piece_of(source).await?;
+        if piece.is_empty() || pieces.send(piece).await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// What comes next, in a piece of [`PIECE_SIZE_MAX`], or of all that is left; empty at the end.
+pub(crate) async fn piece_of(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE_SIZE_MAX);
+    let mut part = reader.take(PIECE_SIZE_MAX as u64);
+    part.read_to_end(&mut piece).await?;
+    Ok(piece.into())
 }
 
 fn unreadable(error: &io::Error) -> ClientError {

@@ -12,7 +12,6 @@ use crate::service::{
     PutRule, Requirement, ScanItem, Step, StepDone, WatchEvent,
 };
 use bytes::Bytes;
-use std::ops::{Bound, Range, RangeBounds};
 
 pub(super) fn requirement(expect: Expect) -> Result<Requirement> {
     Ok(match expect {
@@ -73,21 +72,6 @@ pub(super) fn put<'a>(
 
 fn attributes(options: PutOptions) -> Result<Attributes> {
     Attributes::new(options.value_type, options.metadata)
-}
-
-/// The bytes that a range of a value names; one without an end goes to the value's.
-pub(super) fn bytes_of(range: &impl RangeBounds<u64>) -> Range<u64> {
-    let start = match range.start_bound() {
-        Bound::Unbounded => 0,
-        Bound::Included(first) => *first,
-        Bound::Excluded(before) => before.saturating_add(1),
-    };
-    let end = match range.end_bound() {
-        Bound::Unbounded => u64::MAX,
-        Bound::Included(last) => last.saturating_add(1),
-        Bound::Excluded(end) => *end,
-    };
-    start..end
 }
 
 pub(super) fn range(query: &Query) -> Result<KeyRange> {

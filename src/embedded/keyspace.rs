@@ -3,7 +3,9 @@
 
 use super::store::Guard;
 use super::{Changes, Measuring, Rows, Snapshot, convert};
-use crate::client::{Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Value};
+use crate::client::{
+    Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Value, bytes_of,
+};
 use crate::model::{Direction, Key, Namespace, Result, SnapshotId, Version};
 use crate::service::{Addition, Located, Moment, Scan, ScanItem, Service, WatchQuery};
 use bytes::Bytes;
@@ -68,7 +70,7 @@ impl Keyspace {
         let Some(located) = self.locate(&key).await? else {
             return Ok(None);
         };
-        let part = located.part(convert::bytes_of(&range))?;
+        let part = located.part(bytes_of(&range))?;
         let found = self.service.read_part(located, part).await?;
         convert::value(key, found).map(Some)
     }

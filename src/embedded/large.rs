@@ -5,15 +5,15 @@
 //! piece that it has handed out, or all of a value that was put at once.
 
 use super::{Keyspace, convert};
-use crate::client::{Entry, PIECE_SIZE_MAX, PutOptions, Stored, Uploaded};
+use crate::client::{Entry, PIECE_SIZE_MAX, PutOptions, Stored, Uploaded, bytes_of, piece_of};
 use crate::model::{Chunk, Digest, Error, Namespace, Result};
 use crate::service::{self, Service, Upload};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 /// A value on its way out, piece by piece. What it reads stays on the disk for as long as it lives.
@@ -102,7 +102,7 @@ impl Keyspace {
         let Some(located) = self.locate(&key).await? else {
             return Ok(None);
         };
-        let part = located.part(convert::bytes_of(&range))?;
+        let part = located.part(bytes_of(&range))?;
         let rest = self.service.download(located, part).await?;
         Ok(Some(Download {
             entry: convert::entry(key, &rest.head)?,
@@ -209,13 +209,6 @@ impl Incoming {
             new_bytes: done.new_bytes,
         })
     }
-}
-
-/// What comes next, in a piece that is as large as can be; empty at the end.
-async fn piece_of(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    let mut piece = BytesMut::with_capacity(PIECE_SIZE_MAX);
-    while piece.len() < PIECE_SIZE_MAX && reader.read_buf(&mut piece).await? > 0 {}
-    Ok(piece.freeze())
 }
 
 /// That a value could not be read: what is left of its reader is another one.

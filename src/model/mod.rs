@@ -38,4 +38,4 @@ pub use report::{
     GroupReport, Problem, RestoreReport, ScrubReport, ShardGroupReport, StatusReport, StoreReport,
     VerifyReport, WriteReport,
 };
-pub use value::{Chunk, ChunkList, Codec, SealedValue, ValueInfo};
+pub use value::{Chunk, ChunkList, Codec, SealedValue, ValueInfo, indices_of, part_in};

@@ -28,8 +28,23 @@ impl ValueInfo {
     /// What of a range lies in the value: nothing of one that begins behind its end.
     #[must_use]
     pub fn part(&self, range: &Range<u64>) -> Range<u64> {
-        range.start.min(self.raw_len)..range.end.min(self.raw_len)
+        part_in(self.raw_len, range)
     }
+}
+
+/// What of a range lies in a value of so many bytes: nothing of one that begins behind its end, or ends
+/// before it begins.
+#[must_use]
+pub fn part_in(len: u64, range: &Range<u64>) -> Range<u64> {
+    let start = range.start.min(len);
+    start..range.end.clamp(start, len)
+}
+
+/// A part of a value that is in memory, as indices of its bytes.
+#[must_use]
+pub fn indices_of(part: &Range<u64>) -> Range<usize> {
+    let index = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+    index(part.start)..index(part.end)
 }
 
 /// A value with everything the log needs to store it.

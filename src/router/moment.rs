@@ -12,7 +12,7 @@ use super::{FoundValue, Router, content_missing};
 use crate::index::IndexError;
 use crate::model::{
     BlobRef, ChunkList, Digest, Direction, Key, KeyRange, NamespaceId, Result, ShardId, Timestamp,
-    Version,
+    Version, indices_of,
 };
 use crate::shard::{Found, ShardReader, ShardSnapshot, Still, payloads};
 use bytes::Bytes;
@@ -207,8 +207,7 @@ impl Moment {
     /// As [`Moment::read`].
     pub fn read_parts(&self, found: &[FoundValue], range: &Range<u64>) -> Result<Vec<Bytes>> {
         self.read_each(found, range, |value, part| {
-            let within = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
-            Bytes::copy_from_slice(&value[within(part.start)..within(part.end)])
+            Bytes::copy_from_slice(&value[indices_of(&part)])
         })
     }
 

@@ -8,7 +8,8 @@ use super::recent::Recent;
 use super::{Service, blocking};
 use crate::codec::{decode_attributes, digest_of};
 use crate::model::{
-    Attributes, Digest, Error, ErrorKind, Key, Namespace, Result, Timestamp, Version,
+    Attributes, Digest, Error, ErrorKind, Key, Namespace, Result, Timestamp, Version, indices_of,
+    part_in,
 };
 use crate::router::{FoundValue, Moment};
 use crate::shard::Found as Record;
@@ -78,6 +79,11 @@ impl Head {
 }
 
 impl Found {
+    /// What of a range lies in the value.
+    pub(super) fn part(&self, range: &Range<u64>) -> Range<u64> {
+        part_in(self.head.raw_len, range)
+    }
+
     /// With the digest of the raw value, if the record has not named it.
     #[must_use]
     pub fn with_digest(mut self) -> Self {
@@ -140,12 +146,13 @@ impl Located {
     }
 }
 
-fn part_of(size: u64, Range { start, end }: Range<u64>) -> Result<Range<u64>> {
-    if start > size {
-        let message = format!("range begins behind the value's end: offset={start}, size={size}");
+fn part_of(size: u64, range: Range<u64>) -> Result<Range<u64>> {
+    if range.start > size {
+        let offset = range.start;
+        let message = format!("range begins behind the value's end: offset={offset}, size={size}");
         return Err(Error::invalid("RANGE_BEYOND_VALUE", message).at("range.offset"));
     }
-    Ok(start..end.clamp(start, size))
+    Ok(part_in(size, &range))
 }
 
 impl Service {
@@ -267,8 +274,7 @@ impl Service {
             return Ok(Found { head, data });
         }
         let found = self.read(located).await?.with_digest();
-        let within = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let data = found.data.slice(within(range.start)..within(range.end));
+        let data = found.data.slice(indices_of(&range));
         Ok(Found { data, ..found })
     }
 

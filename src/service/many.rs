@@ -9,7 +9,7 @@ use super::get::Found;
 use super::recent::RecentValues;
 use super::scan::ScanItem;
 use super::{Service, blocking};
-use crate::model::{Error, Key, Result, ValueInfo};
+use crate::model::{Error, Key, Result, indices_of};
 use crate::router::Moment;
 use crate::shard::Found as Record;
 use bytes::Bytes;
@@ -110,7 +110,7 @@ impl Service {
         };
         let items = keys.iter().zip(found).map(|(key, found)| ScanItem {
             key: key.to_bytes(),
-            data: Some(part_of(&found, range)),
+            data: Some(found.data.slice(indices_of(&found.part(range)))),
             head: found.head,
         });
         let items: Vec<ScanItem> = items.collect();
@@ -176,17 +176,6 @@ impl Service {
             self.0.recent.keep(&key, &record, &found);
         }
     }
-}
-
-/// What of a range lies in a value that is kept.
-fn part_of(found: &Found, range: &Range<u64>) -> Bytes {
-    let info = ValueInfo {
-        raw_len: found.head.raw_len,
-        sum64: found.head.sum64,
-    };
-    let part = info.part(range);
-    let within = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
-    found.data.slice(within(part.start)..within(part.end))
 }
 
 fn find_many(moment: Arc<Moment>, keys: Vec<Key>, extent: Extent) -> Result<LocatedMany> {

@@ -209,32 +209,31 @@ async fn every_kind_of_wrong_answer_to_an_operator_is_found() {
     server.stop().await;
 }
 
-/// The planted fault of the watches: one event is left out.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_event_that_is_left_out_is_found() {
-    let mut crowd = Crowd::new(1, seed("an_event_that_is_left_out_is_found"));
+/// A watch of which one event was spoiled after the life of a client: what is said of that then.
+async fn said_of_spoiled(name: &str, spoil: impl FnOnce(&Client) -> bool) -> String {
+    let mut crowd = Crowd::new(1, seed(name));
     let dir = quick_dir();
     let mut server = builder(dir.path()).start().await;
     operator::make_namespaces(server.channel().await).await;
     crowd.live(&mut server, None).await.unwrap();
     let client = &crowd.clients[0];
     client.check_watches(0).await.unwrap();
-    assert!(client.forget_an_event());
-    let what = client.check_watches(0).await.unwrap_err();
+    assert!(spoil(client));
+    client.check_watches(0).await.unwrap_err()
+}
+
+/// The planted fault of the watches: one event is left out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_event_that_is_left_out_is_found() {
+    let name = "an_event_that_is_left_out_is_found";
+    let what = said_of_spoiled(name, Client::forget_an_event).await;
     assert!(what.contains("did not tell"), "{what}");
 }
 
 /// The same of one value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_event_with_another_value_is_found() {
-    let mut crowd = Crowd::new(1, seed("an_event_with_another_value_is_found"));
-    let dir = quick_dir();
-    let mut server = builder(dir.path()).start().await;
-    operator::make_namespaces(server.channel().await).await;
-    crowd.live(&mut server, None).await.unwrap();
-    let client = &crowd.clients[0];
-    client.check_watches(0).await.unwrap();
-    assert!(client.bend_an_event());
-    let what = client.check_watches(0).await.unwrap_err();
+    let name = "an_event_with_another_value_is_found";
+    let what = said_of_spoiled(name, Client::bend_an_event).await;
     assert!(what.contains("other bytes"), "{what}");
 }
