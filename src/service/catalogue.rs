@@ -1,8 +1,8 @@
 //! The namespaces that there are, kept in memory for every request to look at.
 //!
-//! The log has the truth. Changes are made one at a time, each beginning with a look at it, and the
-//! copy here is replaced before a change is acknowledged: whoever asks later finds it. When the
-//! outcome of a change is not known, the copy is thrown away, and made again by whoever needs it.
+//! The log has the truth. Changes are made one at a time, and the copy here is replaced before a change
+//! is acknowledged: whoever asks later finds it. When the outcome of a change is not known, the copy is
+//! thrown away, and made again by whoever needs it.
 
 use crate::model::{
     DEFAULT_NAMESPACE, Error, ErrorKind, Namespace, NamespaceId, Result, check_namespace_name,
@@ -11,31 +11,60 @@ use crate::router::Router;
 use arc_swap::ArcSwapOption;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 /// What is known of the namespaces.
 #[derive(Debug)]
 pub(super) struct Catalogue {
     default: Arc<Namespace>,
     known: ArcSwapOption<Known>,
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     changed: watch::Sender<()>,
 }
 
 /// All namespaces but the default one, at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Known {
     all: BTreeMap<NamespaceId, Arc<Namespace>>,
-    by_name: HashMap<String, NamespaceId>,
+    /// Those that are there.
+    by_name: HashMap<Arc<str>, NamespaceId>,
+}
+
+/// A change of namespaces, while nobody else changes any.
+pub(super) struct Change {
+    catalogue: Arc<Catalogue>,
+    known: Arc<Known>,
+    turn: OwnedMutexGuard<()>,
 }
 
 impl Known {
     pub fn of(namespaces: Vec<Namespace>) -> Self {
-        let there = namespaces.iter().filter(|it| !it.dropped);
-        let by_name = there.map(|it| (it.name.clone(), it.id)).collect();
-        let all = namespaces.into_iter();
-        let all = all.map(|it| (it.id, Arc::new(it))).collect();
-        Self { all, by_name }
+        let mut known = Self::default();
+        for namespace in namespaces {
+            known.set(Arc::new(namespace));
+        }
+        known
+    }
+
+    /// Takes over what a namespace is from now on.
+    fn set(&mut self, namespace: Arc<Namespace>) {
+        match namespace.dropped {
+            false => {
+                let name = namespace.name.as_str().into();
+                self.by_name.insert(name, namespace.id);
+            }
+            // The name may be another's by now.
+            true if self.by_name.get(&*namespace.name) == Some(&namespace.id) => {
+                self.by_name.remove(&*namespace.name);
+            }
+            true => {}
+        }
+        self.all.insert(namespace.id, namespace);
+    }
+
+    /// How many are there.
+    pub fn count(&self) -> usize {
+        self.by_name.len()
     }
 
     pub fn get(&self, id: NamespaceId) -> Option<&Arc<Namespace>> {
@@ -86,7 +115,7 @@ impl Catalogue {
         Self {
             default: Arc::new(default),
             known: ArcSwapOption::empty(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             changed: watch::Sender::default(),
         }
     }
@@ -133,23 +162,63 @@ impl Catalogue {
         known.named(name).cloned().ok_or_else(|| not_there(name))
     }
 
-    /// Runs a change on what the log says now. The change logs what it makes of it.
+    /// Begins a change, once those before it are done.
     ///
     /// # Errors
-    /// What the change answers.
-    pub async fn change<T>(
-        &self,
-        router: &Router,
-        change: impl AsyncFnOnce(&Known) -> Result<T>,
-    ) -> Result<T> {
-        let _changing = self.changing.lock().await;
-        let before = Known::of(router.namespaces()?);
-        let changed = change(&before).await;
-        let after = router.namespaces().ok();
-        let after = after.filter(|_| router.knows_namespaces());
-        self.known.store(after.map(|it| Arc::new(Known::of(it))));
-        self.changed.send_replace(());
-        changed
+    /// What the shard of the namespaces answers.
+    pub async fn begin_change(self: &Arc<Self>, router: &Router) -> Result<Change> {
+        let turn = self.changing.clone().lock_owned().await;
+        let known = match self.known.load_full() {
+            Some(known) => known,
+            None => Arc::new(Known::of(router.namespaces()?)),
+        };
+        Ok(Change {
+            catalogue: self.clone(),
+            known,
+            turn,
+        })
+    }
+}
+
+impl Change {
+    /// What there is.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Logs what a namespace is from now on, and lets everybody see it, whether or not somebody still
+    /// waits for it: the next change rests on it. Its version is a new one if it is 0.
+    ///
+    /// # Errors
+    /// What the shard of the namespaces answers.
+    pub async fn log(self, router: &Router, namespace: Namespace) -> Result<Arc<Namespace>> {
+        let (router, catalogue) = (router.clone(), self.catalogue.clone());
+        let lost = |_| {
+            catalogue.known.store(None);
+            let message = "the change was lost; look at the namespaces before you retry";
+            Error::unavailable("OUTCOME_UNKNOWN", message)
+        };
+        let logging = async move {
+            let logged = router.set_namespace(namespace.clone()).await;
+            self.end(logged.map(|version| {
+                Arc::new(Namespace {
+                    version,
+                    ..namespace
+                })
+            }))
+        };
+        tokio::spawn(logging).await.map_err(lost)?
+    }
+
+    fn end(mut self, logged: Result<Arc<Namespace>>) -> Result<Arc<Namespace>> {
+        let known = logged.as_ref().ok().map(|namespace| {
+            Arc::make_mut(&mut self.known).set(namespace.clone());
+            self.known
+        });
+        self.catalogue.known.store(known);
+        self.catalogue.changed.send_replace(());
+        drop(self.turn);
+        logged
     }
 }
 

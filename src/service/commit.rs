@@ -236,6 +236,7 @@ impl Service {
             }
             tests.extend(self.derive(namespace, then).await?);
             tests.extend(self.derive(namespace, other).await?);
+            fail::fail_point!("commit::read");
             let batch = Batch {
                 tests,
                 operations: then.operations.clone(),

@@ -99,6 +99,7 @@ impl Service {
             };
             let unset = namespace.default_lifetime(self.now());
             let put = next(namespace, &key, value, (before, unset))?;
+            fail::fail_point!("increment::read");
             match self.put(put).await {
                 Ok(done) => {
                     let version = done.version;

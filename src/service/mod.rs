@@ -166,7 +166,7 @@ struct Inner {
     snapshots: Snapshots,
     watches: Watches,
     answers: Answers,
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     /// Keys removed since the start because they had expired.
     expired: AtomicU64,
     /// One backup, restore or gc at a time.
@@ -214,7 +214,7 @@ impl Service {
             snapshots: Snapshots::default(),
             watches: Watches::default(),
             answers: Answers::default(),
-            catalogue: Catalogue::new(default_namespace(config)),
+            catalogue: Arc::new(Catalogue::new(default_namespace(config))),
             expired: AtomicU64::default(),
             chores: Arc::default(),
         }))

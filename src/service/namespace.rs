@@ -63,7 +63,7 @@ impl Namespace {
 }
 
 impl Service {
-    pub(super) fn catalogue(&self) -> &Catalogue {
+    pub(super) fn catalogue(&self) -> &Arc<Catalogue> {
         &self.0.catalogue
     }
 
@@ -150,34 +150,31 @@ impl Service {
         self.check_set_allowed()?;
         check_namespace_name(name)?;
         let router = self.router();
-        let made = self.catalogue().change(router, async |known| {
-            if name == DEFAULT_NAMESPACE || known.named(name).is_some() {
-                let message = format!("namespace {name} is there already");
-                return Err(Error::new(
-                    ErrorKind::AlreadyExists,
-                    "NAMESPACE_EXISTS",
-                    message,
-                ));
-            }
-            if known.there().len() >= NAMESPACES_MAX {
-                let message = format!(
-                    "there are {NAMESPACES_MAX} namespaces, which is the most: drop one first"
-                );
-                return Err(Error::too_large("TOO_MANY_NAMESPACES", message));
-            }
-            let mut namespace = Namespace {
-                id: known.next_id()?,
-                uid: random_u128()?,
-                name: name.to_owned(),
-                options,
-                created_at: router.now(),
-                dropped: false,
-                version: Version(0),
-            };
-            namespace.version = router.set_namespace(namespace.clone()).await?;
-            Ok(Arc::new(namespace))
-        });
-        made.await
+        let change = self.catalogue().begin_change(router).await?;
+        let known = change.known();
+        if name == DEFAULT_NAMESPACE || known.named(name).is_some() {
+            let message = format!("namespace {name} is there already");
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "NAMESPACE_EXISTS",
+                message,
+            ));
+        }
+        if known.count() >= NAMESPACES_MAX {
+            let message =
+                format!("there are {NAMESPACES_MAX} namespaces, which is the most: drop one first");
+            return Err(Error::too_large("TOO_MANY_NAMESPACES", message));
+        }
+        let namespace = Namespace {
+            id: known.next_id()?,
+            uid: random_u128()?,
+            name: name.to_owned(),
+            options,
+            created_at: router.now(),
+            dropped: false,
+            version: Version(0),
+        };
+        change.log(router, namespace).await
     }
 
     /// Changes the rules of a namespace, for what comes from then on.
@@ -223,14 +220,13 @@ impl Service {
         }
         check_namespace_name(name)?;
         let router = self.router();
-        let revised = self.catalogue().change(router, async |known| {
-            let before = known.named(name).ok_or_else(|| not_there(name))?;
-            let mut namespace = revision(Namespace::clone(before));
-            namespace.version = Version(0);
-            namespace.version = router.set_namespace(namespace.clone()).await?;
-            Ok(Arc::new(namespace))
-        });
-        revised.await
+        let change = self.catalogue().begin_change(router).await?;
+        let before = change.known().named(name).ok_or_else(|| not_there(name))?;
+        let namespace = Namespace {
+            version: Version(0),
+            ..revision(Namespace::clone(before))
+        };
+        change.log(router, namespace).await
     }
 
     /// Removes keys of namespaces that were dropped, at most 16,384 of a shard and namespace; how

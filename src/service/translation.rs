@@ -8,6 +8,7 @@ use super::Service;
 use super::catalogue::Known;
 use crate::model::{Error, Key, Namespace, NamespaceId, Result};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Which namespace here each one of a backup is; `None` for one that was dropped.
 #[derive(Debug, Default)]
@@ -18,16 +19,19 @@ impl Translation {
     pub async fn take(&mut self, service: &Service, theirs: Namespace) -> Result<()> {
         let id = theirs.id;
         let router = service.router();
-        let ours = service.catalogue().change(router, async |known| {
-            let Some(ours) = ours_of(known, theirs)? else {
-                return Ok(None);
-            };
-            if known.get(ours.id).is_none_or(|before| **before != ours) {
-                router.set_namespace(ours.clone()).await?;
+        let change = service.catalogue().begin_change(router).await?;
+        let ours = match ours_of(change.known(), theirs)? {
+            Some(ours)
+                if change
+                    .known()
+                    .get(ours.id)
+                    .is_none_or(|before| **before != ours) =>
+            {
+                Some(change.log(router, ours).await?)
             }
-            Ok(Some(ours))
-        });
-        let ours = ours.await?.filter(|ours| !ours.dropped);
+            same => same.map(Arc::new),
+        };
+        let ours = ours.filter(|ours| !ours.dropped);
         self.0.insert(id, ours.map(|ours| ours.id));
         Ok(())
     }

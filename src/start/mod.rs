@@ -89,6 +89,7 @@ async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr)> {
     };
     let listener = TcpListener::bind(wanted).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(%address, "listening; calls are told to wait until the store is open");
     Ok((listener, address))
 }
 

@@ -3,7 +3,7 @@
 
 use crate::blobs::{MIB, blobs, header_of, upload};
 use crate::call::{Client, admin, assert_error, client, get_of, put, put_of, user_keys};
-use crate::support::{Builder, PATIENCE, Server, noise};
+use crate::support::{Builder, PATIENCE, Server, SmallDisk, noise};
 use shardkeep::codec::slot_of;
 use shardkeep::model::ShardId;
 use shardkeep::proto::v1;
@@ -24,12 +24,12 @@ use tonic_types::StatusExt as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What comes back by itself, in moments.
-const SOON: Option<Duration> = Some(Duration::from_millis(100));
+pub const SOON: Option<Duration> = Some(Duration::from_millis(100));
 /// What somebody has to make room for.
 const LATER: Option<Duration> = Some(Duration::from_secs(5));
 
 /// An error without a field: its code and reason, and after how long another try is worth it.
-fn assert_told(status: &Status, code: Code, reason: &str, retry: Option<Duration>) {
+pub fn assert_told(status: &Status, code: Code, reason: &str, retry: Option<Duration>) {
     assert_error(status, code, reason, None);
     let details = status.get_error_details();
     let told = details.retry_info().and_then(|info| info.retry_delay);
@@ -38,7 +38,12 @@ fn assert_told(status: &Status, code: Code, reason: &str, retry: Option<Duration
 
 /// A key that lives in a shard of two.
 fn key_in(shard: u16) -> String {
-    let homes = Homes::even(2);
+    key_of_shard(shard, 2)
+}
+
+/// A key that lives in a shard of so many.
+pub fn key_of_shard(shard: u16, shards: u16) -> String {
+    let homes = Homes::even(shards);
     let is_here = |key: &String| homes.shard_of(slot_of(key.as_bytes())) == ShardId(shard);
     let mut keys = (0..).map(|number| format!("key-{number}"));
     keys.find(is_here).unwrap()
@@ -71,6 +76,63 @@ async fn cut_off<T>(mut ask: impl AsyncFnMut() -> Streaming<T>) -> Status {
 
 fn impatient() -> Builder {
     user_keys().set("server.keepalive_timeout", "1s")
+}
+
+#[tokio::test]
+async fn whoever_calls_before_the_store_is_open_is_told_to_come_again() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let ours = || user_keys().data_dir(data_dir.path());
+    let mut before = ours().start().await;
+    put(&mut client(&before).await, "k", "1").await;
+    before.kill();
+    let starting = ours()
+        .fail_points("shard::open::000=1*sleep(3000)")
+        .launch();
+    let address = starting.listening().await;
+    let mut early = Client::connect(format!("http://{address}")).await.unwrap();
+    let told = early.get(get_of("k")).await.unwrap_err();
+    assert_told(&told, Code::Unavailable, "STORE_RECOVERING", SOON);
+    let _open = starting.ready().await;
+    let found = early.get(get_of("k")).await.unwrap();
+    assert_eq!(found.into_inner().value, "1");
+}
+
+#[tokio::test]
+async fn a_backup_that_fills_its_disk_leaves_nothing_and_says_what_to_do() {
+    let Some(disk) = SmallDisk::mount(16) else {
+        return;
+    };
+    let root = disk.path().join("root");
+    let server = user_keys()
+        .set("backup.dir", root.as_os_str())
+        .start()
+        .await;
+    let mut client = client(&server).await;
+    for number in 0..24 {
+        put(&mut client, format!("k-{number}"), noise(number, MIB)).await;
+    }
+    let mut backups = BackupServiceClient::new(server.channel().await);
+    let request = v1::CreateBackupRequest {
+        path: "full".to_owned(),
+        since_version: 0,
+    };
+    let mut events = backups
+        .create_backup(admin(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let full = loop {
+        match events.message().await {
+            Ok(Some(_progress)) => {}
+            Ok(None) => panic!("24 MiB went onto a disk of 16"),
+            Err(status) => break status,
+        }
+    };
+    assert_told(&full, Code::ResourceExhausted, "BACKUP_DISK_FULL", LATER);
+    assert!(full.message().contains("make room there"), "{full:?}");
+    let left: Vec<_> = std::fs::read_dir(&root).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    drop(server);
 }
 
 #[tokio::test]

@@ -195,6 +195,17 @@ impl Starting {
         }
     }
 
+    /// Waits until the server listens, which it does before the store is open, and gives the address.
+    pub async fn listening(&self) -> SocketAddr {
+        let listens = || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("listening"))?;
+            let (_, address) = line.split_once("address=")?;
+            address.split_whitespace().next()?.parse().ok()
+        };
+        eventually("the server listens", listens).await
+    }
+
     /// What it printed so far.
     pub fn log(&self) -> String {
         self.server.log()

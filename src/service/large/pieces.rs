@@ -129,6 +129,7 @@ impl Service {
         let source = match moment {
             Some(moment) => Source::At(moment),
             None => {
+                fail::fail_point!("content::reclaimed", |_| Ok(None));
                 let link = found.record.link();
                 let link = link.ok_or_else(|| content_missing(found.shard, key))?;
                 match self.hold_content(link.digest).await? {
