@@ -29,7 +29,7 @@ const STATUSES: [(&str, &str); 18] = [
 ];
 
 /// Reasons that no message brings to a client, and why.
-const NOT_SENT: [(&str, &str); 14] = [
+const NOT_SENT: [(&str, &str); 15] = [
     ("BACKUP_RANGE", "the service makes ranges that run forwards"),
     ("CONDITION_FAILED", "of a transaction of the Rust client"),
     ("DATA_DIR", "the store does not open, and nobody is served"),
@@ -46,6 +46,7 @@ const NOT_SENT: [(&str, &str); 14] = [
     ("SWEEP_BUSY", "the server sweeps by itself, and logs"),
     ("SWEEP_FAILED", "the server sweeps by itself, and logs"),
     ("VALUE_CHANGED", "of a download of the Rust client"),
+    ("VALUE_TYPE", "of a store inside a program"),
     ("WATCH_OVER", "of a store inside a program"),
 ];
 

@@ -186,7 +186,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
             | "CONDITION_FAILED" | "VALUE_CHANGED" => Exit::Conflict,
             _ => Exit::Failure,
         },
-        ClientError::Unreadable { .. }
+        ClientError::Type(_)
         | ClientError::Source { .. }
         | ClientError::TooLarge { .. }
         | ClientError::Server { .. }

@@ -1,7 +1,8 @@
 //! What can go wrong between a program and a server, in words that say what to do next.
 
+use super::TypeError;
 use super::retry::{is_lost, is_overload};
-use crate::model::{Key, ValueType};
+use crate::model::Key;
 use std::error::Error as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -97,16 +98,9 @@ pub enum ClientError {
         /// What does not fit.
         message: String,
     },
-    /// A value is not what its type says; its bytes are there, for whoever reads them as such.
-    #[error(
-        "the value of {key} is not of its type, {value_type:?}: read it as bytes, or as who wrote it does"
-    )]
-    Unreadable {
-        /// The key, escaped.
-        key: String,
-        /// What stands with it.
-        value_type: ValueType,
-    },
+    /// The value and its type do not fit; nothing was sent, or nothing is returned.
+    #[error(transparent)]
+    Type(TypeError),
     /// What was asked for cannot be; nothing was sent.
     #[error("{message}")]
     Invalid {
@@ -153,11 +147,6 @@ impl ClientError {
             key: shown(key),
             message: message.into(),
         }
-    }
-
-    pub(super) fn unreadable(key: &[u8], value_type: ValueType) -> Self {
-        let key = shown(key);
-        Self::Unreadable { key, value_type }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {

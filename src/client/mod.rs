@@ -44,6 +44,7 @@ mod stream;
 mod transact;
 mod transaction;
 mod transaction_state;
+mod type_error;
 mod typed;
 mod upload_source;
 
@@ -65,8 +66,9 @@ pub use namespace::Namespaces;
 pub use reply::{Found, Head, Listed, Stats};
 pub use scan::{Query, Row, Rows};
 pub use snapshot::{Snapshot, SnapshotLease};
-pub use transaction::{Seen, Transaction};
-pub use transaction_state::Savepoint;
+pub use transaction::Transaction;
+pub use transaction_state::{Conditions, Draft, SNAPSHOT_GONE, Savepoint, Seen, overtaken};
+pub use type_error::TypeError;
 pub use typed::Typed;
 pub(crate) use upload_source::piece_of;
 

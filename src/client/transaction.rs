@@ -4,13 +4,12 @@
 //! The server knows nothing of a transaction before its commit, so that nobody ever waits for one. Whom
 //! others were faster than is told by [`ClientError::Conflict`] and begins again.
 
-use super::transaction_state::{Own, Savepoint};
+use super::transaction_state::{Conditions, Draft, SNAPSHOT_GONE, Savepoint, Seen, overtaken};
 use super::{
-    ClientError, Committed, Database, Expect, Keyspace, PutOptions, Result, Snapshot, Typed, Value,
+    ClientError, Committed, Database, Expect, Keyspace, PutOptions, Result, Snapshot, Typed,
 };
-use crate::model::{ValueType, Version};
+use crate::model::Version;
 use bytes::Bytes;
-use std::collections::BTreeMap;
 
 /// Reads of one moment, and changes of keys of one namespace that rest on them: up to 10,000 keys that
 /// were got, 10,000 changes, and 64 MiB of them.
@@ -44,24 +43,7 @@ pub struct Transaction {
     /// As it was at the snapshot.
     then: Keyspace,
     snapshot: Snapshot,
-    own: Own,
-    /// What keys were that were got, not peeked at. It outlives a roll back: decisions rest on it.
-    seen: BTreeMap<Bytes, Expect>,
-}
-
-/// A value as a transaction sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The key.
-    pub key: Bytes,
-    /// The version of its record; `None` for a value that the transaction has put itself.
-    pub version: Option<Version>,
-    /// The value.
-    pub data: Bytes,
-    /// What the value is to its client.
-    pub value_type: ValueType,
-    /// What else its client says of it.
-    pub metadata: BTreeMap<String, String>,
+    draft: Draft,
 }
 
 impl Keyspace {
@@ -76,8 +58,7 @@ impl Keyspace {
         Ok(Transaction {
             then: self.at(&snapshot),
             snapshot,
-            own: Own::default(),
-            seen: BTreeMap::new(),
+            draft: Draft::default(),
         })
     }
 }
@@ -106,7 +87,7 @@ impl Transaction {
     pub async fn get(&mut self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
         let key = key.into();
         let found = self.peek(key.clone()).await?;
-        self.check_at_commit(key, found.as_ref());
+        self.draft.check_at_commit(key, found.as_ref());
         Ok(found)
     }
 
@@ -116,7 +97,7 @@ impl Transaction {
     /// As there.
     pub async fn peek(&self, key: impl Into<Bytes>) -> Result<Option<Seen>> {
         let key = key.into();
-        if let Some(own) = self.own.read(&key) {
+        if let Some(own) = self.draft.own(&key) {
             return Ok(own);
         }
         let value = self.then.get(key).await.map_err(of_snapshot)?;
@@ -132,21 +113,12 @@ impl Transaction {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Seen>>> {
         let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
-        let rest: Vec<Bytes> = keys
-            .iter()
-            .filter(|key| self.own.read(key).is_none())
-            .cloned()
-            .collect();
-        let read = match rest.is_empty() {
+        let rest = self.draft.left_alone(&keys);
+        let found = match rest.is_empty() {
             true => Vec::new(),
             false => self.then.get_many(rest).await.map_err(of_snapshot)?,
         };
-        let mut read = read.into_iter();
-        let seen = |key| match self.own.read(key) {
-            Some(own) => own,
-            None => read.next().flatten().map(Seen::of),
-        };
-        Ok(keys.iter().map(seen).collect())
+        Ok(self.draft.with_own(&keys, found))
     }
 
     /// As [`Transaction::get`], of up to 10,000 keys, in their order.
@@ -160,18 +132,9 @@ impl Transaction {
         let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
         let found = self.peek_many(keys.clone()).await?;
         for (key, found) in keys.into_iter().zip(&found) {
-            self.check_at_commit(key, found.as_ref());
+            self.draft.check_at_commit(key, found.as_ref());
         }
         Ok(found)
-    }
-
-    /// The commit asks for a key to be as it was found, unless that is this transaction's own doing.
-    fn check_at_commit(&mut self, key: Bytes, found: Option<&Seen>) {
-        if self.own.read(&key).is_none() {
-            let version = found.and_then(|seen| seen.version);
-            let as_found = version.map_or(Expect::Absent, Expect::Version);
-            self.seen.insert(key, as_found);
-        }
     }
 
     /// Puts a value at the commit. The last change of a key counts. Where the key was not
@@ -187,13 +150,13 @@ impl Transaction {
         value: impl Into<Bytes>,
         options: PutOptions,
     ) {
-        self.own.put(key.into(), value.into(), options);
+        self.draft.put(key.into(), value.into(), options);
     }
 
     /// Puts a value with its type at the commit.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] for a floating-point number that is not finite.
+    /// [`TypeError::NotFinite`](super::TypeError::NotFinite) for such a floating-point number.
     pub fn put_typed(&mut self, key: impl Into<Bytes>, value: impl Into<Typed>) -> Result<()> {
         let (value, options) = PutOptions::default().of_typed(&value.into())?;
         self.put_with(key, value, options);
@@ -202,25 +165,25 @@ impl Transaction {
 
     /// Removes a key at the commit; that it is not there is no error.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.own.delete(key.into());
+        self.draft.delete(key.into());
     }
 
     /// The commit is done only if what is under this key is as expected then. This stands before what was
     /// got there.
     pub fn require(&mut self, key: impl Into<Bytes>, expect: Expect) {
-        self.own.require(key.into(), expect);
+        self.draft.require(key.into(), expect);
     }
 
     /// The changes so far, and what they require, for [`Transaction::rollback_to`].
     #[must_use]
     pub fn savepoint(&self) -> Savepoint {
-        self.own.savepoint()
+        self.draft.savepoint()
     }
 
     /// Drops the changes since then, or brings back those that were dropped. What was got is
     /// asked for at the commit all the same.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) {
-        self.own.rollback_to(savepoint);
+        self.draft.rollback_to(savepoint);
     }
 
     /// Drops all changes, and lets the snapshot go before this returns.
@@ -238,40 +201,20 @@ impl Transaction {
     /// [`ClientError::Conflict`] (`CONDITION_FAILED`), which names the key that is not as it was;
     /// nothing was changed, and it is to be begun again. Else as [`Keyspace::commit`].
     pub async fn commit(self) -> Result<Committed> {
-        if self.own.is_empty() {
+        if self.draft.is_empty() {
             return Ok(Committed {
                 succeeded: true,
                 version: None,
                 results: Vec::new(),
             });
         }
-        let (conditions, batch) = self.own.into_commit(self.seen);
+        let (conditions, batch) = self.draft.into_commit();
         let now = self.then.at_id("");
         let done = now.commit(batch).await?;
         match done.succeeded {
             true => Ok(done),
-            false => Err(overtaken(&now, conditions).await),
+            false => Err(conflict(&now, &conditions).await),
         }
-    }
-}
-
-impl Seen {
-    fn of(value: Value) -> Self {
-        Self {
-            key: value.entry.key,
-            version: Some(value.entry.version),
-            data: value.data,
-            value_type: value.entry.value_type,
-            metadata: value.entry.metadata,
-        }
-    }
-
-    /// The value as what it is.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreadable`] for bytes that are not what their type says.
-    pub fn typed(&self) -> Result<Typed> {
-        Typed::decode(&self.key, &self.data, self.value_type)
     }
 }
 
@@ -279,12 +222,8 @@ impl Seen {
 fn of_snapshot(error: ClientError) -> ClientError {
     match error {
         ClientError::Gone { reason, .. } if reason == "SNAPSHOT_NOT_FOUND" => {
-            let message = "what the transaction reads from is gone, as the server has started anew: \
-                           begin it again";
-            ClientError::Conflict {
-                reason,
-                message: message.to_owned(),
-            }
+            let message = SNAPSHOT_GONE.to_owned();
+            ClientError::Conflict { reason, message }
         }
         other => other,
     }
@@ -292,17 +231,10 @@ fn of_snapshot(error: ClientError) -> ClientError {
 
 /// The error of a commit whose conditions did not hold. The server does not say which one: it is looked
 /// for, for the message's sake, so whatever keeps it from being found is left out.
-async fn overtaken(now: &Keyspace, conditions: BTreeMap<Bytes, Expect>) -> ClientError {
+async fn conflict(now: &Keyspace, conditions: &Conditions) -> ClientError {
     let found = now.heads(conditions.keys().cloned()).await;
-    let found = found.unwrap_or_default();
-    let mut both = conditions.iter().zip(found);
-    let differs = both.find(|((_, expect), entry)| !expect.holds(entry.as_ref()));
-    let what = differs.map_or_else(
-        || "a key was not as it was read".to_owned(),
-        |((key, expect), entry)| expect.broken(key, entry.as_ref()),
-    );
     ClientError::Conflict {
         reason: "CONDITION_FAILED".to_owned(),
-        message: format!("{what}, so nothing was changed: begin the transaction again"),
+        message: overtaken(conditions, found.unwrap_or_default()),
     }
 }

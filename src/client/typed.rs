@@ -4,7 +4,7 @@
 //! the Python client makes of the same value. Texts are UTF-8, numbers are decimal digits, as counters
 //! are, truth values are `true` and `false`, and all else is JSON without spaces.
 
-use super::{Batch, ClientError, Entry, Keyspace, PutOptions, Result, Stored, Value};
+use super::{Batch, Entry, Keyspace, PutOptions, Result, Stored, TypeError, Value};
 use crate::model::ValueType;
 use bytes::Bytes;
 use serde::Serialize;
@@ -34,11 +34,12 @@ impl Typed {
     /// becomes `null`, which is all that JSON has for it.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] for what JSON cannot hold, such as a map whose keys are no texts.
-    pub fn json(value: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_value(value);
-        let json = json.map_err(|error| ClientError::invalid(format!("no JSON: {error}")))?;
-        Ok(Self::Json(json))
+    /// [`TypeError::NotJson`] for what JSON cannot hold, such as a map whose keys are no texts.
+    pub fn json(value: &impl Serialize) -> Result<Self, TypeError> {
+        let json = serde_json::to_value(value).map_err(|error| TypeError::NotJson {
+            cause: error.to_string(),
+        });
+        json.map(Self::Json)
     }
 
     /// What the value is to all clients.
@@ -57,16 +58,16 @@ impl Typed {
     /// The bytes that are stored, which stand with [`Typed::value_type`].
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] for a floating-point number that is not finite.
-    pub fn encode(&self) -> Result<Bytes> {
+    /// [`TypeError::NotFinite`] for such a floating-point number.
+    pub fn encode(&self) -> Result<Bytes, TypeError> {
         Ok(match self {
             Self::Bytes(bytes) => bytes.clone(),
             Self::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
             Self::Int(number) => number.to_string().into(),
             Self::Float(number) if number.is_finite() => digits(*number).into(),
             Self::Float(number) => {
-                let message = format!("{number} has no decimal digits: store it as a text");
-                return Err(ClientError::invalid(message));
+                let number = number.to_string();
+                return Err(TypeError::NotFinite { number });
             }
             Self::Bool(is_so) => Bytes::from_static(if *is_so { b"true" } else { b"false" }),
             Self::Json(json) => json_text(json).into(),
@@ -76,8 +77,8 @@ impl Typed {
     /// The value of bytes that stand under a key with a type.
     ///
     /// # Errors
-    /// [`ClientError::Unreadable`] for bytes that are not what their type says.
-    pub fn decode(key: &[u8], data: &Bytes, value_type: ValueType) -> Result<Self> {
+    /// [`TypeError::Unreadable`] for bytes that are not what their type says.
+    pub fn decode(key: &[u8], data: &Bytes, value_type: ValueType) -> Result<Self, TypeError> {
         let read = match value_type {
             ValueType::Unspecified | ValueType::Bytes => Some(Self::Bytes(data.clone())),
             ValueType::Text => text(data).map(|text| Self::Text(text.to_owned())),
@@ -86,7 +87,7 @@ impl Typed {
             ValueType::Bool => parsed(data).map(Self::Bool),
             ValueType::Json => serde_json::from_slice(data).ok().map(Self::Json),
         };
-        read.ok_or_else(|| ClientError::unreadable(key, value_type))
+        read.ok_or_else(|| TypeError::unreadable(key, value_type))
     }
 }
 
@@ -131,8 +132,8 @@ impl Value {
     /// The value as what it is.
     ///
     /// # Errors
-    /// [`ClientError::Unreadable`] for bytes that are not what their type says.
-    pub fn typed(&self) -> Result<Typed> {
+    /// [`TypeError::Unreadable`] for bytes that are not what their type says.
+    pub fn typed(&self) -> Result<Typed, TypeError> {
         let Entry {
             key, value_type, ..
         } = &self.entry;
@@ -144,7 +145,7 @@ impl Keyspace {
     /// Stores a value with its type, as the options say beside that.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] for a floating-point number that is not finite, and as
+    /// [`TypeError::NotFinite`] for such a floating-point number, and as
     /// [`Keyspace::put_if`].
     pub async fn put_typed(
         &self,
@@ -159,11 +160,11 @@ impl Keyspace {
     /// Reads a value as what it is, verified; `None` when the key is not there.
     ///
     /// # Errors
-    /// [`ClientError::Unreadable`] for bytes that are not what their type says, and as
+    /// [`TypeError::Unreadable`] for bytes that are not what their type says, and as
     /// [`Keyspace::get`].
     pub async fn get_typed(&self, key: impl Into<Bytes>) -> Result<Option<Typed>> {
         let value = self.get(key).await?;
-        value.map(|value| value.typed()).transpose()
+        Ok(value.map(|value| value.typed()).transpose()?)
     }
 }
 
@@ -171,13 +172,13 @@ impl Batch {
     /// Puts a value with its type, as the options say beside that.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] for a floating-point number that is not finite.
+    /// [`TypeError::NotFinite`] for such a floating-point number.
     pub fn put_typed(
         self,
         key: impl Into<Bytes>,
         value: impl Into<Typed>,
         options: PutOptions,
-    ) -> Result<Self> {
+    ) -> Result<Self, TypeError> {
         let (value, options) = options.of_typed(&value.into())?;
         Ok(self.put_with(key, value, options))
     }
@@ -185,7 +186,10 @@ impl Batch {
 
 impl PutOptions {
     /// The bytes of a value, and these options with its type.
-    pub(super) fn of_typed(mut self, value: &Typed) -> Result<(Bytes, Self)> {
+    ///
+    /// # Errors
+    /// [`TypeError::NotFinite`] for such a floating-point number.
+    pub fn of_typed(mut self, value: &Typed) -> Result<(Bytes, Self), TypeError> {
         self.value_type = value.value_type();
         Ok((value.encode()?, self))
     }
@@ -249,7 +253,7 @@ mod tests {
     fn what_cannot_be_stored_or_read_as_its_type_is_told() {
         for number in [f64::NAN, f64::INFINITY] {
             let refused = Typed::from(number).encode().unwrap_err();
-            assert!(matches!(refused, ClientError::Invalid { .. }), "{refused}");
+            assert!(matches!(refused, TypeError::NotFinite { .. }), "{refused}");
         }
         let harmed = [
             (ValueType::Text, &b"\xff"[..]),
@@ -260,7 +264,7 @@ mod tests {
         ];
         for (value_type, data) in harmed {
             let error = Typed::decode(b"k", &Bytes::from_static(data), value_type).unwrap_err();
-            assert!(matches!(error, ClientError::Unreadable { .. }), "{error}");
+            assert!(matches!(error, TypeError::Unreadable { .. }), "{error}");
         }
     }
 

@@ -44,6 +44,14 @@ impl Keyspace {
         }
     }
 
+    /// The same keys, read as they are now.
+    pub(super) fn now(&self) -> Self {
+        Self {
+            snapshot: None,
+            ..self.clone()
+        }
+    }
+
     /// Reads a value; `None` when the key is not there. One that came in a stream may be too large to be
     /// read at once: see [`Keyspace::download`].
     ///

@@ -66,6 +66,8 @@ mod options;
 mod rows;
 mod snapshot;
 mod store;
+mod transaction;
+mod typed;
 
 pub use crate::service::{
     BackupDone, NamespaceChange, RestoreDone, Settings, SettingsChange, Stored as StoredBackup,
@@ -79,3 +81,5 @@ pub use options::Options;
 pub use rows::{Measuring, Rows};
 pub use snapshot::Snapshot;
 pub use store::Store;
+use transaction::ATTEMPTS_MAX;
+pub use transaction::Transaction;

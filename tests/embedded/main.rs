@@ -8,6 +8,7 @@ mod backups;
 mod large;
 mod namespaces;
 mod ranges;
+mod transactions;
 
 use shardkeep::client::{Batch, ChangeKind, Expect, OperationDone, PutOptions, Query, Stay};
 use shardkeep::model::{NamespaceOptions, Version};

@@ -2,7 +2,7 @@
 
 use super::{Changes, Rows, Snapshot};
 use crate::client::{
-    Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Usage, Value,
+    Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Typed, Usage, Value,
 };
 use crate::embedded;
 use crate::model::{Result, Version};
@@ -200,5 +200,27 @@ impl Keyspace {
             }
             Ok(whole)
         })
+    }
+
+    /// See [`embedded::Keyspace::put_typed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_typed(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Typed>,
+        options: PutOptions,
+    ) -> Result<Stored> {
+        self.runtime
+            .block_on(self.keys.put_typed(key, value, options))
+    }
+
+    /// See [`embedded::Keyspace::get_typed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_typed(&self, key: impl Into<Bytes>) -> Result<Option<Typed>> {
+        self.runtime.block_on(self.keys.get_typed(key))
     }
 }

@@ -27,11 +27,13 @@ mod keyspace;
 mod large;
 mod namespace;
 mod rows;
+mod transaction;
 
 pub use changes::Changes;
 pub use keyspace::Keyspace;
 pub use large::Download;
 pub use rows::Rows;
+pub use transaction::Transaction;
 
 use super::Options;
 use crate::model::{Error, Result, Version};
