@@ -30,8 +30,9 @@
 //! | 5 | [`supervise`] | what looks after a running store |
 //! | 6 | [`start`] | the composition root |
 //! | 6 | [`client`] | a client of the wire |
-//! | 7 | [`embedded`] | a store inside a program, without a server |
-//! | 7 | [`cli`] | the command line |
+//! | 7 | [`exchange`] | keys as one checked file, and back, wherever they are |
+//! | 8 | [`embedded`] | a store inside a program, without a server |
+//! | 8 | [`cli`] | the command line |
 //!
 //! # The path of a Set
 //! [`gateway`] admits its bytes before its body is read; [`service`] checks, hashes, looks whether
@@ -52,6 +53,7 @@ pub mod codec;
 pub mod config;
 pub mod dedup;
 pub mod embedded;
+pub mod exchange;
 pub mod gateway;
 pub mod index;
 pub mod log;

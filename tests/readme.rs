@@ -29,16 +29,22 @@ const STATUSES: [(&str, &str); 18] = [
 ];
 
 /// Reasons that no message brings to a client, and why.
-const NOT_SENT: [(&str, &str); 15] = [
+const NOT_SENT: [(&str, &str); 18] = [
     ("BACKUP_RANGE", "the service makes ranges that run forwards"),
     ("CONDITION_FAILED", "of a transaction of the Rust client"),
     ("DATA_DIR", "the store does not open, and nobody is served"),
+    (
+        "EXPORT_DAMAGED",
+        "of imports, which read their files themselves",
+    ),
+    ("EXPORT_FILE", "of a store inside a program"),
     (
         "JSON_MALFORMED",
         "zstdb's protocol has no reasons, only texts",
     ),
     ("KEY_NAMESPACE", "ids are of the namespaces that made them"),
     ("NOOP_FILE", "the server of benches does not start"),
+    ("NOT_AN_EXPORT", "of a store inside a program"),
     ("PATH_EMPTY", "zstdb's protocol has no reasons, only texts"),
     ("READER_FAILED", "of a store inside a program"),
     ("SHARD_CLOSE", "it is logged when the server ends"),

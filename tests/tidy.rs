@@ -30,8 +30,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("supervise", 5),
     ("start", 6),
     ("client", 6),
-    ("embedded", 7),
-    ("cli", 7),
+    ("exchange", 7),
+    ("embedded", 8),
+    ("cli", 8),
 ];
 
 /// Who names whom in the same layer, and why that is no climb.
@@ -62,13 +63,16 @@ const NARROW: &[(&str, &[&str])] = &[
             "telemetry",
             "codec",
             "backup",
+            "exchange",
             "start",
         ],
     ),
+    // Files on one side, the words of clients on the other.
+    ("exchange", &["model", "codec", "backup", "client"]),
     // The words of programs in `client`; what is done is the service's, which `start` opens.
     (
         "embedded",
-        &["model", "config", "client", "service", "start"],
+        &["model", "config", "client", "exchange", "service", "start"],
     ),
     // Bytes in, bytes out: what a front decides, it asks the service for.
     (

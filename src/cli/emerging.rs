@@ -1,7 +1,7 @@
 //! A file that `get` writes: under another name until it is whole.
 
 use super::exit::CliError;
-use super::partial_file::{PartialFile, temporary_name};
+use crate::exchange::{PartialFile, temporary_name};
 use cap_std::fs::{Dir, OpenOptions};
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,10 +1,10 @@
 //! What `put` stores: a value in memory, or a file of which no more than a piece is.
 
 use super::exit::CliError;
-use super::partial_file::PartialFile;
 use super::upload::Loaded;
 use super::upload_large::is_large;
 use crate::codec::CUT_MIN;
+use crate::exchange::PartialFile;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! A large file as the server will keep it: its chunks, read once, without holding it in memory.
 
-use super::chunked::ChunkSource;
 use super::exit::CliError;
 use super::progress::Progress;
 use crate::client::PIECE_SIZE_MAX;
 use crate::codec::{Cutter, StreamDigest, StreamSum, digest_of};
+use crate::exchange::{ChunkSource, chunk_of};
 use crate::model::{Chunk, Digest};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -73,6 +73,8 @@ impl Outline {
 }
 
 impl ChunkSource for Outline {
+    type Error = CliError;
+
     fn digest(&self) -> Digest {
         self.digest
     }
@@ -106,13 +108,5 @@ impl ChunkSource for Outline {
             }
         }
         Ok(())
-    }
-}
-
-/// What a list says of a chunk.
-pub(super) fn chunk_of(raw: &[u8]) -> Chunk {
-    Chunk {
-        digest: digest_of(raw),
-        raw_len: u32::try_from(raw.len()).expect("chunks end at 1 MiB"),
     }
 }

@@ -1,6 +1,5 @@
 //! `put`: stores files, folders or standard input.
 
-use super::chunked::put_chunked;
 use super::confine::slashed;
 use super::exit::{CliError, Exit};
 use super::input::Input;
@@ -14,6 +13,7 @@ use super::terminal::json_bytes;
 use super::upload::{How, Loaded, Naming, Stored, Uploader};
 use super::{value_type, walk};
 use crate::client::PutOptions;
+use crate::exchange::put_chunked;
 use crate::model::ValueType;
 use bytes::Bytes;
 use serde_json::json;

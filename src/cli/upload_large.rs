@@ -1,12 +1,12 @@
 //! Stores large files in chunks, and does not hold them in memory.
 
-use super::chunked::put_chunked;
 use super::exit::CliError;
 use super::outline::Outline;
 use super::progress::Progress;
 use super::upload::{How, Naming, Stored, Uploader, check_key, expect_key};
 use crate::client::PutOptions;
 use crate::codec::CUT_MIN;
+use crate::exchange::put_chunked;
 use bytes::Bytes;
 use std::path::Path;
 
@@ -47,7 +47,8 @@ impl Uploader {
         let keyspace = self.client().database().keyspace("");
         let options = PutOptions::default();
         let put = put_chunked((&keyspace, &key), &outline, &options, &progress);
-        let (how, put) = put.await?;
+        let (is_sent, put) = put.await?;
+        let how = if is_sent { How::Sent } else { How::Duplicate };
         expect_key(&key, &put.key)?;
         Ok(stored(how))
     }

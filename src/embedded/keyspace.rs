@@ -20,9 +20,9 @@ const DELETED_AT_ONCE: u64 = 10_000;
 pub struct Keyspace {
     pub(super) service: Service,
     guard: Arc<Guard>,
-    namespace: String,
+    pub(super) namespace: String,
     /// Where reads are from; `None` for now.
-    snapshot: Option<SnapshotId>,
+    pub(super) snapshot: Option<SnapshotId>,
 }
 
 impl Keyspace {
@@ -38,8 +38,12 @@ impl Keyspace {
     /// The same keys, read as they were at a snapshot. Writes are of now, as ever.
     #[must_use]
     pub fn at(&self, snapshot: &Snapshot) -> Self {
+        self.at_id(snapshot.id())
+    }
+
+    pub(super) fn at_id(&self, snapshot: SnapshotId) -> Self {
         Self {
-            snapshot: Some(snapshot.id()),
+            snapshot: Some(snapshot),
             ..self.clone()
         }
     }

@@ -59,6 +59,7 @@ mod backup;
 pub mod blocking;
 mod changes;
 mod convert;
+mod exchange;
 mod keyspace;
 mod large;
 mod namespace;
@@ -69,11 +70,13 @@ mod store;
 mod transaction;
 mod typed;
 
+pub use crate::exchange::{Exported, Imported};
 pub use crate::service::{
     BackupDone, NamespaceChange, RestoreDone, Settings, SettingsChange, Stored as StoredBackup,
     Totals, Verification, VerifyStep,
 };
 pub use changes::Changes;
+pub use exchange::ImportMode;
 pub use keyspace::Keyspace;
 pub use large::Download;
 pub use namespace::NamespaceInfo;

@@ -125,6 +125,16 @@ impl Service {
         list
     }
 
+    /// What is known of a snapshot that is held.
+    ///
+    /// # Errors
+    /// `NotFound` (`SNAPSHOT_NOT_FOUND`).
+    pub fn snapshot_of(&self, id: SnapshotId) -> Result<Snapshot> {
+        let all = self.0.snapshots.lock();
+        let held = all.get(&id).ok_or_else(|| not_there(id))?;
+        Ok(held.snapshot.clone())
+    }
+
     /// The moment that a snapshot shows.
     ///
     /// # Errors

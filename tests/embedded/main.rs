@@ -5,6 +5,7 @@ mod support;
 
 mod admin;
 mod backups;
+mod exchange;
 mod large;
 mod namespaces;
 mod ranges;

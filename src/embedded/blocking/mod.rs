@@ -23,6 +23,7 @@
 mod admin;
 mod backup;
 mod changes;
+mod exchange;
 mod keyspace;
 mod large;
 mod namespace;

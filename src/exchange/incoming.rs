@@ -1,11 +1,9 @@
-//! A key of a file that `export` has written, checked and unfolded.
+//! A key of an export, checked and unfolded.
 
-use super::exit::CliError;
-use super::export::now;
 use crate::backup::Entry;
 use crate::client::{self, PutOptions, Stay};
 use crate::codec::{decode_attributes, open_sealed, sum64_of};
-use crate::model::{Digest, Key, Timestamp};
+use crate::model::{Digest, Error, Key, Result, Timestamp};
 use bytes::Bytes;
 
 /// A key as it is to be written.
@@ -35,7 +33,7 @@ impl Incoming {
     ///
     /// # Errors
     /// The value is not, or the entry is of no export.
-    pub fn of(entry: Entry) -> Result<Self, CliError> {
+    pub fn of(entry: Entry) -> Result<Self> {
         match entry {
             Entry::Value {
                 key,
@@ -66,19 +64,14 @@ impl Incoming {
             }
             Entry::Blob { .. } | Entry::Tombstone { .. } | Entry::Namespace(_) => {
                 let message = "the file holds what no export does: is it a backup?";
-                Err(CliError::Damaged(message.to_owned()))
+                Err(Error::corrupt("EXPORT_DAMAGED", message))
             }
         }
     }
 }
 
 impl Said {
-    fn of(
-        key: &Key,
-        len: u64,
-        expiry: Option<Timestamp>,
-        attributes: &[u8],
-    ) -> Result<Self, CliError> {
+    fn of(key: &Key, len: u64, expiry: Option<Timestamp>, attributes: &[u8]) -> Result<Self> {
         let said =
             decode_attributes(attributes).map_err(|error| damaged(key, &error.to_string()))?;
         Ok(Self {
@@ -105,11 +98,14 @@ impl Said {
 
     /// Whether its time is over.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.expiry.is_some_and(|expiry| expiry <= now())
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
     }
 }
 
-fn damaged(key: &Key, what: &str) -> CliError {
-    CliError::Damaged(format!("damaged value of key {key}: {what}"))
+fn damaged(key: &Key, what: &str) -> Error {
+    Error::corrupt(
+        "EXPORT_DAMAGED",
+        format!("damaged value of key {key}: {what}"),
+    )
 }

@@ -1,15 +1,12 @@
-//! The file that `export` writes: large values in chunks, each of them once.
+//! The file of an export: large values in chunks, each of them once.
 //!
-//! It knows the format's words and no server. Memory: a chunk or two, and about 50 bytes for each chunk
+//! It knows the format's words and nobody's keys. Memory: a chunk or two, and about 50 bytes for each chunk
 //! that the file holds, which is by how it knows that one is there.
 
-use super::exit::CliError;
-use super::outline::chunk_of;
-use super::progress::Progress;
+use super::keys::{Pieces, Report};
 use crate::backup::{ArchiveEncoder, Counts, Entry};
-use crate::client::Download;
-use crate::codec::{Cutter, Sealer, StreamDigest, seal_chunks, sum64_of};
-use crate::model::{Chunk, ChunkList, Digest, RefId, ValueInfo};
+use crate::codec::{Cutter, Sealer, StreamDigest, digest_of, seal_chunks, sum64_of};
+use crate::model::{Chunk, ChunkList, Digest, Error, RefId, Result, ValueInfo};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::io::Write;
@@ -22,22 +19,22 @@ pub const SEALER: Sealer = Sealer {
 };
 
 /// An export on its way to its file.
-pub struct Archive<W> {
+pub struct Archive<W, R> {
     encoder: ArchiveEncoder<W>,
     /// Chunks and large values that are in it.
     contents: HashSet<Digest>,
-    progress: Progress,
-    /// Bytes that the progress knows of.
+    report: R,
+    /// Bytes that were told.
     told: u64,
 }
 
-impl<W: Write> Archive<W> {
+impl<W: Write, R: Report> Archive<W, R> {
     /// Goes on behind what the encoder has written.
-    pub fn new(encoder: ArchiveEncoder<W>, progress: Progress) -> Self {
+    pub fn new(encoder: ArchiveEncoder<W>, report: R) -> Self {
         Self {
             encoder,
             contents: HashSet::new(),
-            progress,
+            report,
             told: 0,
         }
     }
@@ -51,9 +48,9 @@ impl<W: Write> Archive<W> {
     ///
     /// # Errors
     /// What the sink answers.
-    pub fn write(&mut self, entry: &Entry) -> Result<(), CliError> {
+    pub fn write(&mut self, entry: &Entry) -> Result<()> {
         self.encoder.write(entry)?;
-        self.progress.advance(self.encoder.bytes() - self.told);
+        self.report.advance(self.encoder.bytes() - self.told);
         self.told = self.encoder.bytes();
         Ok(())
     }
@@ -61,8 +58,11 @@ impl<W: Write> Archive<W> {
     /// Appends the chunks of a value as they come, those that are not in it, and then the list of all.
     ///
     /// # Errors
-    /// The server's; a value that is not what it says; what the sink answers.
-    pub async fn write_pieces(&mut self, mut download: Download) -> Result<Digest, CliError> {
+    /// Those of the value's source; `Corrupt` for one that is not what it says; what the sink answers.
+    pub async fn write_pieces<E: From<Error>>(
+        &mut self,
+        mut download: impl Pieces<E>,
+    ) -> Result<Digest, E> {
         let (mut whole, mut cutter) = (StreamDigest::default(), Cutter::default());
         let mut chunks = Vec::new();
         while let Some(piece) = download.next().await? {
@@ -75,13 +75,13 @@ impl<W: Write> Archive<W> {
         while let Some(raw) = cutter.last_chunk() {
             chunks.push(self.write_chunk(raw)?);
         }
-        let (entry, digest) = (&download.entry, whole.finish());
+        let (entry, digest) = (download.entry(), whole.finish());
         if let Some(named) = entry.digest.filter(|named| *named != digest) {
             let key = entry.key.escape_ascii();
             let message = format!(
                 "damaged value of key {key}: its BLAKE3 digest is {digest}, stored was {named}"
             );
-            return Err(CliError::Damaged(message));
+            return Err(Error::corrupt("DATA_DAMAGED", message).into());
         }
         let info = ValueInfo {
             raw_len: entry.len,
@@ -99,12 +99,12 @@ impl<W: Write> Archive<W> {
     ///
     /// # Errors
     /// What the sink answers.
-    pub fn finish(self) -> Result<(Counts, u64), CliError> {
+    pub fn finish(self) -> Result<(Counts, u64)> {
         let (_, counts, bytes) = self.encoder.finish()?;
         Ok((counts, bytes))
     }
 
-    fn write_chunk(&mut self, raw: Bytes) -> Result<Chunk, CliError> {
+    fn write_chunk(&mut self, raw: Bytes) -> Result<Chunk> {
         let chunk = chunk_of(&raw);
         if self.contents.insert(chunk.digest) {
             let info = ValueInfo {
@@ -116,5 +116,14 @@ impl<W: Write> Archive<W> {
             self.write(&Entry::Blob { digest, value })?;
         }
         Ok(chunk)
+    }
+}
+
+/// What a list says of a chunk.
+#[must_use]
+pub fn chunk_of(raw: &[u8]) -> Chunk {
+    Chunk {
+        digest: digest_of(raw),
+        raw_len: u32::try_from(raw.len()).expect("chunks end at 1 MiB"),
     }
 }

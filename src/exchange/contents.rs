@@ -1,13 +1,12 @@
-//! Large values of a file that `export` has written: where their chunks stand in it, to be read again
-//! as far as a server lacks them.
+//! Large values of an export: where their chunks stand in it, to be read again as far as they are not
+//! there.
 //!
 //! Memory: about 50 bytes for each chunk of the file, and the list of one value.
 
 use super::chunked::ChunkSource;
-use super::exit::CliError;
 use crate::backup::{ArchiveReader, Entry};
 use crate::codec::{decode_chunks, digest_of, open_sealed, sum64_of};
-use crate::model::{Chunk, Codec, Digest, SealedValue, ValueInfo};
+use crate::model::{Chunk, Codec, Digest, Error, Result, SealedValue, ValueInfo};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -42,12 +41,7 @@ impl Contents {
     ///
     /// # Errors
     /// It is not what it says, or names chunks that do not stand before it.
-    pub fn note(
-        &mut self,
-        position: u64,
-        digest: Digest,
-        value: SealedValue,
-    ) -> Result<(), CliError> {
+    pub fn note(&mut self, position: u64, digest: Digest, value: SealedValue) -> Result<()> {
         let raw_len = value.info.raw_len;
         match value.codec {
             Codec::Chunks => {
@@ -66,7 +60,7 @@ impl Contents {
     ///
     /// # Errors
     /// It does not, or has another length.
-    pub fn check(&self, digest: Digest, len: u64) -> Result<(), CliError> {
+    pub fn check(&self, digest: Digest, len: u64) -> Result<()> {
         match self.places.get(&digest) {
             Some((_, there)) if *there == len => Ok(()),
             Some((_, there)) => Err(damaged(
@@ -81,7 +75,7 @@ impl Contents {
     ///
     /// # Errors
     /// The file is not any more what it was.
-    pub fn large(&self, digest: Digest) -> Result<LargeValue, CliError> {
+    pub fn large(&self, digest: Digest) -> Result<LargeValue> {
         let chunks = chunks_of(digest, &self.read(digest)?)?;
         Ok(LargeValue {
             contents: self.clone(),
@@ -90,7 +84,7 @@ impl Contents {
         })
     }
 
-    fn read(&self, digest: Digest) -> Result<SealedValue, CliError> {
+    fn read(&self, digest: Digest) -> Result<SealedValue> {
         let place = self.places.get(&digest);
         let (position, _) = place.ok_or_else(|| damaged(digest, "it is not in the file"))?;
         match self.reader.entry_at(*position)? {
@@ -101,6 +95,8 @@ impl Contents {
 }
 
 impl ChunkSource for LargeValue {
+    type Error = Error;
+
     fn digest(&self) -> Digest {
         self.digest
     }
@@ -113,7 +109,7 @@ impl ChunkSource for LargeValue {
         &self,
         mut wanted: HashSet<Digest>,
         mut take: impl FnMut(Digest, Bytes) -> bool,
-    ) -> Result<(), CliError> {
+    ) -> Result<()> {
         for Chunk { digest, .. } in &*self.chunks {
             if !wanted.remove(digest) {
                 continue;
@@ -128,7 +124,7 @@ impl ChunkSource for LargeValue {
 }
 
 /// The bytes of a content, if they are what was exported.
-fn raw_of(digest: Digest, value: SealedValue) -> Result<Bytes, CliError> {
+fn raw_of(digest: Digest, value: SealedValue) -> Result<Bytes> {
     let ValueInfo { raw_len, sum64 } = value.info;
     let raw = open_sealed(value.codec, value.payload, raw_len);
     let raw = raw.map_err(|error| damaged(digest, &error.to_string()))?;
@@ -138,12 +134,15 @@ fn raw_of(digest: Digest, value: SealedValue) -> Result<Bytes, CliError> {
     Ok(raw)
 }
 
-fn chunks_of(digest: Digest, value: &SealedValue) -> Result<Vec<Chunk>, CliError> {
+fn chunks_of(digest: Digest, value: &SealedValue) -> Result<Vec<Chunk>> {
     let list = decode_chunks(&value.payload, value.info.raw_len);
     let list = list.map_err(|error| damaged(digest, &error.to_string()))?;
     Ok(list.chunks)
 }
 
-fn damaged(digest: Digest, what: &str) -> CliError {
-    CliError::Damaged(format!("damaged content {digest}: {what}"))
+fn damaged(digest: Digest, what: &str) -> Error {
+    Error::corrupt(
+        "EXPORT_DAMAGED",
+        format!("damaged content {digest}: {what}"),
+    )
 }

@@ -94,7 +94,10 @@ impl Drop for PartialFile {
 
 /// A name that no other file has and nobody can guess, and that fits into every folder. Whoever makes
 /// the file takes none that is there, so that what others put in its way is not written through.
-pub(super) fn temporary_name() -> io::Result<String> {
+///
+/// # Errors
+/// The system's random source fails.
+pub fn temporary_name() -> io::Result<String> {
     let random = getrandom::u64().map_err(io::Error::other)?;
     Ok(format!(
         ".shardkeep-{}-{random:016x}.tmp",
