@@ -156,6 +156,8 @@ fn is_for_a_client(status: &Status) -> bool {
         | Code::PermissionDenied
         | Code::FailedPrecondition
         | Code::ResourceExhausted => true,
+        // What the server says to one who asks for another run of it (`only_run`).
+        Code::Unavailable => status.message().starts_with("the server was started anew"),
         // What tonic says of a message that does not decode.
         Code::Internal => status.message().contains("failed to decode"),
         _ => false,
