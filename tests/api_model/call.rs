@@ -1,9 +1,11 @@
 //! Calls of the API, and their answers, over a real connection.
 
+use crate::client::now;
 use crate::held::LEASE;
 use crate::large;
 use crate::model::millis;
 use crate::support::Server;
+use crate::switches::Switches;
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::blob_service_client::BlobServiceClient;
@@ -103,6 +105,8 @@ pub struct Connection {
     snapshots: SnapshotServiceClient<Channel>,
     namespaces: NamespaceServiceClient<Channel>,
     zstdb: BadgerClient<Channel>,
+    /// Of this life of the server.
+    pub switches: Switches,
 }
 
 impl Connection {
@@ -116,6 +120,15 @@ impl Connection {
             snapshots: SnapshotServiceClient::new(channel.clone()),
             namespaces: NamespaceServiceClient::new(channel.clone()),
             zstdb: BadgerClient::new(channel).max_decoding_message_size(size_max),
+            switches: Switches::default(),
+        }
+    }
+
+    /// The same, beside somebody who switches.
+    pub fn beside(self, switches: &Switches) -> Self {
+        Self {
+            switches: switches.clone(),
+            ..self
         }
     }
 
@@ -125,9 +138,11 @@ impl Connection {
         if !call.is_named() || matches!(first, Answer::Failed(_)) {
             return Ok(first);
         }
+        let begun = now();
         match self.answer(call).await {
             Answer::Failed(Failure::Unknown(_)) => Ok(first),
             again if again == first => Ok(first),
+            again if self.switches.explain(call, &again, (begun, now())) => Ok(first),
             again => Err(format!("{first:?}, and then {again:?}")),
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::client::now;
 use crate::support::{Random, admin};
+use crate::switches::{Switch, Switches};
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::admin_service_client::AdminServiceClient;
 use shardkeep::proto::v1::backup_service_client::BackupServiceClient;
@@ -17,7 +18,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 /// How many kinds of wrong answers to an operator there are.
-pub const KINDS: usize = 9;
+pub const KINDS: usize = 11;
 
 /// Keys of a namespace of its own.
 const KEYS: u64 = 5;
@@ -50,6 +51,8 @@ pub struct Operator {
     number: u64,
     /// Rounds and bytes that the scrubber has told of.
     scrubbed: (u64, u64),
+    /// What the clients are told of it.
+    pub switches: Switches,
     /// The kind of wrong answer that it is given once: a planted fault.
     pub fault: Option<usize>,
     /// Whether it was answered something else than was said.
@@ -64,6 +67,7 @@ impl Operator {
             gone,
             number: 0,
             scrubbed: (0, 0),
+            switches: Switches::default(),
             fault: None,
             distorted: false,
         }
@@ -98,7 +102,7 @@ impl Operator {
 
     async fn chore(&mut self) -> Result {
         let mut administration = AdminServiceClient::new(self.channel.clone());
-        match self.random.within(0..8) {
+        match self.random.within(0..9) {
             0 => drop(administration.sync(admin(v1::SyncRequest {})).await?),
             1 => drop(administration.get_stats(v1::GetStatsRequest {}).await?),
             2 => self.verify(&mut administration).await?,
@@ -109,6 +113,7 @@ impl Operator {
                 administration.purge_tombstones(purge).await?;
             }
             6 => self.scrub_report(&mut administration).await?,
+            7 => self.switch_off_and_on(&mut administration).await?,
             _ => drop(administration.compact(admin(v1::CompactRequest {})).await?),
         }
         Ok(())
@@ -141,6 +146,61 @@ impl Operator {
             format!("the scrubber was at {before:?}, and is at {now:?}")
         })?;
         ensure_no(&report.problems)
+    }
+
+    /// Switches sets or deletes off, is refused what is off and nothing else, and switches them on again.
+    async fn switch_off_and_on(
+        &mut self,
+        administration: &mut AdminServiceClient<Channel>,
+    ) -> Result {
+        let mut keys = KeyValueServiceClient::new(self.channel.clone());
+        let key = format!("switched-{}", self.number);
+        keys.put(own_put(&key)).await?;
+        let which = Switch::ALL[self.random.within(0..2) as usize];
+        self.switches.begin(which);
+        let off = admin(settings(which, true));
+        let told = administration.update_settings(off).await?.into_inner();
+        let judged = self.while_off(&mut keys, &key, (which, told)).await;
+        let on = admin(settings(which, false));
+        let told = administration.update_settings(on).await?.into_inner();
+        self.switches.end();
+        judged?;
+        check(!told.set_disabled && !told.delete_disabled, || {
+            format!("{told:?}")
+        })?;
+        keys.put(own_put(&key)).await?;
+        keys.delete(own_delete(&key)).await?;
+        Ok(())
+    }
+
+    async fn while_off(
+        &mut self,
+        keys: &mut KeyValueServiceClient<Channel>,
+        key: &str,
+        (which, mut told): (Switch, v1::Settings),
+    ) -> Result {
+        if self.distorts(9) {
+            told.set_disabled = !told.set_disabled;
+        }
+        let expected = (which == Switch::Set, which == Switch::Delete);
+        check(
+            (told.set_disabled, told.delete_disabled) == expected,
+            || format!("{told:?} with {which:?} off"),
+        )?;
+        let put = keys.put(own_put(key)).await.map(drop);
+        let deleted = keys.delete(own_delete(key)).await.map(drop);
+        let (is_off, is_on) = match which {
+            Switch::Set => (put, deleted),
+            Switch::Delete => (deleted, put),
+        };
+        let mut refusal = refused(is_off)?;
+        if self.distorts(10) {
+            refusal.clear();
+        }
+        check(refusal == which.reason(), || {
+            format!("refused for {refusal:?}")
+        })?;
+        Ok(is_on?)
     }
 
     /// A backup that comes, is listed and sound, and makes all others go; some go themselves.
@@ -269,6 +329,31 @@ fn refused(done: std::result::Result<(), Status>) -> Result<String> {
         Ok(()) => Ok(String::new()),
         Err(status) => reason(&status).ok_or(Trouble::Refused(status)),
     }
+}
+
+/// A put under a key of nobody's prefix.
+fn own_put(key: &str) -> v1::PutRequest {
+    v1::PutRequest {
+        key: key.to_owned().into(),
+        value: "1".into(),
+        ..v1::PutRequest::default()
+    }
+}
+
+fn own_delete(key: &str) -> v1::DeleteRequest {
+    v1::DeleteRequest {
+        key: key.to_owned().into(),
+        ..v1::DeleteRequest::default()
+    }
+}
+
+fn settings(switch: Switch, disabled: bool) -> v1::UpdateSettingsRequest {
+    let mut change = v1::UpdateSettingsRequest::default();
+    match switch {
+        Switch::Set => change.set_disabled = Some(disabled),
+        Switch::Delete => change.delete_disabled = Some(disabled),
+    }
+    change
 }
 
 fn size_of(number: u64) -> u64 {

@@ -50,6 +50,8 @@ pub struct Client {
     past: VecDeque<(u64, Call, Answer)>,
     /// Those of them that were done with a value in a stream, or in chunks.
     pub streamed: u64,
+    /// Those that were refused because an operator had switched them off.
+    pub switched_off: u64,
     pub settled: u64,
     /// Named calls that this run of the server has answered, the latest last.
     answered: Vec<(Call, Answer)>,
@@ -83,6 +85,7 @@ impl Client {
             calls: 0,
             past: VecDeque::new(),
             streamed: 0,
+            switched_off: 0,
             settled: 0,
             answered: Vec::new(),
             run: None,
@@ -147,7 +150,11 @@ impl Client {
         }
         let which = self.random.within(0..self.answered.len() as u64) as usize;
         let (call, first) = &self.answered[which];
+        let begun = now();
         let mut answer = connection.answer(call).await;
+        if connection.switches.explain(call, &answer, (begun, now())) {
+            return Ok(());
+        }
         if self.fault == Some(AGAIN) {
             self.distorted = distort(DELETED, call, &mut answer);
         }
@@ -216,7 +223,12 @@ impl Client {
                 answer,
                 Answer::Upload(_) | Answer::PutContent(_) | Answer::Download(..)
             ));
-            let judged = self.model.judge(&call, &answer, (begun, now()));
+            let span = (begun, now());
+            if connection.switches.explain(&call, &answer, span) {
+                self.switched_off += 1;
+                continue;
+            }
+            let judged = self.model.judge(&call, &answer, span);
             judged.map_err(|what| self.described(what))?;
             if let Answer::Failed(Failure::Unknown(why)) = answer {
                 ensure!(self.may_lose, "{call:?} was not answered: {why}");

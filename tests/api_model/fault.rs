@@ -1,12 +1,13 @@
 //! Wrong answers: the planted faults, one of each kind.
 
 use crate::call::{Answer, Call, Failure};
+use crate::switches::Switch;
 use bytes::Bytes;
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::operation_result::Result as StepDone;
 
 /// How many kinds there are.
-pub const KINDS: usize = 29;
+pub const KINDS: usize = 30;
 
 /// That a delete tells the wrong thing.
 pub const DELETED: usize = 4;
@@ -48,6 +49,11 @@ pub fn distort(kind: usize, call: &Call, answer: &mut Answer) -> bool {
         (26, Call::UpdateNamespace(_), Answer::Namespace(it)) => it.version = 0,
         (27, Call::GetNamespace(_), Answer::Namespace(it)) => it.counts = None,
         (28, _, Answer::Namespaces(it)) => drop(it.pop()),
+        // Nobody has switched anything off.
+        (29, Call::Put(_), answer @ Answer::Put(_)) => {
+            let reason = Switch::Set.reason().to_owned();
+            *answer = Answer::Failed(Failure::Refused(reason));
+        }
         _ => return false,
     }
     true

@@ -19,6 +19,7 @@ mod large;
 mod model;
 mod operator;
 mod rules;
+mod switches;
 
 use call::Connection;
 use chores::Operator;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Builder, Random, Server};
+use switches::Switches;
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 6;
@@ -77,12 +79,14 @@ impl Crowd {
         }
         let gone = Arc::new(AtomicBool::new(false));
         let channel = server.channel().await;
+        let switches = Switches::default();
         let mut operator = Operator::new(channel, self.random.fork(), gone.clone());
+        operator.switches = switches.clone();
         let operator = tokio::spawn(async move { operator.work(u64::MAX).await });
         let mut working = JoinSet::new();
         for mut client in self.clients.drain(..) {
             client.may_lose = kill_after.is_some();
-            let connection = Connection::to(server).await;
+            let connection = Connection::to(server).await.beside(&switches);
             working.spawn(async move {
                 let done = client.work(connection, CALLS).await;
                 (client, done)
@@ -161,9 +165,10 @@ async fn every_answer_is_what_the_model_says_through_kills_and_restarts() {
     let sum = |of: fn(&Client) -> u64| crowd.clients.iter().map(of).sum::<u64>();
     let (settled, anew) = (sum(|client| client.settled), sum(|client| client.anew));
     let streamed = sum(|client| client.streamed);
+    let switched_off = sum(|client| client.switched_off);
     let (again, left_alone) = (sum(|client| client.again), sum(|client| client.left_alone));
     eprintln!(
-        "{lives} lives, {} calls, {streamed} with streams or chunks, {settled} of unknown outcome, {again} sent again long after, {left_alone} left alone by another run, {anew} watches begun anew",
+        "{lives} lives, {} calls, {streamed} with streams or chunks, {settled} of unknown outcome, {switched_off} refused because they were switched off, {again} sent again long after, {left_alone} left alone by another run, {anew} watches begun anew",
         crowd.calls()
     );
 }
