@@ -11,7 +11,8 @@ use crate::proto::v1;
 use crate::proto::v1::transaction_service_client::TransactionServiceClient;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tonic::Status;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 /// What a second write of the same leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,52 +33,90 @@ impl Twice {
     }
 }
 
-/// The tries of one write.
-#[derive(Debug)]
-pub(super) struct Tries {
-    /// When it is sent again.
-    pub(super) repeat: Repeat,
-    /// The only run that it is sent to again; 0 for any.
-    run: u64,
-    was_sent: AtomicBool,
+/// A write that has a name.
+pub(super) trait Named: Clone {
+    /// Its answer.
+    type Answer;
+
+    fn request_id(&self) -> &str;
+
+    /// Lets only this run of the server do it; 0 for any.
+    fn only(&mut self, run: u64);
+
+    /// Which run it was that answered.
+    fn run_of(answer: &Self::Answer) -> u64;
 }
 
-impl Tries {
-    /// Those of a write with this name. Which run answers is asked before the first write that has to
-    /// know it.
+macro_rules! named {
+    ($($request:ident => $answer:ident),* $(,)?) => {
+        $(impl Named for v1::$request {
+            type Answer = v1::$answer;
+
+            fn request_id(&self) -> &str {
+                &self.request_id
+            }
+
+            fn only(&mut self, run: u64) {
+                self.only_run = run;
+            }
+
+            fn run_of(answer: &Self::Answer) -> u64 {
+                answer.run
+            }
+        })*
+    };
+}
+
+named! {
+    PutRequest => PutResponse,
+    DeleteRequest => DeleteResponse,
+    TouchRequest => TouchResponse,
+    IncrementRequest => IncrementResponse,
+    CommitRequest => CommitResponse,
+}
+
+impl Pool {
+    /// Sends a write on the connection whose turn it is, and again where it may be.
     ///
     /// # Errors
-    /// That the server does not say; nothing was written then.
-    pub(super) async fn of(
-        pool: &Pool,
+    /// That the server does not say which run it is where that must be known; nothing was written then.
+    /// The status inside is that of the write.
+    pub(super) async fn write<Q, F, A>(
+        &self,
         call: &'static str,
-        request_id: &str,
-        twice: Twice,
-    ) -> Result<Self> {
+        (request, twice): (Q, Twice),
+        send: F,
+    ) -> Result<Result<Q::Answer, Status>>
+    where
+        Q: Named,
+        F: Fn(Channel, Q) -> A,
+        A: Future<Output = Result<Response<Q::Answer>, Status>>,
+    {
         let (repeat, run) = match twice {
-            _ if request_id.is_empty() => (Repeat::IfNotStarted, 0),
+            _ if request.request_id().is_empty() => (Repeat::IfNotStarted, 0),
             Twice::Same => (Repeat::Always, 0),
             Twice::Differs => {
-                let run = run_of(pool).await;
-                match run.map_err(|status| pool.failed(call, &status))? {
+                let run = run_of(self).await;
+                match run.map_err(|status| self.failed(call, &status))? {
                     Some(run) => (Repeat::Named, run.get()),
                     None => (Repeat::IfNotStarted, 0),
                 }
             }
         };
-        Ok(Self {
-            repeat,
-            run,
-            was_sent: AtomicBool::new(false),
-        })
-    }
-
-    /// The only run that may do the next try; 0 for any, as the first one's.
-    pub(super) fn only_run(&self) -> u64 {
-        match self.was_sent.swap(true, Ordering::Relaxed) {
-            true => self.run,
-            false => 0,
+        let was_sent = AtomicBool::new(false);
+        let answer = self.call(repeat, |channel| {
+            let mut request = request.clone();
+            // The first one goes to whichever run is there.
+            if was_sent.swap(true, Ordering::Relaxed) {
+                request.only(run);
+            }
+            send(channel, request)
+        });
+        let answer = answer.await;
+        if let Ok(answer) = &answer {
+            self.heard_of(Q::run_of(answer));
         }
+        Ok(answer)
     }
 }
 

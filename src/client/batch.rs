@@ -1,6 +1,6 @@
 //! Changes that belong together: all of them or none.
 
-use super::again::{Tries, Twice};
+use super::again::Twice;
 use super::connect::MESSAGE_SIZE_MAX;
 use super::entry::{Entry, Expect, PutOptions, Stay, Stored, version_of, wire_type};
 use super::keyspace::request_id;
@@ -190,17 +190,15 @@ impl Keyspace {
             request_id: request_id(),
             only_run: 0,
         };
-        let tries = Tries::of(&self.pool, "commit", &request.request_id, twice).await?;
-        let done = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            let wire = TransactionServiceClient::new(channel);
-            let mut wire = wire.max_encoding_message_size(MESSAGE_SIZE_MAX);
-            async move { wire.commit(request).await }
-        });
-        let done = done.await;
+        let done = self
+            .pool
+            .write("commit", (request, twice), |channel, request| {
+                let wire = TransactionServiceClient::new(channel);
+                let mut wire = wire.max_encoding_message_size(MESSAGE_SIZE_MAX);
+                async move { wire.commit(request).await }
+            });
+        let done = done.await?;
         let done = done.map_err(|status| self.pool.failed("commit", &status))?;
-        self.pool.heard_of(done.run);
         Ok(Committed {
             succeeded: done.succeeded,
             version: version_of(done.version),

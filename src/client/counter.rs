@@ -1,6 +1,6 @@
 //! Counters: values that are 64-bit numbers in decimal digits, and are added to where they stand.
 
-use super::again::{Tries, Twice};
+use super::again::Twice;
 use super::entry::Expect;
 use super::keyspace::{request_id, wire};
 use super::{Keyspace, Result};
@@ -59,15 +59,14 @@ impl Keyspace {
             request_id: request_id(),
             ..v1::IncrementRequest::default()
         };
-        let tries = Tries::of(&self.pool, "increment", &request.request_id, twice).await?;
-        let counted = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            async move { wire(channel).increment(request).await }
-        });
-        let counted = counted.await;
-        let counted = counted.map_err(|status| self.failed_on("increment", &key, &status))?;
-        self.pool.heard_of(counted.run);
+        let counted = self.pool.write(
+            "increment",
+            (request, twice),
+            |channel, request| async move { wire(channel).increment(request).await },
+        );
+        let counted = counted
+            .await?
+            .map_err(|status| self.failed_on("increment", &key, &status))?;
         Ok(counted.value)
     }
 }

@@ -6,7 +6,7 @@
 //! that knows them: which one that is, the answer of an earlier write tells. The first of a client is
 //! made again only when the server says that it was not begun.
 
-use super::again::{Tries, Twice};
+use super::again::Twice;
 use super::connect::{MESSAGE_SIZE_MAX, Pool};
 use super::entry::{Entry, Expect, PutOptions, Stay, Stored, Value, version_of, wire_type};
 use super::error::reason_of;
@@ -206,15 +206,14 @@ impl Keyspace {
             ..v1::PutRequest::default()
         };
         let twice = Twice::on_condition(options.only_if.is_some());
-        let tries = Tries::of(&self.pool, "put", &request.request_id, twice).await?;
-        let stored = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            async move { wire(channel).put(request).await }
-        });
-        let stored = stored.await;
-        let stored = stored.map_err(|status| self.failed_on("put", &key, &status))?;
-        self.pool.heard_of(stored.run);
+        let stored = self
+            .pool
+            .write("put", (request, twice), |channel, request| async move {
+                wire(channel).put(request).await
+            });
+        let stored = stored
+            .await?
+            .map_err(|status| self.failed_on("put", &key, &status))?;
         Ok(Stored::of(stored))
     }
 
@@ -248,15 +247,14 @@ impl Keyspace {
             ..v1::DeleteRequest::default()
         };
         let twice = Twice::on_condition(only_if.is_some());
-        let tries = Tries::of(&self.pool, "delete", &request.request_id, twice).await?;
-        let deleted = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            async move { wire(channel).delete(request).await }
-        });
-        let deleted = deleted.await;
-        let deleted = deleted.map_err(|status| self.failed_on("delete", &key, &status))?;
-        self.pool.heard_of(deleted.run);
+        let deleted = self
+            .pool
+            .write("delete", (request, twice), |channel, request| async move {
+                wire(channel).delete(request).await
+            });
+        let deleted = deleted
+            .await?
+            .map_err(|status| self.failed_on("delete", &key, &status))?;
         Ok(version_of(deleted.previous_version).filter(|_| deleted.deleted))
     }
 
@@ -291,15 +289,14 @@ impl Keyspace {
             ..v1::TouchRequest::default()
         };
         let twice = Twice::on_condition(only_if.is_some());
-        let tries = Tries::of(&self.pool, "touch", &request.request_id, twice).await?;
-        let touched = self.pool.call(tries.repeat, |channel| {
-            let mut request = request.clone();
-            request.only_run = tries.only_run();
-            async move { wire(channel).touch(request).await }
-        });
-        let touched = touched.await;
-        let touched = touched.map_err(|status| self.failed_on("touch", &key, &status))?;
-        self.pool.heard_of(touched.run);
+        let touched = self
+            .pool
+            .write("touch", (request, twice), |channel, request| async move {
+                wire(channel).touch(request).await
+            });
+        let touched = touched
+            .await?
+            .map_err(|status| self.failed_on("touch", &key, &status))?;
         Ok(Entry::of(touched.entry.unwrap_or_default()))
     }
 
