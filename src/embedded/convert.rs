@@ -2,7 +2,7 @@
 
 use crate::client::{
     Action, BatchParts, Change, ChangeKind, Committed, Entry, Expect, KeyChange, OperationDone,
-    PutOptions, Query, Row, Stay, Stored, Value,
+    Part, PutOptions, Query, Row, Stay, Stored,
 };
 use crate::model::{
     Attributes, Condition, Error, KeyRange, Lifetime, Namespace, Result, Timestamp, Version,
@@ -159,8 +159,8 @@ pub(super) fn entry(key: Bytes, head: &Head) -> Result<Entry> {
     })
 }
 
-pub(super) fn value(key: Bytes, found: Found) -> Result<Value> {
-    Ok(Value {
+pub(super) fn part(key: Bytes, found: Found) -> Result<Part> {
+    Ok(Part {
         entry: entry(key, &found.head)?,
         data: found.data,
     })

@@ -4,7 +4,7 @@
 use super::store::Guard;
 use super::{Changes, Measuring, Rows, Snapshot, convert};
 use crate::client::{
-    Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Value, bytes_of,
+    Batch, Committed, Entry, Expect, Part, PutOptions, Query, Stay, Stored, Value, bytes_of,
 };
 use crate::model::{Direction, Key, Namespace, Result, SnapshotId, Version};
 use crate::service::{Addition, Located, Moment, Scan, ScanItem, Service, WatchQuery};
@@ -64,7 +64,8 @@ impl Keyspace {
     /// `Corrupt`, naming file and offset; `NotFound` for the namespace or the snapshot; what the shards
     /// answer.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Value>> {
-        self.get_range(key, ..).await
+        let part = self.get_range(key, ..).await?;
+        Ok(part.map(|Part { entry, data }| Value { entry, data }))
     }
 
     /// Reads a part of a value, up to where it ends: `100..200`, `100..` or `..=9`, in bytes from 0. The
@@ -77,14 +78,14 @@ impl Keyspace {
         &self,
         key: impl Into<Bytes>,
         range: impl RangeBounds<u64>,
-    ) -> Result<Option<Value>> {
+    ) -> Result<Option<Part>> {
         let key = key.into();
         let Some(located) = self.locate(&key).await? else {
             return Ok(None);
         };
         let part = located.part(bytes_of(&range))?;
         let found = self.service.read_part(located, part).await?;
-        convert::value(key, found).map(Some)
+        convert::part(key, found).map(Some)
     }
 
     /// Where a value is, now or at the snapshot.

@@ -2,7 +2,7 @@
 
 use super::{Changes, Rows, Snapshot};
 use crate::client::{
-    Batch, Committed, Entry, Expect, PutOptions, Query, Stay, Stored, Typed, Usage, Value,
+    Batch, Committed, Entry, Expect, Part, PutOptions, Query, Stay, Stored, Typed, Usage, Value,
 };
 use crate::embedded;
 use crate::model::{Result, Version};
@@ -44,7 +44,7 @@ impl Keyspace {
         &self,
         key: impl Into<Bytes>,
         range: impl RangeBounds<u64>,
-    ) -> Result<Option<Value>> {
+    ) -> Result<Option<Part>> {
         self.runtime.block_on(self.keys.get_range(key, range))
     }
 
