@@ -10,7 +10,7 @@ pub mod zstdb {
 }
 
 /// The native protocol: package `shardkeep.v1`.
-#[allow(missing_docs, clippy::pedantic)]
+#[allow(missing_docs, clippy::pedantic, clippy::large_enum_variant)]
 pub mod v1 {
     tonic::include_proto!("shardkeep.v1");
 }

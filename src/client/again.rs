@@ -48,7 +48,7 @@ pub(super) trait Named: Clone {
 }
 
 macro_rules! named {
-    ($($request:ident => $answer:ident),* $(,)?) => {
+    ($($request:ident => $answer:ident of $run:expr),* $(,)?) => {
         $(impl Named for v1::$request {
             type Answer = v1::$answer;
 
@@ -61,18 +61,21 @@ macro_rules! named {
             }
 
             fn run_of(answer: &Self::Answer) -> u64 {
-                answer.run
+                let run: fn(&v1::$answer) -> u64 = $run;
+                run(answer)
             }
         })*
     };
 }
 
 named! {
-    PutRequest => PutResponse,
-    DeleteRequest => DeleteResponse,
-    TouchRequest => TouchResponse,
-    IncrementRequest => IncrementResponse,
-    CommitRequest => CommitResponse,
+    PutRequest => PutResponse of |it| it.run,
+    PutContentRequest => PutContentResponse of |it| it.put.as_ref().map_or(0, |put| put.run),
+    DeleteRequest => DeleteResponse of |it| it.run,
+    DeleteRangeRequest => DeleteRangeResponse of |it| it.run,
+    TouchRequest => TouchResponse of |it| it.run,
+    IncrementRequest => IncrementResponse of |it| it.run,
+    CommitRequest => CommitResponse of |it| it.run,
 }
 
 impl Pool {

@@ -1,7 +1,7 @@
 //! Removing many keys.
 
-use super::keyspace::wire;
-use super::retry::Repeat;
+use super::again::Twice;
+use super::keyspace::{request_id, wire};
 use super::{Keyspace, Query, Result};
 use crate::proto::v1;
 
@@ -10,7 +10,7 @@ impl Keyspace {
     /// Its order and limit mean nothing here.
     ///
     /// Each key is removed by itself: a value that is put meanwhile may stay, and an error may leave a
-    /// part done. Where a connection broke, what went with the lost answer is not counted.
+    /// part done. Where the server was started anew meanwhile, what went with a lost answer is not counted.
     ///
     /// # Errors
     /// [`Refused`](super::ClientError::Refused), [`Gone`](super::ClientError::Gone) for the namespace,
@@ -23,11 +23,14 @@ impl Keyspace {
         };
         let mut deleted = 0;
         loop {
-            let some = self.pool.call(Repeat::Always, |channel| {
-                let request = request.clone();
-                async move { wire(channel).delete_range(request).await }
-            });
-            let some = some.await;
+            request.request_id = request_id();
+            let write = (request.clone(), Twice::Same);
+            let some = self
+                .pool
+                .write("delete range", write, |channel, request| async move {
+                    wire(channel).delete_range(request).await
+                });
+            let some = some.await?;
             let some = some.map_err(|status| self.pool.failed("delete range", &status))?;
             deleted += some.deleted_count;
             request.page_token = some.next_page_token;

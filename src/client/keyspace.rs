@@ -332,14 +332,6 @@ fn is_missing_key(status: &Status) -> bool {
     reason_of(status) == "KEY_NOT_FOUND"
 }
 
-/// A condition holds only the first time.
-pub(super) fn repeat_of(only_if: Option<Expect>) -> Repeat {
-    match only_if {
-        None => Repeat::Always,
-        Some(_) => Repeat::IfNotStarted,
-    }
-}
-
 /// A name for one request; without a random number it has none, and the server does it as it comes.
 pub(super) fn request_id() -> String {
     let mut random = [0; 16];

@@ -1,8 +1,9 @@
 //! Large values on their way to a server: in a stream, or in chunks of which only those are sent that
 //! the server lacks.
 
+use super::again::Twice;
 use super::entry::{PutOptions, Stored, wire_type};
-use super::keyspace::{repeat_of, request_id};
+use super::keyspace::request_id;
 use super::retry::Repeat;
 use super::{Keyspace, Result};
 use crate::model::{Chunk, Digest};
@@ -47,7 +48,7 @@ impl Keyspace {
         let header = self.upload_header(key.into(), size, options);
         let sent = send(self.pool.next(), header, pieces).await;
         let sent = sent.map_err(|status| self.pool.failed("upload", &status))?;
-        Ok(sent.into_inner())
+        Ok(Uploaded::of(sent.into_inner()))
     }
 
     pub(super) fn upload_header(
@@ -129,11 +130,13 @@ impl Keyspace {
             request_id: request_id(),
             ..v1::PutContentRequest::default()
         };
-        let stored = self.pool.call(repeat_of(options.only_if), |channel| {
-            let request = request.clone();
-            async move { wire(channel).put_content(request).await }
-        });
-        let stored = stored.await;
+        let twice = Twice::on_condition(options.only_if.is_some());
+        let stored = self.pool.write(
+            "put content",
+            (request, twice),
+            |channel, request| async move { wire(channel).put_content(request).await },
+        );
+        let stored = stored.await?;
         let stored = stored.map_err(|status| self.pool.failed("put content", &status))?;
         Ok(Stored::of(stored.put.unwrap_or_default()))
     }
@@ -144,15 +147,20 @@ pub(super) async fn send(
     channel: Channel,
     header: v1::UploadHeader,
     pieces: mpsc::Receiver<Bytes>,
-) -> Result<Response<Uploaded>, Status> {
+) -> Result<Response<v1::UploadResponse>, Status> {
     let message = |part| v1::UploadRequest { part: Some(part) };
     let data = ReceiverStream::new(pieces).map(move |piece| message(Part::Data(piece)));
     let messages = iter([message(Part::Header(header))]).chain(data);
-    let sent = wire(channel).upload(messages).await?;
-    Ok(sent.map(|sent| Uploaded {
-        stored: Stored::of(sent.put.unwrap_or_default()),
-        new_bytes: sent.new_bytes,
-    }))
+    wire(channel).upload(messages).await
+}
+
+impl Uploaded {
+    pub(super) fn of(sent: v1::UploadResponse) -> Self {
+        Self {
+            stored: Stored::of(sent.put.unwrap_or_default()),
+            new_bytes: sent.new_bytes,
+        }
+    }
 }
 
 /// The generated client over one connection.

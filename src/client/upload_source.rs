@@ -1,8 +1,9 @@
 //! Values that are read from where they can be read again, such as files: an upload of one that is cut
 //! off begins again by itself, and the server stores only what it lacks.
 
+use super::again::{Named, Twice};
 use super::entry::PutOptions;
-use super::keyspace::repeat_of;
+use super::keyspace::request_id;
 use super::large::{PIECE_SIZE_MAX, Uploaded, send};
 use super::{ClientError, Keyspace, Result, cause_of};
 use crate::proto::v1;
@@ -20,7 +21,7 @@ const READ_AHEAD: usize = 4;
 impl Keyspace {
     /// Stores what a source holds, from its beginning to its end, such as a `tokio::fs::File`. When the
     /// connection breaks it is sent again by itself, as long as the server comes back within a few
-    /// seconds; on a condition only where the server says that it has not begun.
+    /// seconds; on a condition only to the same run of the server, which remembers it.
     ///
     /// # Errors
     /// [`ClientError::Source`] when it cannot be read, and as [`Keyspace::upload`].
@@ -32,16 +33,39 @@ impl Keyspace {
     ) -> Result<Uploaded> {
         let size = source.seek(SeekFrom::End(0)).await;
         let size = size.map_err(|error| unreadable(&error))?;
-        let repeat = repeat_of(options.only_if);
-        let header = self.upload_header(key.into(), size, options);
+        let twice = Twice::on_condition(options.only_if.is_some());
+        let header = v1::UploadHeader {
+            request_id: request_id(),
+            ..self.upload_header(key.into(), size, options)
+        };
         let source = Mutex::new(source);
-        let sent = self.pool.call(repeat, |channel| {
-            let (header, source) = (header.clone(), &source);
-            async move { Ok(Response::new(attempt(channel, header, source).await?)) }
-        });
-        let sent = sent.await;
+        let sent = self
+            .pool
+            .write("upload", (header, twice), |channel, header| {
+                let source = &source;
+                async move { Ok(Response::new(attempt(channel, header, source).await?)) }
+            });
+        let sent = sent.await?;
         let sent = sent.map_err(|status| self.pool.failed("upload", &status))?;
-        sent.map_err(|error| unreadable(&error))
+        sent.map(Uploaded::of).map_err(|error| unreadable(&error))
+    }
+}
+
+/// With its value, which may not be read.
+impl Named for v1::UploadHeader {
+    type Answer = io::Result<v1::UploadResponse>;
+
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn only(&mut self, run: u64) {
+        self.only_run = run;
+    }
+
+    fn run_of(answer: &Self::Answer) -> u64 {
+        let put = answer.as_ref().ok().and_then(|sent| sent.put.as_ref());
+        put.map_or(0, |put| put.run)
     }
 }
 
@@ -50,7 +74,7 @@ async fn attempt(
     channel: Channel,
     header: v1::UploadHeader,
     source: &Mutex<impl AsyncRead + AsyncSeek + Unpin>,
-) -> Result<io::Result<Uploaded>, Status> {
+) -> Result<io::Result<v1::UploadResponse>, Status> {
     let mut source = source.lock().await;
     let (sender, pieces) = mpsc::channel(READ_AHEAD);
     let mut sending = pin!(send(channel, header, pieces));

@@ -351,6 +351,8 @@ impl Call {
         match self {
             Self::Put(it) => Some(&it.request_id),
             Self::PutContent(it, _) => Some(&it.request_id),
+            Self::Upload(it, _) => Some(&it.request_id),
+            Self::DeleteRange(it) => Some(&it.request_id),
             Self::Delete(it) => Some(&it.request_id),
             Self::Touch(it) => Some(&it.request_id),
             Self::Increment(it) => Some(&it.request_id),
@@ -369,7 +371,10 @@ impl Call {
         let mut call = self.clone();
         match &mut call {
             Self::Put(it) => it.only_run = run,
+            Self::PutContent(it, _) => it.only_run = run,
+            Self::Upload(it, _) => it.only_run = run,
             Self::Delete(it) => it.only_run = run,
+            Self::DeleteRange(it) => it.only_run = run,
             Self::Touch(it) => it.only_run = run,
             Self::Increment(it) => it.only_run = run,
             Self::Commit(it) => it.only_run = run,
@@ -384,7 +389,10 @@ impl Answer {
     pub fn run(&self) -> Option<u64> {
         match self {
             Self::Put(it) => Some(it.run),
+            Self::Upload(it) => it.put.as_ref().map(|put| put.run),
+            Self::PutContent(it) => it.put.as_ref().map(|put| put.run),
             Self::Delete(it) => Some(it.run),
+            Self::DeleteRange(it) => Some(it.run),
             Self::Increment(it) => Some(it.run),
             Self::Commit(it) => Some(it.run),
             _ => None,

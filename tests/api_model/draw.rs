@@ -305,6 +305,8 @@ impl Draw<'_> {
             selection: self.selection(),
             limit: self.random.within(1..6) as i32,
             page_token: String::new(),
+            request_id: self.request_id(),
+            only_run: 0,
         }
     }
 

@@ -82,6 +82,8 @@ pub fn upload_of_put(put: v1::PutRequest) -> (v1::UploadHeader, Bytes) {
         digest,
         value_type: put.value_type,
         metadata: put.metadata,
+        request_id: put.request_id,
+        only_run: 0,
     };
     (header, put.value)
 }
@@ -115,6 +117,7 @@ pub fn content_of_put(put: &v1::PutRequest) -> v1::PutContentRequest {
         value_type: put.value_type,
         metadata: put.metadata.clone(),
         request_id: put.request_id.clone(),
+        only_run: 0,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writes that are sent again under the same name.
 
+use crate::blobs::{MIB, blobs, header_of, messages, send};
 use crate::call::{Client, assert_error, client, get, only_if, put, put_of, user_keys};
-use crate::support::Server;
+use crate::support::{Server, noise};
 use shardkeep::proto::v1;
 use shardkeep::proto::v1::condition::Requirement;
 use shardkeep::proto::v1::operation::Change;
@@ -247,4 +248,118 @@ async fn a_commit_for_a_run_that_was_killed_is_left_alone_by_the_next() {
         ..commit_of("second")
     };
     commits.commit(here).await.unwrap();
+}
+
+fn named_range(id: &str) -> v1::DeleteRangeRequest {
+    v1::DeleteRangeRequest {
+        selection: Some(v1::KeySelection {
+            prefix: "k/".into(),
+            ..v1::KeySelection::default()
+        }),
+        limit: 2,
+        request_id: id.to_owned(),
+        ..v1::DeleteRangeRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_is_deleted_again_under_its_name_is_left_alone() {
+    let server = user_keys().start().await;
+    let mut client = client(&server).await;
+    for number in 0..3 {
+        put(&mut client, format!("k/{number}"), "1").await;
+    }
+    let first = client.delete_range(named_range("one")).await.unwrap();
+    let first = first.into_inner();
+    assert_eq!(first.deleted_count, 2);
+    put(&mut client, "k/0", "new").await;
+    let again = client.delete_range(named_range("one")).await.unwrap();
+    assert_eq!(again.into_inner(), first);
+    assert_eq!(get(&mut client, "k/0").await.unwrap(), "new");
+    // The rest of the selection is a request of its own, whatever the first was called.
+    let rest = v1::DeleteRangeRequest {
+        page_token: first.next_page_token,
+        ..named_range("two")
+    };
+    let rest = client.delete_range(rest).await.unwrap().into_inner();
+    assert_eq!((rest.deleted_count, &*rest.next_page_token), (1, ""));
+    let elsewhere = v1::DeleteRangeRequest {
+        only_run: first.run ^ 1,
+        ..named_range("three")
+    };
+    let left = client.delete_range(elsewhere).await.unwrap_err();
+    assert_error(&left, Code::Unavailable, "OUTCOME_UNKNOWN", None);
+    assert_eq!(get(&mut client, "k/0").await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_sent_again_under_its_name_is_done_once() {
+    let server = user_keys().start().await;
+    let mut blobs = blobs(&server).await;
+    let mut client = client(&server).await;
+    for (key, size) in [("small", 100), ("large", 9 * MIB)] {
+        let value = noise(1, size);
+        let header = v1::UploadHeader {
+            condition: only_if(Requirement::Absent(true)),
+            request_id: format!("upload of {key}"),
+            ..header_of(key)
+        };
+        let first = send(&mut blobs, messages(header.clone(), &value)).await;
+        let first = first.unwrap();
+        let run = first.put.as_ref().unwrap().run;
+        assert!(run != 0 && first.new_bytes == size as u64, "{first:?}");
+        let named_again = v1::UploadHeader {
+            only_run: run,
+            ..header.clone()
+        };
+        let again = send(&mut blobs, messages(named_again, &value)).await;
+        assert_eq!(again.unwrap(), first);
+        // In other messages, and after others have changed the key.
+        put(&mut client, key, "another's").await;
+        let mut pieces = messages(header.clone(), &[]);
+        pieces.extend(messages(header.clone(), &value[..50]).split_off(1));
+        pieces.extend(messages(header.clone(), &value[50..]).split_off(1));
+        assert_eq!(send(&mut blobs, pieces).await.unwrap(), first);
+        assert_eq!(get(&mut client, key).await.unwrap(), "another's");
+        // Another value, or another header, is another request.
+        let reused = send(&mut blobs, messages(header.clone(), &value[1..])).await;
+        let field = Some("header.request_id");
+        let code = Code::InvalidArgument;
+        assert_error(&reused.unwrap_err(), code, "REQUEST_ID_REUSED", field);
+        let other = v1::UploadHeader {
+            condition: None,
+            ..header.clone()
+        };
+        let reused = send(&mut blobs, messages(other, &value)).await;
+        assert_error(&reused.unwrap_err(), code, "REQUEST_ID_REUSED", field);
+        let elsewhere = v1::UploadHeader {
+            only_run: run ^ 1,
+            ..header
+        };
+        let left = send(&mut blobs, messages(elsewhere, &value)).await;
+        let left = left.unwrap_err();
+        assert_error(&left, Code::Unavailable, "OUTCOME_UNKNOWN", None);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_broke_off_is_tried_anew_under_its_name() {
+    let server = user_keys().start().await;
+    let mut blobs = blobs(&server).await;
+    let value = noise(1, 3 * MIB);
+    let header = v1::UploadHeader {
+        size: Some(value.len() as u64),
+        request_id: "one".to_owned(),
+        ..header_of("k")
+    };
+    let cut = send(&mut blobs, messages(header.clone(), &value[..MIB])).await;
+    let code = Code::InvalidArgument;
+    assert_error(
+        &cut.unwrap_err(),
+        code,
+        "SIZE_MISMATCH",
+        Some("header.size"),
+    );
+    let done = send(&mut blobs, messages(header, &value)).await.unwrap();
+    assert!(done.put.unwrap().created);
 }

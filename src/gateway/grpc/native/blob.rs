@@ -1,6 +1,7 @@
 //! The service `BlobService`: values in streams.
 
 use super::error::status_of;
+use super::once::{Content, name_of, once};
 use super::outbox::{End, Outbox};
 use super::read::{bytes_of, locate};
 use super::{BLOB_MESSAGE_SIZE_MAX, Native, answer, content, door, entry, respond, write};
@@ -11,7 +12,7 @@ use crate::proto::v1;
 use crate::proto::v1::blob_service_server::BlobService;
 use crate::proto::v1::download_response::Part as Sent;
 use crate::proto::v1::upload_request::Part;
-use crate::service::{Download, Put, Service, UploadDone};
+use crate::service::{Download, Put, Service, Upload};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -93,13 +94,15 @@ async fn upload(
     mut stream: Incoming<v1::UploadRequest>,
 ) -> Result<v1::UploadResponse, Status> {
     let told = |error: Error| status_of(&error.inside("header"));
-    let header = match stream.next().await?.and_then(|first| first.part) {
+    let mut header = match stream.next().await?.and_then(|first| first.part) {
         Some(Part::Header(header)) => header,
         _ => return Err(out_of_order("the first message is no header")),
     };
     service
         .check_set_allowed()
         .map_err(|error| status_of(&error))?;
+    let named = name_of(service, &mut header).map_err(told)?;
+    let mut content = named.is_some().then(Content::default);
     let asked = Asked::of(service, header).map_err(told)?;
     let put = asked.put(service).map_err(told)?;
     let mut upload = service.upload(&put).map_err(told)?;
@@ -110,21 +113,36 @@ async fn upload(
             None => continue,
         };
         check_data(&data).map_err(|error| status_of(&error))?;
+        if let Some(content) = &mut content {
+            content.push(&data);
+        }
         let pushed = upload.push(data).await;
         pushed.map_err(|error| status_of(&error))?;
     }
-    let put = asked.put(service).map_err(told)?;
-    let done = upload.finish(put, asked.header.size).await;
-    Ok(upload_response(done.map_err(told)?))
+    let done = match named.zip(content) {
+        None => finish(service, upload, asked).await,
+        Some((named, content)) => {
+            let own = service.clone();
+            let work = async move { finish(&own, upload, asked).await };
+            once(service, content.of(named), work).await
+        }
+    };
+    done.map_err(told)
 }
 
-fn upload_response(done: UploadDone) -> v1::UploadResponse {
-    v1::UploadResponse {
-        put: Some(write::put_response(done.put)),
+/// Stores what has come.
+async fn finish(service: &Service, upload: Upload, asked: Asked) -> Result<v1::UploadResponse> {
+    let put = asked.put(service)?;
+    let done = upload.finish(put, asked.header.size).await?;
+    Ok(v1::UploadResponse {
+        put: Some(v1::PutResponse {
+            run: service.run_id(),
+            ..write::put_response(done.put)
+        }),
         size: done.size,
         sum64: done.sum64,
         new_bytes: done.new_bytes,
-    }
+    })
 }
 
 fn out_of_order(what: &str) -> Status {

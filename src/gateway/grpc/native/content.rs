@@ -99,7 +99,10 @@ async fn put_now(
     let done = service.put_by_digest(put, (digest, request.size), chunks?);
     let done = done.await?;
     Ok(v1::PutContentResponse {
-        put: Some(write::put_response(done.put)),
+        put: Some(v1::PutResponse {
+            run: service.run_id(),
+            ..write::put_response(done.put)
+        }),
         size: done.info.raw_len,
         sum64: done.info.sum64,
     })

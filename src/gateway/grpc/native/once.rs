@@ -7,7 +7,7 @@ use crate::service::{Named, Service};
 use bytes::Bytes;
 use prost::Message;
 use std::future::Future;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_64_with_seed};
 
 /// Bytes of a name.
 const ID_SIZE_MAX: usize = 64;
@@ -60,6 +60,20 @@ impl Identified for v1::DeleteRequest {
     }
 }
 
+impl Identified for v1::DeleteRangeRequest {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
+    }
+
+    fn print(&self) -> u64 {
+        print_of("DeleteRange", self)
+    }
+}
+
 impl Identified for v1::TouchRequest {
     fn id(&self) -> &str {
         &self.request_id
@@ -88,9 +102,28 @@ impl Identified for v1::IncrementRequest {
     }
 }
 
+impl Identified for v1::UploadHeader {
+    fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
+    }
+
+    /// What the value is made of is not in it: see [`Content`].
+    fn print(&self) -> u64 {
+        print_of("Upload", self)
+    }
+}
+
 impl Identified for v1::PutContentRequest {
     fn id(&self) -> &str {
         &self.request_id
+    }
+
+    fn take_only_run(&mut self) -> u64 {
+        std::mem::take(&mut self.only_run)
     }
 
     /// A value is named by its digest, and its chunks are not needed again once it is there: a client
@@ -127,6 +160,23 @@ impl Identified for v1::CommitRequest {
         values
             .iter()
             .fold(print, |print, value| xxh3_64_with_seed(value, print))
+    }
+}
+
+/// The fingerprint of a value that comes in pieces.
+#[derive(Default)]
+pub(super) struct Content(Xxh3Default);
+
+impl Content {
+    /// The next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// A name with the print of the value too.
+    pub fn of(&self, named: Named) -> Named {
+        let print = self.0.digest() ^ named.print.rotate_left(1);
+        Named { print, ..named }
     }
 }
 

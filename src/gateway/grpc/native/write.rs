@@ -102,6 +102,20 @@ const LIMIT: door::Count = door::Count {
 /// Removes keys that lie together.
 pub(super) async fn delete_range(
     service: &Service,
+    mut request: v1::DeleteRangeRequest,
+) -> Result<v1::DeleteRangeResponse> {
+    let Some(named) = name_of(service, &mut request)? else {
+        return delete_range_now(service, request).await;
+    };
+    let own = service.clone();
+    once(service, named, async move {
+        delete_range_now(&own, request).await
+    })
+    .await
+}
+
+async fn delete_range_now(
+    service: &Service,
     request: v1::DeleteRangeRequest,
 ) -> Result<v1::DeleteRangeResponse> {
     service.check_delete_allowed()?;
@@ -119,6 +133,7 @@ pub(super) async fn delete_range(
     Ok(v1::DeleteRangeResponse {
         deleted_count: done.deleted,
         next_page_token: next.unwrap_or_default(),
+        run: service.run_id(),
     })
 }
 
@@ -127,6 +142,7 @@ fn query_of(request: &v1::DeleteRangeRequest) -> Query {
     let lasting = v1::DeleteRangeRequest {
         limit: 0,
         page_token: String::new(),
+        request_id: String::new(),
         ..request.clone()
     };
     Query::new(&lasting.encode_to_vec())

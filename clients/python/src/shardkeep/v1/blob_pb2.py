@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from shardkeep.v1 import key_value_pb2 as shardkeep_dot_v1_dot_key__value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shardkeep/v1/blob.proto\x12\x0cshardkeep.v1\x1a\x1cshardkeep/v1/key_value.proto\"U\n\rUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.shardkeep.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xe4\x02\n\x0cUploadHeader\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x04 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x11\n\x04size\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05sum64\x18\x06 \x01(\x06H\x01\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12+\n\nvalue_type\x18\x08 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12:\n\x08metadata\x18\t \x03(\x0b\x32(.shardkeep.v1.UploadHeader.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_sizeB\x08\n\x06_sum64\"h\n\x0eUploadResponse\x12&\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponse\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05sum64\x18\x03 \x01(\x06\x12\x11\n\tnew_bytes\x18\x04 \x01(\x04\"k\n\x0f\x44ownloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x05range\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.ByteRange\x12\x10\n\x08snapshot\x18\x04 \x01(\t\"P\n\x10\x44ownloadResponse\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.EntryH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"%\n\x12\x46indMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\".\n\x13\x46indMissingResponse\x12\x17\n\x0fmissing_digests\x18\x01 \x03(\x0c\"3\n\x13UploadChunksRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\r\x12\x11\n\tnew_bytes\x18\x02 \x01(\x04\"\xa7\x03\n\x11PutContentRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x04 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12#\n\x06\x63hunks\x18\x06 \x03(\x0b\x32\x13.shardkeep.v1.Chunk\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05sum64\x18\x08 \x01(\x06H\x01\x88\x01\x01\x12+\n\nvalue_type\x18\t \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12?\n\x08metadata\x18\n \x03(\x0b\x32-.shardkeep.v1.PutContentRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_sizeB\x08\n\x06_sum64\"%\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\r\"Y\n\x12PutContentResponse\x12&\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponse\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05sum64\x18\x03 \x01(\x06\x32\x9f\x03\n\x0b\x42lobService\x12\x45\n\x06Upload\x12\x1b.shardkeep.v1.UploadRequest\x1a\x1c.shardkeep.v1.UploadResponse(\x01\x12K\n\x08\x44ownload\x12\x1d.shardkeep.v1.DownloadRequest\x1a\x1e.shardkeep.v1.DownloadResponse0\x01\x12R\n\x0b\x46indMissing\x12 .shardkeep.v1.FindMissingRequest\x1a!.shardkeep.v1.FindMissingResponse\x12W\n\x0cUploadChunks\x12!.shardkeep.v1.UploadChunksRequest\x1a\".shardkeep.v1.UploadChunksResponse(\x01\x12O\n\nPutContent\x12\x1f.shardkeep.v1.PutContentRequest\x1a .shardkeep.v1.PutContentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shardkeep/v1/blob.proto\x12\x0cshardkeep.v1\x1a\x1cshardkeep/v1/key_value.proto\"U\n\rUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.shardkeep.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x8a\x03\n\x0cUploadHeader\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x04 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x11\n\x04size\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05sum64\x18\x06 \x01(\x06H\x01\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12+\n\nvalue_type\x18\x08 \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12:\n\x08metadata\x18\t \x03(\x0b\x32(.shardkeep.v1.UploadHeader.MetadataEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x10\n\x08only_run\x18\x0b \x01(\x06\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_sizeB\x08\n\x06_sum64\"h\n\x0eUploadResponse\x12&\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponse\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05sum64\x18\x03 \x01(\x06\x12\x11\n\tnew_bytes\x18\x04 \x01(\x04\"k\n\x0f\x44ownloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x05range\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.ByteRange\x12\x10\n\x08snapshot\x18\x04 \x01(\t\"P\n\x10\x44ownloadResponse\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x13.shardkeep.v1.EntryH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"%\n\x12\x46indMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\".\n\x13\x46indMissingResponse\x12\x17\n\x0fmissing_digests\x18\x01 \x03(\x0c\"3\n\x13UploadChunksRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\r\x12\x11\n\tnew_bytes\x18\x02 \x01(\x04\"\xb9\x03\n\x11PutContentRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\tcondition\x18\x03 \x01(\x0b\x32\x17.shardkeep.v1.Condition\x12$\n\x06\x65xpiry\x18\x04 \x01(\x0b\x32\x14.shardkeep.v1.Expiry\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12#\n\x06\x63hunks\x18\x06 \x03(\x0b\x32\x13.shardkeep.v1.Chunk\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05sum64\x18\x08 \x01(\x06H\x01\x88\x01\x01\x12+\n\nvalue_type\x18\t \x01(\x0e\x32\x17.shardkeep.v1.ValueType\x12?\n\x08metadata\x18\n \x03(\x0b\x32-.shardkeep.v1.PutContentRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x10\n\x08only_run\x18\x0c \x01(\x06\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_sizeB\x08\n\x06_sum64\"%\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\r\"Y\n\x12PutContentResponse\x12&\n\x03put\x18\x01 \x01(\x0b\x32\x19.shardkeep.v1.PutResponse\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05sum64\x18\x03 \x01(\x06\x32\x9f\x03\n\x0b\x42lobService\x12\x45\n\x06Upload\x12\x1b.shardkeep.v1.UploadRequest\x1a\x1c.shardkeep.v1.UploadResponse(\x01\x12K\n\x08\x44ownload\x12\x1d.shardkeep.v1.DownloadRequest\x1a\x1e.shardkeep.v1.DownloadResponse0\x01\x12R\n\x0b\x46indMissing\x12 .shardkeep.v1.FindMissingRequest\x1a!.shardkeep.v1.FindMissingResponse\x12W\n\x0cUploadChunks\x12!.shardkeep.v1.UploadChunksRequest\x1a\".shardkeep.v1.UploadChunksResponse(\x01\x12O\n\nPutContent\x12\x1f.shardkeep.v1.PutContentRequest\x1a .shardkeep.v1.PutContentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,31 +39,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADREQUEST']._serialized_start=71
   _globals['_UPLOADREQUEST']._serialized_end=156
   _globals['_UPLOADHEADER']._serialized_start=159
-  _globals['_UPLOADHEADER']._serialized_end=515
-  _globals['_UPLOADHEADER_METADATAENTRY']._serialized_start=449
-  _globals['_UPLOADHEADER_METADATAENTRY']._serialized_end=496
-  _globals['_UPLOADRESPONSE']._serialized_start=517
-  _globals['_UPLOADRESPONSE']._serialized_end=621
-  _globals['_DOWNLOADREQUEST']._serialized_start=623
-  _globals['_DOWNLOADREQUEST']._serialized_end=730
-  _globals['_DOWNLOADRESPONSE']._serialized_start=732
-  _globals['_DOWNLOADRESPONSE']._serialized_end=812
-  _globals['_FINDMISSINGREQUEST']._serialized_start=814
-  _globals['_FINDMISSINGREQUEST']._serialized_end=851
-  _globals['_FINDMISSINGRESPONSE']._serialized_start=853
-  _globals['_FINDMISSINGRESPONSE']._serialized_end=899
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=901
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=952
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=954
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=1016
-  _globals['_PUTCONTENTREQUEST']._serialized_start=1019
-  _globals['_PUTCONTENTREQUEST']._serialized_end=1442
-  _globals['_PUTCONTENTREQUEST_METADATAENTRY']._serialized_start=449
-  _globals['_PUTCONTENTREQUEST_METADATAENTRY']._serialized_end=496
-  _globals['_CHUNK']._serialized_start=1444
-  _globals['_CHUNK']._serialized_end=1481
-  _globals['_PUTCONTENTRESPONSE']._serialized_start=1483
-  _globals['_PUTCONTENTRESPONSE']._serialized_end=1572
-  _globals['_BLOBSERVICE']._serialized_start=1575
-  _globals['_BLOBSERVICE']._serialized_end=1990
+  _globals['_UPLOADHEADER']._serialized_end=553
+  _globals['_UPLOADHEADER_METADATAENTRY']._serialized_start=487
+  _globals['_UPLOADHEADER_METADATAENTRY']._serialized_end=534
+  _globals['_UPLOADRESPONSE']._serialized_start=555
+  _globals['_UPLOADRESPONSE']._serialized_end=659
+  _globals['_DOWNLOADREQUEST']._serialized_start=661
+  _globals['_DOWNLOADREQUEST']._serialized_end=768
+  _globals['_DOWNLOADRESPONSE']._serialized_start=770
+  _globals['_DOWNLOADRESPONSE']._serialized_end=850
+  _globals['_FINDMISSINGREQUEST']._serialized_start=852
+  _globals['_FINDMISSINGREQUEST']._serialized_end=889
+  _globals['_FINDMISSINGRESPONSE']._serialized_start=891
+  _globals['_FINDMISSINGRESPONSE']._serialized_end=937
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=939
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=990
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=992
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=1054
+  _globals['_PUTCONTENTREQUEST']._serialized_start=1057
+  _globals['_PUTCONTENTREQUEST']._serialized_end=1498
+  _globals['_PUTCONTENTREQUEST_METADATAENTRY']._serialized_start=487
+  _globals['_PUTCONTENTREQUEST_METADATAENTRY']._serialized_end=534
+  _globals['_CHUNK']._serialized_start=1500
+  _globals['_CHUNK']._serialized_end=1537
+  _globals['_PUTCONTENTRESPONSE']._serialized_start=1539
+  _globals['_PUTCONTENTRESPONSE']._serialized_end=1628
+  _globals['_BLOBSERVICE']._serialized_start=1631
+  _globals['_BLOBSERVICE']._serialized_end=2046
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ class UploadRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[UploadHeader, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class UploadHeader(_message.Message):
-    __slots__ = ("namespace", "key", "condition", "expiry", "size", "sum64", "digest", "value_type", "metadata")
+    __slots__ = ("namespace", "key", "condition", "expiry", "size", "sum64", "digest", "value_type", "metadata", "request_id", "only_run")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,8 @@ class UploadHeader(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     condition: _key_value_pb2.Condition
@@ -42,7 +44,9 @@ class UploadHeader(_message.Message):
     digest: bytes
     value_type: _key_value_pb2.ValueType
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ..., expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[_key_value_pb2.ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    request_id: str
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ..., expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., digest: _Optional[bytes] = ..., value_type: _Optional[_Union[_key_value_pb2.ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class UploadResponse(_message.Message):
     __slots__ = ("put", "size", "sum64", "new_bytes")
@@ -105,7 +109,7 @@ class UploadChunksResponse(_message.Message):
     def __init__(self, chunk_count: _Optional[int] = ..., new_bytes: _Optional[int] = ...) -> None: ...
 
 class PutContentRequest(_message.Message):
-    __slots__ = ("namespace", "key", "condition", "expiry", "digest", "chunks", "size", "sum64", "value_type", "metadata", "request_id")
+    __slots__ = ("namespace", "key", "condition", "expiry", "digest", "chunks", "size", "sum64", "value_type", "metadata", "request_id", "only_run")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +128,7 @@ class PutContentRequest(_message.Message):
     VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: bytes
     condition: _key_value_pb2.Condition
@@ -135,7 +140,8 @@ class PutContentRequest(_message.Message):
     value_type: _key_value_pb2.ValueType
     metadata: _containers.ScalarMap[str, str]
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ..., expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ..., digest: _Optional[bytes] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., value_type: _Optional[_Union[_key_value_pb2.ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[bytes] = ..., condition: _Optional[_Union[_key_value_pb2.Condition, _Mapping]] = ..., expiry: _Optional[_Union[_key_value_pb2.Expiry, _Mapping]] = ..., digest: _Optional[bytes] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., size: _Optional[int] = ..., sum64: _Optional[int] = ..., value_type: _Optional[_Union[_key_value_pb2.ValueType, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("digest", "size")

@@ -227,24 +227,30 @@ class DeleteResponse(_message.Message):
     def __init__(self, deleted: bool = ..., version: _Optional[int] = ..., previous_version: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
 
 class DeleteRangeRequest(_message.Message):
-    __slots__ = ("namespace", "selection", "limit", "page_token")
+    __slots__ = ("namespace", "selection", "limit", "page_token", "request_id", "only_run")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_RUN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     selection: KeySelection
     limit: int
     page_token: str
-    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    request_id: str
+    only_run: int
+    def __init__(self, namespace: _Optional[str] = ..., selection: _Optional[_Union[KeySelection, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ..., request_id: _Optional[str] = ..., only_run: _Optional[int] = ...) -> None: ...
 
 class DeleteRangeResponse(_message.Message):
-    __slots__ = ("deleted_count", "next_page_token")
+    __slots__ = ("deleted_count", "next_page_token", "run")
     DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     deleted_count: int
     next_page_token: str
-    def __init__(self, deleted_count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    run: int
+    def __init__(self, deleted_count: _Optional[int] = ..., next_page_token: _Optional[str] = ..., run: _Optional[int] = ...) -> None: ...
 
 class TouchRequest(_message.Message):
     __slots__ = ("namespace", "key", "expiry", "condition", "request_id", "only_run")
