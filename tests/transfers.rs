@@ -5,6 +5,7 @@ mod support;
 use bytes::Bytes;
 use shardkeep::client::{ClientError, Database, Download, Expect, Keyspace, PutOptions, Query};
 use std::io::Cursor;
+use std::time::Duration;
 use support::proxy::Proxy;
 use support::{Builder, Server, noise};
 use tokio_stream::StreamExt as _;
@@ -126,17 +127,65 @@ async fn an_upload_that_is_cut_off_begins_again_by_itself() {
     let mut download = keys.download("large").await.unwrap().unwrap();
     assert!(all_of(&mut download).await.unwrap() == large);
 
-    // On a condition too: the server knows that it is the same upload.
-    let source = CutsWhenRead::of(&large, &proxy, 1);
-    let options = PutOptions {
-        only_if: Some(Expect::Absent),
-        ..PutOptions::default()
-    };
-    let stored = keys.upload_from("other", source, options).await.unwrap();
-    assert!(stored.stored.created);
-    let found = keys.head("other").await.unwrap().unwrap();
-    assert_eq!(found.version, stored.stored.version);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_on_conditions_and_ranges_whose_answers_are_lost_are_done_once() {
+    let slow = "shard::commit=sleep(40)";
+    let server = user_keys().fail_points(slow).start().await;
+    let proxy = Proxy::to(server.address()).await;
+    let keys = keys_by(proxy.address()).await;
+    keys.put("first", "1").await.unwrap();
+    let value = noise(5, 9 << 20);
+    for number in 1..=12u64 {
+        let accepted = proxy.accepted();
+        let cut = async {
+            // It may be on its way, at work or done: each is met once in a while.
+            tokio::time::sleep(Duration::from_millis(number * 30)).await;
+            proxy.cut();
+        };
+        let options = PutOptions {
+            only_if: Some(Expect::Absent),
+            ..PutOptions::default()
+        };
+        let key = format!("k/{number}");
+        let source = Cursor::new(value.clone());
+        let sent = keys.upload_from(key.clone(), source, options);
+        let (stored, ()) = tokio::join!(sent, cut);
+        assert!(stored.unwrap().stored.created);
+        let cut = async {
+            tokio::time::sleep(Duration::from_millis(number * 8)).await;
+            proxy.cut();
+        };
+        let range = Query::prefix("k/");
+        let (deleted, ()) = tokio::join!(keys.delete_range(&range), cut);
+        assert_eq!(deleted.unwrap(), 1);
+        // The next call comes by another connection than the first.
+        assert!(keys.head(key).await.unwrap().is_none());
+        assert!(proxy.accepted() > accepted, "nothing was cut off");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_leaves_the_same_is_done_again_where_nobody_knows_whether_it_was() {
+    // The outcome of one write after the other is unknown, and remembered so under its name.
+    for number in 0..3 {
+        let points = format!("shard::synced={number}*off->1*return->off");
+        let server = user_keys().set("storage.shards", "1").fail_points(&points);
+        let server = server.start().await;
+        let keys = keys_by(server.address()).await;
+        keys.put("k/1", "1").await.unwrap();
+        store(&keys, "k/2", &noise(1, 1000)).await;
+        keys.delete_range(&Query::prefix("k/")).await.unwrap();
+        assert!(keys.head("k/1").await.unwrap().is_none());
+        assert!(
+            server.log().contains("reopening the shard"),
+            "{}",
+            server.log()
+        );
+        server.stop().await;
+    }
 }
 
 #[tokio::test]

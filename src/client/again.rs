@@ -6,6 +6,8 @@
 
 use super::Result;
 use super::connect::Pool;
+use super::error::reason_of;
+use super::keyspace::request_id;
 use super::retry::Repeat;
 use crate::proto::v1;
 use crate::proto::v1::transaction_service_client::TransactionServiceClient;
@@ -40,6 +42,9 @@ pub(super) trait Named: Clone {
 
     fn request_id(&self) -> &str;
 
+    /// Makes another request of it, which says the same.
+    fn rename(&mut self, request_id: String);
+
     /// Lets only this run of the server do it; 0 for any.
     fn only(&mut self, run: u64);
 
@@ -54,6 +59,10 @@ macro_rules! named {
 
             fn request_id(&self) -> &str {
                 &self.request_id
+            }
+
+            fn rename(&mut self, request_id: String) {
+                self.request_id = request_id;
             }
 
             fn only(&mut self, run: u64) {
@@ -79,7 +88,8 @@ named! {
 }
 
 impl Pool {
-    /// Sends a write on the connection whose turn it is, and again where it may be.
+    /// Sends a write on the connection whose turn it is, and again where it may be. That nobody knows
+    /// whether it was done is remembered under its name, so one that leaves the same gets another name then.
     ///
     /// # Errors
     /// That the server does not say which run it is where that must be known; nothing was written then.
@@ -106,14 +116,26 @@ impl Pool {
                 }
             }
         };
-        let was_sent = AtomicBool::new(false);
+        let (was_sent, is_unknown) = (AtomicBool::new(false), AtomicBool::new(false));
         let answer = self.call(repeat, |channel| {
             let mut request = request.clone();
             // The first one goes to whichever run is there.
             if was_sent.swap(true, Ordering::Relaxed) {
                 request.only(run);
             }
-            send(channel, request)
+            if twice == Twice::Same && is_unknown.load(Ordering::Relaxed) {
+                request.rename(request_id());
+            }
+            let (sent, is_unknown) = (send(channel, request), &is_unknown);
+            async move {
+                let answer = sent.await;
+                if let Err(status) = &answer
+                    && reason_of(status) == "OUTCOME_UNKNOWN"
+                {
+                    is_unknown.store(true, Ordering::Relaxed);
+                }
+                answer
+            }
         });
         let answer = answer.await;
         if let Ok(answer) = &answer {

@@ -98,9 +98,11 @@ impl Pool {
         NonZeroU64::new(self.run.load(Ordering::Relaxed))
     }
 
-    /// Remembers which run of the server has answered.
+    /// Remembers which run of the server has answered; 0 says nothing.
     pub(super) fn heard_of(&self, run: u64) {
-        self.run.store(run, Ordering::Relaxed);
+        if run != 0 {
+            self.run.store(run, Ordering::Relaxed);
+        }
     }
 
     /// The error of a call that failed for good.

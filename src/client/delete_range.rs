@@ -10,7 +10,8 @@ impl Keyspace {
     /// Its order and limit mean nothing here.
     ///
     /// Each key is removed by itself: a value that is put meanwhile may stay, and an error may leave a
-    /// part done. Where the server was started anew meanwhile, what went with a lost answer is not counted.
+    /// part done. What went in a try that failed, or with an answer that was lost with the server's run, is
+    /// not counted.
     ///
     /// # Errors
     /// [`Refused`](super::ClientError::Refused), [`Gone`](super::ClientError::Gone) for the namespace,

@@ -59,6 +59,10 @@ impl Named for v1::UploadHeader {
         &self.request_id
     }
 
+    fn rename(&mut self, request_id: String) {
+        self.request_id = request_id;
+    }
+
     fn only(&mut self, run: u64) {
         self.only_run = run;
     }

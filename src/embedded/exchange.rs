@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What becomes of keys that are there when an import comes to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,8 @@ impl Keyspace {
     /// It works on a thread of its own, to its end, whoever waits for it.
     ///
     /// # Errors
-    /// `EXPORT_FILE` for what the disk answers, and as [`Keyspace::scan`] and [`Keyspace::get`].
+    /// `EXPORT_FILE` when the file cannot be made or named, and what backups say of one that cannot be
+    /// written (`BACKUP_DISK_FULL`); else as [`Keyspace::scan`] and [`Keyspace::get`].
     pub async fn export_to(
         &self,
         path: impl AsRef<Path>,
@@ -69,13 +70,13 @@ impl Keyspace {
     /// namespace is made with the rules that the file tells of if it is not there. The whole file is
     /// checked before the first key is put. One that has the same value, expiry and metadata already is
     /// left alone, so that an import that an error has ended is gone on with by another. `told` hears of
-    /// bytes that were put since it was told last.
+    /// bytes that were gone through since it was told last, those of large values as far as they were stored.
     ///
     /// It works on a thread of its own, to its end, whoever waits for it.
     ///
     /// # Errors
-    /// `Corrupt` (`EXPORT_DAMAGED` and those of backups), `Invalid` (`NOT_AN_EXPORT`) for a backup;
-    /// nothing is put then. As [`Keyspace::put_with`] and [`Keyspace::commit`]; keys before are put.
+    /// `NotFound` (`BACKUP_MISSING`), `Corrupt` (`EXPORT_DAMAGED` and those of backups), `Invalid`
+    /// (`NOT_AN_EXPORT`) for a backup; nothing is put then. As [`Keyspace::put_with`] and [`Keyspace::commit`]; keys before are put.
     pub async fn import_from(
         &self,
         path: impl AsRef<Path>,
@@ -122,10 +123,13 @@ impl Keyspace {
 async fn apart<T: Send + 'static>(
     work: impl FnOnce(&Handle) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let runtime = Handle::current();
-    let done = tokio::task::spawn_blocking(move || work(&runtime));
-    let lost = |error| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
-    done.await.map_err(lost)?
+    let (runtime, (done, is_done)) = (Handle::current(), oneshot::channel());
+    // Not one of the runtime's, of which the work may need others.
+    let thread = std::thread::Builder::new().name("exchange".to_owned());
+    let begun = thread.spawn(move || done.send(work(&runtime)).map_err(drop));
+    begun.map_err(|error| Error::internal("THREAD", format!("cannot start a thread: {error}")))?;
+    let lost = |_| Error::internal("TASK_FAILED", "an export or import failed: it panicked");
+    is_done.await.map_err(lost)?
 }
 
 /// A namespace as a file tells of it; `None` for the default one, which has the rules of its store.

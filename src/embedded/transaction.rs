@@ -62,7 +62,7 @@ impl Keyspace {
     /// reads at an older one.)
     ///
     /// # Errors
-    /// As [`crate::Store::snapshot`].
+    /// `NotFound` (`NAMESPACE_NOT_FOUND`), and as [`crate::Store::snapshot`].
     pub async fn begin(&self) -> Result<Transaction> {
         self.namespace()?;
         let snapshot = Snapshot::take(self.service.clone()).await?;

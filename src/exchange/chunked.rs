@@ -6,7 +6,7 @@
 
 use super::keys::{Keys, KeysError, Report};
 use crate::client::{PutOptions, Stored};
-use crate::model::{Chunk, Digest};
+use crate::model::{Chunk, Digest, Error};
 use bytes::Bytes;
 use std::collections::HashSet;
 use tokio::sync::mpsc;
@@ -121,7 +121,9 @@ where
         })
     });
     let sent = keys.upload_chunks(chunks).await;
-    reading.await.expect("reading does not panic")?;
+    // It ends early only with the runtime.
+    let lost = |error| Error::internal("TASK_FAILED", format!("a task failed: {error}"));
+    reading.await.map_err(lost)??;
     sent?;
     Ok(())
 }

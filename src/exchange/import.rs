@@ -3,7 +3,7 @@
 use super::chunked::put_chunked;
 use super::contents::Contents;
 use super::incoming::{Incoming, Said};
-use super::keys::{Keys, KeysError as _, Report};
+use super::keys::{Keys, KeysError, Report};
 use super::now::now;
 use crate::backup::{ArchiveReader, BackupFile, Entry, Kind};
 use crate::client::{self, Batch, Expect, PutOptions};
@@ -229,7 +229,7 @@ impl<'a, K: Keys, R: Report> Import<'a, K, R> {
             let value = self.contents.large(digest)?;
             let (place, options) = ((self.keys, &said.key), self.options(said));
             match put_chunked(place, &value, &options, &self.report).await {
-                Err(error) if self.keep && error.reason() == "KEY_EXISTS" => return Ok(false),
+                Err(error) if self.keep && has_come(&error) => return Ok(false),
                 put => drop(put?),
             }
         }
@@ -281,7 +281,7 @@ impl<'a, K: Keys, R: Report> Import<'a, K, R> {
             let (key, data) = (said.key.clone(), data.clone());
             let put = self.keys.put(key, data, self.options(said)).await;
             return match put {
-                Err(error) if self.keep && error.reason() == "KEY_EXISTS" => Ok(false),
+                Err(error) if self.keep && has_come(&error) => Ok(false),
                 put => put.map(|_| true),
             };
         }
@@ -300,6 +300,11 @@ impl<'a, K: Keys, R: Report> Import<'a, K, R> {
             ..said.options.clone()
         }
     }
+}
+
+/// Whether somebody else has put a key meanwhile.
+fn has_come(error: &impl KeysError) -> bool {
+    matches!(error.reason(), "KEY_EXISTS" | "KEY_CONTENDED")
 }
 
 /// What is there under a key.

@@ -34,7 +34,9 @@ pub(super) struct Known {
 pub(super) struct Change {
     catalogue: Arc<Catalogue>,
     known: Arc<Known>,
-    turn: OwnedMutexGuard<()>,
+    /// Whether it may be in the log while the copy is as it was.
+    is_open: bool,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Known {
@@ -165,17 +167,26 @@ impl Catalogue {
     /// Begins a change, once those before it are done.
     ///
     /// # Errors
-    /// What the shard of the namespaces answers.
+    /// What the shard of the namespaces answers; `Unavailable` (`SHARD_OPENING`) while it does not know all
+    /// that it has logged.
     pub async fn begin_change(self: &Arc<Self>, router: &Router) -> Result<Change> {
         let turn = self.changing.clone().lock_owned().await;
         let known = match self.known.load_full() {
             Some(known) => known,
-            None => Arc::new(Known::of(router.namespaces()?)),
+            None => {
+                let known = Known::of(router.namespaces()?);
+                if !router.knows_namespaces() {
+                    let message = "the shard of the namespaces is being opened again; try again";
+                    return Err(Error::unavailable("SHARD_OPENING", message));
+                }
+                Arc::new(known)
+            }
         };
         Ok(Change {
             catalogue: self.clone(),
             known,
-            turn,
+            is_open: false,
+            _turn: turn,
         })
     }
 }
@@ -192,33 +203,40 @@ impl Change {
     /// # Errors
     /// What the shard of the namespaces answers.
     pub async fn log(self, router: &Router, namespace: Namespace) -> Result<Arc<Namespace>> {
-        let (router, catalogue) = (router.clone(), self.catalogue.clone());
         let lost = |_| {
-            catalogue.known.store(None);
             let message = "the change was lost; look at the namespaces before you retry";
             Error::unavailable("OUTCOME_UNKNOWN", message)
         };
-        let logging = async move {
-            let logged = router.set_namespace(namespace.clone()).await;
-            self.end(logged.map(|version| {
-                Arc::new(Namespace {
-                    version,
-                    ..namespace
-                })
-            }))
-        };
+        let logging = self.log_to_the_end(router.clone(), namespace);
         tokio::spawn(logging).await.map_err(lost)?
     }
 
-    fn end(mut self, logged: Result<Arc<Namespace>>) -> Result<Arc<Namespace>> {
-        let known = logged.as_ref().ok().map(|namespace| {
-            Arc::make_mut(&mut self.known).set(namespace.clone());
-            self.known
+    async fn log_to_the_end(
+        mut self,
+        router: Router,
+        namespace: Namespace,
+    ) -> Result<Arc<Namespace>> {
+        self.is_open = true;
+        let version = router.set_namespace(namespace.clone()).await?;
+        let namespace = Arc::new(Namespace {
+            version,
+            ..namespace
         });
-        self.catalogue.known.store(known);
+        Arc::make_mut(&mut self.known).set(namespace.clone());
+        self.catalogue.known.store(Some(self.known.clone()));
         self.catalogue.changed.send_replace(());
-        drop(self.turn);
-        logged
+        self.is_open = false;
+        Ok(namespace)
+    }
+}
+
+/// The copy goes while nobody else changes anything.
+impl Drop for Change {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.catalogue.known.store(None);
+            self.catalogue.changed.send_replace(());
+        }
     }
 }
 

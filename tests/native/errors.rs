@@ -86,7 +86,7 @@ async fn whoever_calls_before_the_store_is_open_is_told_to_come_again() {
     put(&mut client(&before).await, "k", "1").await;
     before.kill();
     let starting = ours()
-        .fail_points("shard::open::000=1*sleep(3000)")
+        .fail_points("shard::open::000=1*sleep(10000)")
         .launch();
     let address = starting.listening().await;
     let mut early = Client::connect(format!("http://{address}")).await.unwrap();

@@ -258,8 +258,8 @@ class Namespace(View):
         """Removes the keys from ``start`` on and before ``stop``, with the prefix; how many.
 
         One of them must be set. Each key is removed by itself: a value that is put meanwhile may
-        stay, and an error may leave a part done. ``timeout``: for each 10,000 keys. Where the server was
-        started anew meanwhile, what went with a lost answer is not counted.
+        stay, and an error may leave a part done. ``timeout``: for each 10,000 keys. Where a connection
+        broke, what went with the lost answer is not counted.
         """
         request = pb.DeleteRangeRequest(
             namespace=self.name,
@@ -267,9 +267,8 @@ class Namespace(View):
         )
         deleted = 0
         while True:
-            request.request_id = _name(same=False)
-            response = self._connection.write(
-                methods.DELETE_RANGE, request, timeout=timeout, same=True
+            response = self._connection.call(
+                methods.DELETE_RANGE, request, timeout=timeout, idempotent=True
             )
             deleted += response.deleted_count
             request.page_token = response.next_page_token
